@@ -1,0 +1,58 @@
+"""Every field of a run, with its unit. The other configs change what differs.
+
+Any field can be set on the command line: --config.data.root=FOLDER --config.train.epochs=60
+"""
+
+from ml_collections import ConfigDict, config_dict
+
+
+def get_config() -> ConfigDict:
+    config = ConfigDict()
+    config.seed = 0  # of the initial weights, the order of samples and the augmentation
+
+    config.model = ConfigDict()
+    config.model.name = config_dict.placeholder(str)  # a released name: harmony_jax.list_models()
+    config.model.dtype = "float32"  # compute type: float32 or bfloat16; parameters are float32
+    # Size of the network where it should differ from the released one; unset: as released.
+    config.model.depth = config_dict.placeholder(int)
+    config.model.channels = config_dict.placeholder(int)
+    config.model.max_channels = config_dict.placeholder(int)
+
+    config.data = ConfigDict()
+    config.data.name = "iharmony4"  # iharmony4: the four downloaded folders; demo: made on the fly
+    config.data.root = ""  # folder that holds HCOCO/, HAdobe5k/, HFlickr/, Hday2night/
+    config.data.subsets = ("HCOCO", "HAdobe5k", "HFlickr", "Hday2night")
+    config.data.image_size = 256  # pixels a side, in training and evaluation
+    # Share of the training photos held out to choose the best checkpoint. With 0 every composite
+    # trains, nothing is chosen, and the newest checkpoint is the result (the released recipe).
+    config.data.validation_fraction = 0.02
+    config.data.validation_seed = 0  # which photos; apart from config.seed, so that runs compare
+    config.data.num_workers = -1  # decoding processes a host; -1: one a core; 0: threads
+
+    config.loss = ConfigDict()
+    config.loss.name = "fn_mse"  # fn_mse: the paper's foreground-normalised MSE; mse
+    config.loss.min_area = 100.0  # A_min of fn_mse, pixels
+
+    config.optimizer = ConfigDict()  # Adam
+    config.optimizer.learning_rate = 1e-3
+    config.optimizer.b1 = 0.9
+    config.optimizer.b2 = 0.999
+    config.optimizer.eps = 1e-8
+    config.optimizer.milestones = (160, 175)  # epochs after which the rate is multiplied ...
+    config.optimizer.decay = 0.1  # ... by this
+
+    config.train = ConfigDict()
+    config.train.batch_size = 16  # images a step over all devices
+    config.train.epochs = 180
+    config.train.log_every_steps = 50  # progress line and scalars
+
+    config.evaluation = ConfigDict()
+    config.evaluation.every_epochs = 5  # validation during training; 0: never
+    config.evaluation.batch_size = 16  # images over all devices
+    config.evaluation.split = "test"  # of --mode=evaluate: test, validation or train
+    config.evaluation.num_pictures = 8  # example rows in TensorBoard and in the picture file
+
+    config.checkpoint = ConfigDict()
+    config.checkpoint.every_epochs = 5  # besides the one at each validation
+    config.checkpoint.keep_newest = 2  # besides the best
+    return config

@@ -1,0 +1,19 @@
+"""Image harmonization in JAX: makes the pasted foreground of a composite photo fit."""
+
+from harmony_jax.errors import InputError
+from harmony_jax.models import Output, create_model, list_models
+from harmony_jax.normalization import denormalize, normalize
+from harmony_jax.predict import Harmonizer
+from harmony_jax.torch_weights import load_torch_state_dict, to_torch_state_dict
+
+__all__ = [
+    "Harmonizer",
+    "InputError",
+    "Output",
+    "create_model",
+    "denormalize",
+    "list_models",
+    "load_torch_state_dict",
+    "normalize",
+    "to_torch_state_dict",
+]

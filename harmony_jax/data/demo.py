@@ -1,0 +1,282 @@
+"""A small harmonization data set made from photos inside two Python packages: no download.
+
+The seven colour photos ship in the scikit-image and scikit-learn wheels. Objects in them are
+recoloured the way the iHarmony4 composites are (Cong et al., CVPR 2020): the foreground's Lab
+statistics move towards those of a random target or of an object in another photo (Reinhard et al.,
+2001). The untouched photo is the target.
+"""
+
+import importlib.util
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from harmony_jax.data.demo_outlines import OUTLINES
+from harmony_jax.data.photos import read_photo
+from harmony_jax.data.sources import Sample
+from harmony_jax.errors import InputError
+
+PHOTOS = {
+    "astronaut": ("skimage", "data/astronaut.png"),
+    "chelsea": ("skimage", "data/chelsea.png"),
+    "coffee": ("skimage", "data/coffee.png"),
+    "rocket": ("skimage", "data/rocket.jpg"),
+    "motorcycle": ("skimage", "data/motorcycle_left.png"),
+    "china": ("sklearn", "datasets/images/china.jpg"),
+    "flower": ("sklearn", "datasets/images/flower.jpg"),
+}
+
+PER_PHOTO = {"train": 216, "test": 8}
+REGION_SHORT_SIDE = 240  # Regions are found at one scale, so they are the same at every `size`.
+WORKING_SCALE = 1.8  # Short side of a photo over `size`, and so the widest crop before scaling.
+FOREGROUND_RATIO = (0.03, 0.45)
+CROP_ATTEMPTS = 20
+PATCH_RATIO = (0.03, 0.25)  # of the photo; crops of it show a patch larger
+MAX_SHIFT = np.array([50.0, 15.0, 15.0])  # of the mean L, a, b; more chroma looks painted on
+MAX_GAIN = 1.6  # of the standard deviation of L, a, b, up or down
+STRENGTH = (15.0, 35.0)  # RMS Lab distance between the foreground before and after
+
+
+class DemoSource:
+    """Composites of recoloured objects in seven photos, with the photos as ground truth.
+
+    Train and test share the seven photos, and differ in what is recoloured: test has outlined
+    objects; train has other objects and random patches, which touch a test object by no more than
+    a sliver along a common edge. Scores on the test
+    split therefore say that training works; they do not say how a model does on unseen photos.
+    Every composite is rendered at construction, and fixed by `split`, `size` and `seed`.
+    """
+
+    def __init__(self, split: str, size: int, seed: int = 0):
+        """Renders the `split` ("train" or "test") at `size` x `size` pixels.
+
+        Raises:
+            InputError: for another split, or if a package that holds the photos is missing.
+        """
+        if split not in PER_PHOTO:
+            raise InputError(f"split {split!r} is not in the demo set: use 'train' or 'test'")
+        self._samples: list[Sample] = []
+        self._photos: list[str] = []
+        self._names: list[str] = []
+        statistics = _object_statistics()
+        for number, photo in enumerate(PHOTOS):
+            rng = np.random.default_rng([seed, list(PER_PHOTO).index(split), number])
+            others = [stats for name, stats in statistics if name != photo]
+            pixels = _resize_short_side(_load(photo), round(WORKING_SCALE * size))
+            regions = [
+                (name, _resize_like(mask, pixels))
+                for name, mask in photo_regions(photo)[split].items()
+            ]
+            for index in range(PER_PHOTO[split]):
+                name, region = regions[index % len(regions)]
+                patch = split == "train" and index % 3 > 0
+                crop = None
+                while crop is None:
+                    if patch:
+                        name, region = "patch", _resize_like(_random_patch(photo, rng), pixels)
+                    crop = _random_crop(pixels, region, size, rng)
+                real, mask = crop
+                composite = _composite(real, mask, others, rng)
+                self._samples.append({"composite": composite, "real": real, "mask": mask})
+                self._photos.append(photo)
+                self._names.append(f"{photo}_{name}_{index:02d}")
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        """One sample; the mask is 255 in the foreground, with a soft edge."""
+        sample = self._samples[index]
+        return {key: sample[key] for key in ("composite", "real", "mask")}
+
+    def subset(self, index: int) -> str:
+        return self._photos[index]
+
+    def name(self, index: int) -> str:
+        return self._names[index]
+
+    def photo(self, index: int) -> str:
+        return self._photos[index]
+
+
+@cache
+def photo_regions(photo: str) -> dict[str, dict[str, np.ndarray]]:
+    """The object masks of one photo, {split: {object: mask}}.
+
+    A mask is uint8 [height, width], 255 on the object and 0 elsewhere, with the photo's shorter
+    side scaled to REGION_SHORT_SIDE.
+    """
+    pixels = _resize_short_side(_load(photo), REGION_SHORT_SIDE)
+    regions: dict[str, dict[str, np.ndarray]] = {split: {} for split in PER_PHOTO}
+    for key, outline in OUTLINES.items():
+        owner, split, name = key.split()
+        if owner == photo:
+            regions[split][name] = _snap_outline(pixels, outline)
+    return regions
+
+
+@cache
+def _superpixels(photo: str) -> tuple[np.ndarray, list[int], dict[int, set[int]]]:
+    """The photo cut into superpixels (SLIC), at the scale of `photo_regions`.
+
+    Returns the labels, int [height, width]; those that lie clear of the test objects; and the
+    neighbours of each label.
+    """
+    from skimage.segmentation import slic  # of the demo extra; _load names it if it is missing
+
+    labels = slic(_resize_short_side(_load(photo), REGION_SHORT_SIDE), n_segments=80)
+    tested = np.any([mask > 0 for mask in photo_regions(photo)["test"].values()], axis=0)
+    free = [int(label) for label in np.unique(labels) if tested[labels == label].mean() < 0.1]
+    neighbours: dict[int, set[int]] = {label: set() for label in free}
+    for one, other in (
+        (labels[:, :-1], labels[:, 1:]),
+        (labels[:-1], labels[1:]),
+    ):
+        for a, b in np.unique(np.stack([one[one != other], other[one != other]], 1), axis=0):
+            if int(a) in neighbours and int(b) in neighbours:
+                neighbours[int(a)].add(int(b))
+                neighbours[int(b)].add(int(a))
+    return labels, free, neighbours
+
+
+def _random_patch(photo: str, rng: np.random.Generator) -> np.ndarray:
+    """A connected union of superpixels, as in `photo_regions`; stays clear of test objects.
+
+    The outlined objects are too few to learn from: a network would remember each of them.
+    """
+    labels, free, neighbours = _superpixels(photo)
+    patch = {free[rng.integers(len(free))]}
+    target = rng.uniform(*PATCH_RATIO) * labels.size
+    while np.isin(labels, list(patch)).sum() < target:
+        border = sorted(set.union(*(neighbours[label] for label in patch)) - patch)
+        if not border:
+            break
+        patch.add(border[rng.integers(len(border))])
+    return cv2.medianBlur(np.where(np.isin(labels, list(patch)), 255, 0).astype(np.uint8), 7)
+
+
+def _resize_like(mask: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    return cv2.resize(mask, pixels.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def _load(photo: str) -> np.ndarray:
+    """The photo as uint8 RGB [height, width, 3]."""
+    package, path = PHOTOS[photo]
+    spec = importlib.util.find_spec(package)
+    file = Path(spec.origin).parent / path if spec and spec.origin else None
+    if file is None or not file.is_file():
+        raise InputError(f"the demo needs {path} of {package}: pip install 'harmony_jax[demo]'")
+    return read_photo(file)
+
+
+def _resize_short_side(pixels: np.ndarray, short_side: int) -> np.ndarray:
+    """Scales uint8 [height, width, 3] so that the shorter side has `short_side` pixels."""
+    scale = short_side / min(pixels.shape[:2])
+    height, width = (round(scale * side) for side in pixels.shape[:2])
+    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def _snap_outline(pixels: np.ndarray, outline: str) -> np.ndarray:
+    """Moves a rough outline to the object's edge with GrabCut (Rother et al., 2004).
+
+    Takes the photo, uint8 RGB [height, width, 3]; returns uint8 [height, width] in {0, 255}.
+    """
+    height, width = pixels.shape[:2]
+    percent = np.array([point.split(",") for point in outline.split()], float)
+    inside = np.zeros((height, width), np.uint8)
+    cv2.fillPoly(inside, [np.rint(percent / 100 * [width, height]).astype(np.int32)], 1)
+    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
+    # Only the band that one disk radius either side of the outline covers is open to change.
+    labels = np.full_like(inside, cv2.GC_BGD)
+    labels[cv2.dilate(inside, disk) > 0] = cv2.GC_PR_BGD
+    labels[inside > 0] = cv2.GC_PR_FGD
+    labels[cv2.erode(inside, disk) > 0] = cv2.GC_FGD
+    # Colour models of the neighbourhood separate better than those of the whole photo.
+    x, y, w, h = cv2.boundingRect(inside)
+    near = np.s_[max(y - 12, 0) : y + h + 12, max(x - 12, 0) : x + w + 12]
+    cv2.setRNGSeed(0)  # GrabCut starts with a random k-means.
+    models = np.zeros((1, 65)), np.zeros((1, 65))  # working memory, of no use afterwards
+    labels[near], *_ = cv2.grabCut(
+        pixels[near], labels[near].copy(), (x, y, w, h), *models, 1, cv2.GC_INIT_WITH_MASK
+    )
+    foreground = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD))
+    return cv2.medianBlur(np.where(foreground, 255, 0).astype(np.uint8), 7)
+
+
+def _object_statistics() -> list[tuple[str, np.ndarray]]:
+    """(photo, [[mean L, a, b], [std L, a, b]]) of every object of every photo."""
+    statistics = []
+    for photo in PHOTOS:
+        lab = _to_lab(_resize_short_side(_load(photo), REGION_SHORT_SIDE))
+        for regions in photo_regions(photo).values():
+            for mask in regions.values():
+                inside = lab[mask > 0]
+                statistics.append((photo, np.stack([inside.mean(0), inside.std(0)])))
+    return statistics
+
+
+def _random_crop(
+    pixels: np.ndarray, region: np.ndarray, size: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Draws a square crop that shows most of the object at a fair foreground ratio.
+
+    Takes uint8 RGB [height, width, 3] and the mask [height, width] on it; returns both cropped
+    and scaled to `size`, the mask with a soft edge of about 2 pixels; None if no draw fits.
+    """
+    height, width = region.shape
+    visible = 0.6 * region.sum(dtype=float)
+    for _ in range(CROP_ATTEMPTS):
+        side = int(rng.integers(size, min(height, width), endpoint=True))
+        y, x = rng.integers([height - side, width - side], endpoint=True)
+        crop = np.s_[y : y + side, x : x + side]
+        if region[crop].sum(dtype=float) < visible:
+            continue
+        mask = cv2.resize(region[crop], (size, size), interpolation=cv2.INTER_AREA)
+        mask = cv2.GaussianBlur(mask, (3, 3), 0)
+        if FOREGROUND_RATIO[0] <= mask.mean() / 255 <= FOREGROUND_RATIO[1]:
+            return cv2.resize(pixels[crop], (size, size), interpolation=cv2.INTER_AREA), mask
+    return None
+
+
+def _composite(
+    real: np.ndarray,
+    mask: np.ndarray,
+    others: list[np.ndarray],
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """The real photo, uint8 RGB [size, size, 3], with its foreground recoloured.
+
+    The foreground moves in Lab towards target statistics, by a distance drawn from STRENGTH.
+    `others` holds the [mean, std] of objects in other photos.
+    """
+    lab = _to_lab(real)
+    mean, std = lab[mask > 127].mean(0), lab[mask > 127].std(0)
+    strength, distance = rng.uniform(*STRENGTH), 0.0
+    while distance < strength:  # A step past the target would leave the plausible colours.
+        target_mean, target_std = _target_statistics(mean, std, others, rng)
+        gain = np.clip(target_std / np.maximum(std, 1.0), 1 / MAX_GAIN, MAX_GAIN)
+        shift = np.clip(target_mean - mean, -MAX_SHIFT, MAX_SHIFT)
+        distance = np.sqrt((((gain - 1) * std) ** 2 + shift**2).sum())
+    recoloured = lab + strength / distance * ((gain - 1) * (lab - mean) + shift)
+    recoloured = cv2.cvtColor(recoloured.astype(np.float32), cv2.COLOR_LAB2RGB)
+    alpha = np.float32(mask[..., None]) / 255
+    blend = alpha * 255 * np.clip(recoloured, 0, 1) + (1 - alpha) * real
+    return np.rint(blend).astype(np.uint8)
+
+
+def _target_statistics(
+    mean: np.ndarray, std: np.ndarray, others: list[np.ndarray], rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lab mean and std to move to: of another photo's object or drawn around the given ones."""
+    if rng.random() < 0.5:
+        target = others[rng.integers(len(others))]
+        return target[0], target[1]
+    lightness, tint = rng.uniform(25, 80), rng.normal(0, 10, size=2)
+    return np.array([lightness, *(mean[1:] + tint)]), std * np.exp(rng.uniform(-0.4, 0.4, size=3))
+
+
+def _to_lab(rgb: np.ndarray) -> np.ndarray:
+    """CIE Lab (L in [0, 100]) of uint8 RGB [height, width, 3]."""
+    return cv2.cvtColor(rgb.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)

@@ -1,0 +1,87 @@
+"""Reading and writing photos and masks."""
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import simplejpeg
+
+from harmony_jax.errors import InputError
+
+Pixels = np.ndarray  # uint8; [height, width, 3] RGB for photos, [height, width] for masks
+
+
+def read_photo(path: str | os.PathLike[str]) -> Pixels:
+    """Reads a photo as RGB uint8 [height, width, 3].
+
+    Raises:
+        InputError: the file is missing, unreadable, truncated or no picture.
+    """
+    data = _read(path)
+    if simplejpeg.is_jpeg(data):
+        try:
+            # Strict, because a truncated file would otherwise come back with grey rows.
+            return simplejpeg.decode_jpeg(data, "RGB", strict=True)
+        except ValueError as error:
+            raise InputError(f"{path}: damaged JPEG ({error}): replace the file") from error
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    if image is None:
+        raise InputError(f"{path}: not a readable picture: expected a complete JPEG or PNG")
+    return image
+
+
+def read_mask(path: str | os.PathLike[str]) -> Pixels:
+    """Reads a mask as uint8 [height, width]; of several channels the first (they are equal).
+
+    Raises:
+        InputError: the file is missing, unreadable or no picture.
+    """
+    mask = cv2.imdecode(np.frombuffer(_read(path), np.uint8), cv2.IMREAD_UNCHANGED)
+    if mask is None:
+        raise InputError(f"{path}: not a readable mask: expected a complete PNG")
+    if mask.dtype == np.uint16:
+        mask = (mask >> 8).astype(np.uint8)
+    return mask if mask.ndim == 2 else mask[:, :, 0]
+
+
+def write_photo(path: str | os.PathLike[str], pixels: Pixels) -> None:
+    """Writes RGB uint8 [height, width, 3] by the name's ending, whole or not at all.
+
+    Raises:
+        InputError: unknown ending or unwritable folder.
+    """
+    path = Path(path)
+    options = [cv2.IMWRITE_JPEG_QUALITY, 95] if path.suffix.lower() in (".jpg", ".jpeg") else []
+    try:
+        _, data = cv2.imencode(path.suffix, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)
+    except cv2.error as error:
+        raise InputError(f"{path}: cannot write {path.suffix!r}: use .png or .jpg") from error
+    write_file(path, data.tobytes())
+
+
+def write_file(path: str | os.PathLike[str], data: bytes) -> None:
+    """Writes a file under a temporary name, then renames it, so that no half of it is ever seen.
+
+    Raises:
+        InputError: the folder cannot be made or written.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise InputError(f"{path}: cannot be written ({error.strerror}): choose another") from error
+
+
+def _read(path: str | os.PathLike[str]) -> bytes:
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}): check the path") from error
+    if not data:
+        raise InputError(f"{path}: the file is empty: replace it")
+    return data

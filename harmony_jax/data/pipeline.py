@@ -1,0 +1,130 @@
+"""The grain pipeline: from a source to uint8 batches, the same on any number of workers."""
+
+import os
+
+import grain
+import numpy as np
+
+from harmony_jax.data.demo import DemoSource
+from harmony_jax.data.iharmony4 import IHarmony4Source
+from harmony_jax.data.sources import Selection, Source, hold_out
+from harmony_jax.data.transforms import RandomCropAndFlip, Resize
+from harmony_jax.errors import InputError
+
+# `composite`, `real` [batch, size, size, 3] and `mask` [batch, size, size], uint8.
+Batch = dict[str, np.ndarray]
+
+_MAX_WORKERS = 16
+_READ_AHEAD_BATCHES = 2
+_THREADS = 2
+
+
+def create_sources(data) -> dict[str, Source]:
+    """Opens the data set of a config.
+
+    Args:
+        data: the config's `data` section (configs/base.py).
+
+    Returns:
+        `train`, `validation` and `test`. Validation is held out of the training list, photo by
+        photo; with `data.validation_fraction` 0 it is empty.
+
+    Raises:
+        InputError: unknown data set, or files missing.
+    """
+    if data.name == "iharmony4":
+        training, test = (
+            IHarmony4Source(data.root, split, tuple(data.subsets)) for split in ("train", "test")
+        )
+    elif data.name == "demo":
+        training, test = (DemoSource(split, data.image_size) for split in ("train", "test"))
+    else:
+        raise InputError(f"data.name {data.name!r}: choose 'iharmony4' or 'demo'")
+    if not 0 <= data.validation_fraction < 1:
+        raise InputError(f"data.validation_fraction {data.validation_fraction}: choose 0 to 0.5")
+    train, validation = hold_out(training, data.validation_fraction, data.validation_seed)
+    return {"train": train, "validation": validation, "test": test}
+
+
+def training_batches(
+    source: Source,
+    *,
+    image_size: int,
+    batch_size: int,
+    seed: int,
+    start_step: int,
+    num_workers: int,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> grain.DatasetIterator[Batch]:
+    """Endless augmented batches; every epoch visits every sample once, in another order.
+
+    Step, seed and source determine a batch, so training continues at `start_step` with the batch
+    it would have seen, and P processes together see what one process would.
+
+    Args:
+        source: samples to train on.
+        image_size: side of the crops after resizing, in pixels.
+        batch_size: samples a step over all processes.
+        seed: of order and augmentation.
+        start_step: steps already done.
+        num_workers: decoding processes, 0 for threads of this one, -1 for one a core.
+        process_index, process_count: this JAX process among all.
+
+    Raises:
+        InputError: fewer samples than one batch.
+    """
+    if len(source) < batch_size:
+        raise InputError(
+            f"train.batch_size {batch_size}: the training set has {len(source)} samples: "
+            "choose a smaller batch"
+        )
+    dataset = (
+        grain.MapDataset.source(source)
+        .seed(seed)
+        .shuffle()
+        .repeat()
+        .random_map(RandomCropAndFlip(image_size))
+        .slice(slice(start_step * batch_size + process_index, None, process_count))
+        .batch(batch_size // process_count, drop_remainder=True)
+    )
+    return _iterate(dataset, num_workers)
+
+
+def evaluation_batches(
+    source: Source,
+    *,
+    image_size: int,
+    batch_size: int,
+    num_workers: int,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> grain.DatasetIterator[Batch]:
+    """Resized samples in order, each once. The last batch is filled up with repeated samples.
+
+    The caller knows the order and drops what lies beyond `len(source)`. Arguments as in
+    `training_batches`.
+    """
+    padded = -(-len(source) // batch_size) * batch_size
+    # Each process takes a contiguous part of every batch, as the devices are ordered.
+    indices = np.arange(padded).reshape(-1, process_count, batch_size // process_count)
+    own = (indices[:, process_index].ravel() % len(source)).tolist()
+    dataset = (
+        grain.MapDataset.source(Selection(source, own))
+        .map(Resize(image_size))
+        .batch(batch_size // process_count)
+    )
+    return _iterate(dataset, num_workers)
+
+
+def _iterate(dataset: grain.MapDataset, num_workers: int) -> grain.DatasetIterator[Batch]:
+    """Reads ahead in threads or worker processes; close the iterator to end these."""
+    if num_workers < 0:
+        num_workers = min(os.cpu_count() or 1, _MAX_WORKERS)
+    threads = 1 if num_workers else _THREADS
+    reading = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=_READ_AHEAD_BATCHES)
+    batches = dataset.to_iter_dataset(reading)
+    if not num_workers:
+        return iter(batches)
+    options = grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=_READ_AHEAD_BATCHES)
+    return iter(batches.mp_prefetch(options))

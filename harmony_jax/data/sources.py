@@ -1,0 +1,78 @@
+"""What a data set is to the rest of the system, and how it is split."""
+
+from collections.abc import Sequence
+from typing import Protocol, TypedDict
+
+import numpy as np
+
+
+class Sample(TypedDict):
+    """One decoded sample, uint8, all three of one height and width."""
+
+    composite: np.ndarray  # [height, width, 3] RGB
+    real: np.ndarray  # [height, width, 3] RGB
+    mask: np.ndarray  # [height, width], soft values kept
+
+
+class Source(Protocol):
+    """Random access to samples; what grain calls a random-access data source."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample: ...
+
+    def subset(self, index: int) -> str:
+        """The subset that a sample's metrics are counted in."""
+        ...
+
+    def name(self, index: int) -> str:
+        """The sample's name, unique in its subset."""
+        ...
+
+    def photo(self, index: int) -> str:
+        """Identifies the real photo; samples of one photo must not be split over two sets."""
+        ...
+
+
+class Selection:
+    """Some samples of a source, in a given order; a `Source` itself."""
+
+    def __init__(self, source: Source, indices: Sequence[int]):
+        self._source = source
+        self._indices = list(indices)
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self._source[self._indices[index]]
+
+    def subset(self, index: int) -> str:
+        return self._source.subset(self._indices[index])
+
+    def name(self, index: int) -> str:
+        return self._source.name(self._indices[index])
+
+    def photo(self, index: int) -> str:
+        return self._source.photo(self._indices[index])
+
+
+def hold_out(source: Source, fraction: float, seed: int) -> tuple[Selection, Selection]:
+    """Splits a source into training and validation sets that share no real photo.
+
+    Args:
+        source: the training list.
+        fraction: share of the photos to hold out, in [0, 1).
+        seed: which photos.
+
+    Returns:
+        The rest and the held-out samples, each in the source's order.
+    """
+    photos = [source.photo(index) for index in range(len(source))]
+    distinct = sorted(set(photos))
+    count = int(np.ceil(fraction * len(distinct)))
+    chosen = np.random.default_rng(seed).permutation(len(distinct))[:count]
+    held_out = {distinct[index] for index in chosen}
+    training = [index for index, photo in enumerate(photos) if photo not in held_out]
+    validation = [index for index, photo in enumerate(photos) if photo in held_out]
+    return Selection(source, training), Selection(source, validation)

@@ -1,0 +1,88 @@
+"""From a decoded sample to the network's size: one crop, one resampling, uint8 throughout."""
+
+import math
+
+import cv2
+import grain
+import numpy as np
+
+from harmony_jax.data.sources import Sample
+
+# Crops whose mask sums to this many pixels or less count as having lost the foreground; such a
+# crop is kept all the same with the given probability (released training).
+_MIN_FOREGROUND = 1.0
+_KEEP_BACKGROUND = 0.05
+_CROP_ATTEMPTS = 10
+
+
+class Resize(grain.transforms.Map):
+    """Resizes composite, real photo and mask to `size` x `size`, as evaluation does."""
+
+    def __init__(self, size: int):
+        self._size = size
+
+    def map(self, element: Sample) -> Sample:
+        return {key: resize(element[key], self._size) for key in ("composite", "real", "mask")}
+
+
+class RandomCropAndFlip(grain.transforms.RandomMap):
+    """The released augmentation, the same for composite, real photo and mask.
+
+    A random crop of 50 to 100 % of the area and aspect 3/4 to 4/3, resized to `size` x `size` and
+    flipped left to right half of the time. A crop that lost the foreground is drawn again.
+    """
+
+    def __init__(self, size: int):
+        self._size = size
+
+    def random_map(self, element: Sample, rng: np.random.Generator) -> Sample:
+        while True:
+            top, left, height, width = random_crop(*element["mask"].shape, rng)
+            window = (slice(top, top + height), slice(left, left + width))
+            mask = resize(element["mask"][window], self._size)
+            if rng.random() < _KEEP_BACKGROUND or mask.sum() / 255 > _MIN_FOREGROUND:
+                break
+        composite, real = (
+            resize(element[key][window], self._size) for key in ("composite", "real")
+        )
+        if rng.random() < 0.5:
+            composite, real, mask = (cv2.flip(pixels, 1) for pixels in (composite, real, mask))
+        return {"composite": composite, "real": real, "mask": mask}
+
+
+def resize(pixels: np.ndarray, size: int) -> np.ndarray:
+    """Bilinear without antialiasing; the benchmark's numbers depend on exactly this."""
+    return cv2.resize(pixels, (size, size), interpolation=cv2.INTER_LINEAR)
+
+
+def random_crop(
+    height: int,
+    width: int,
+    rng: np.random.Generator,
+    area: tuple[float, float] = (0.5, 1.0),
+    aspect: tuple[float, float] = (3 / 4, 4 / 3),
+) -> tuple[int, int, int, int]:
+    """Draws the crop of "random resized crop".
+
+    Args:
+        height, width: the image's, in pixels.
+        rng: source of randomness.
+        area: range of the crop's share of the image, drawn uniformly.
+        aspect: range of its width over height, drawn uniformly in the logarithm.
+
+    Returns:
+        Top, left, height and width in pixels. If no draw fits, the central crop of the nearest
+        admissible aspect.
+    """
+    for _ in range(_CROP_ATTEMPTS):
+        pixels = rng.uniform(*area) * height * width
+        ratio = math.exp(rng.uniform(math.log(aspect[0]), math.log(aspect[1])))
+        crop_width, crop_height = round(math.sqrt(pixels * ratio)), round(math.sqrt(pixels / ratio))
+        if 0 < crop_width <= width and 0 < crop_height <= height:
+            top = int(rng.integers(0, height - crop_height + 1))
+            left = int(rng.integers(0, width - crop_width + 1))
+            return top, left, crop_height, crop_width
+    ratio = min(max(width / height, aspect[0]), aspect[1])
+    crop_width = min(width, round(height * ratio))
+    crop_height = min(height, round(width / ratio))
+    return (height - crop_height) // 2, (width - crop_width) // 2, crop_height, crop_width

@@ -1,0 +1,55 @@
+"""From a config to the parts of a run."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array
+from ml_collections import ConfigDict
+
+from harmony_jax import losses
+from harmony_jax.errors import InputError
+from harmony_jax.models import create_model
+
+LossFunction = Callable[[Array, Array, Array], Array]
+
+_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+def model_arguments(config: ConfigDict) -> dict[str, Any]:
+    """What identifies the config's model, apart from its compute type; kept in checkpoints."""
+    fields = config.model.to_dict()
+    name = fields.pop("name")
+    fields.pop("dtype")
+    return {"name": name, "overrides": {k: v for k, v in fields.items() if v is not None}}
+
+
+def compute_dtype(config: ConfigDict) -> Any:
+    """Raises InputError unless `model.dtype` is known."""
+    if config.model.dtype not in _DTYPES:
+        raise InputError(f"model.dtype {config.model.dtype!r}: choose {' or '.join(_DTYPES)}")
+    return _DTYPES[config.model.dtype]
+
+
+def build_model(config: ConfigDict) -> nnx.Module:
+    """Initialises the config's model from its seed, in training mode."""
+    if not config.model.name:
+        raise InputError("model.name is not set: start from a config with a model")
+    arguments = model_arguments(config)
+    return create_model(
+        arguments["name"],
+        rngs=nnx.Rngs(config.seed),
+        dtype=compute_dtype(config),
+        **arguments["overrides"],
+    )
+
+
+def build_loss(config: ConfigDict) -> LossFunction:
+    """The config's objective, taking prediction, target and mask, one value an image."""
+    if config.loss.name == "fn_mse":
+        return partial(losses.foreground_normalized_mse, min_area=config.loss.min_area)
+    if config.loss.name == "mse":
+        return lambda prediction, target, mask: losses.mse(prediction, target)
+    raise InputError(f"loss.name {config.loss.name!r}: choose 'fn_mse' or 'mse'")

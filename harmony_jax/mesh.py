@@ -1,0 +1,60 @@
+"""The device mesh, and where arrays live on it."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from harmony_jax.errors import InputError
+
+_BATCH_AXIS = "batch"
+_BATCHES_AHEAD = 2
+
+
+def create_mesh() -> Mesh:
+    """All devices of all processes in one axis, over which batches are sharded."""
+    # Auto: the compiler propagates shardings, so models are written without a word of them.
+    return jax.make_mesh((jax.device_count(),), (_BATCH_AXIS,), axis_types=(AxisType.Auto,))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """A copy on every device: the state."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def sharded(mesh: Mesh) -> NamedSharding:
+    """The first axis divided over the devices: batches."""
+    return NamedSharding(mesh, PartitionSpec(_BATCH_AXIS))
+
+
+def check_batch_size(field: str, batch_size: int, mesh: Mesh) -> None:
+    """Raises InputError, naming the config field, unless the mesh divides the batch evenly."""
+    if batch_size <= 0 or batch_size % mesh.size:
+        raise InputError(
+            f"{field} {batch_size}: must be a positive multiple of the {mesh.size} devices"
+        )
+
+
+def to_devices(
+    batches: Iterable[dict[str, np.ndarray]], mesh: Mesh
+) -> Iterator[dict[str, jax.Array]]:
+    """Puts batches on the mesh ahead of their use, each process its own part of each batch.
+
+    Args:
+        batches: this process's share of the global batches; the first axis is sharded.
+        mesh: the devices of all processes.
+    """
+    sharding = sharded(mesh)
+    ahead: deque[dict[str, jax.Array]] = deque()
+    for batch in batches:
+        ahead.append(
+            {
+                key: jax.make_array_from_process_local_data(sharding, value)
+                for key, value in batch.items()
+            }
+        )
+        if len(ahead) == _BATCHES_AHEAD:
+            yield ahead.popleft()
+    yield from ahead

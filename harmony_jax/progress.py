@@ -1,0 +1,101 @@
+"""What a person sees of a running training: the progress line and TensorBoard."""
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import jax
+from ml_collections import ConfigDict
+from tensorboardX import SummaryWriter
+
+from harmony_jax.report import comparison_table, example_sheet
+
+if TYPE_CHECKING:
+    from harmony_jax.evaluate import Evaluation
+
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class Progress:
+    """Prints a line and writes scalars every so many steps, on the first process only.
+
+    Args:
+        workdir: TensorBoard files go into its `tensorboard` folder.
+        start_step: steps already done.
+        total_steps: steps of the whole training.
+        config: batch size and `train.log_every_steps`.
+    """
+
+    def __init__(self, workdir: Path, start_step: int, total_steps: int, config: ConfigDict):
+        self._active = jax.process_index() == 0 and start_step < total_steps
+        self._writer = SummaryWriter(str(workdir / "tensorboard")) if self._active else None
+        self._total_steps = total_steps
+        self._steps_per_epoch = total_steps / config.train.epochs
+        self._epochs = config.train.epochs
+        self._batch_size = config.train.batch_size
+        self._every = config.train.log_every_steps
+        self._step = start_step
+        self._since = time.monotonic()
+        self._speed = 0.0
+
+    def after_step(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
+        """Reports a step's scalars if it is its turn; else leaves the device undisturbed."""
+        if not self._active or (step % self._every and step != self._total_steps):
+            return
+        scalars = {name: float(value) for name, value in metrics.items()}
+        now = time.monotonic()
+        self._speed = (step - self._step) / max(now - self._since, 1e-9)
+        self._step, self._since = step, now
+        scalars["images_per_second"] = self._speed * self._batch_size
+        for name, value in scalars.items():
+            self._write(f"train/{name}", value, step)
+        _LOGGER.info(
+            "step %d/%d (epoch %.1f/%d)  loss %.4f  %.1f images/s  %s left",
+            step,
+            self._total_steps,
+            step / self._steps_per_epoch,
+            self._epochs,
+            scalars["loss"],
+            scalars["images_per_second"],
+            duration((self._total_steps - step) / self._speed),
+        )
+
+    def after_evaluation(self, step: int, split: str, evaluation: "Evaluation") -> None:
+        """Reports an evaluation during training, with its pictures."""
+        if not self._active:
+            return
+        for name, means in (("model", evaluation.model), ("composite", evaluation.composite)):
+            for metric in ("MSE", "fMSE", "PSNR"):
+                self._write(f"{split}/{metric}_{name}", means["All"][metric], step)
+        if self._writer and evaluation.examples:
+            sheet = example_sheet(evaluation.examples)
+            self._writer.add_image(f"{split}/examples", sheet, step, dataformats="HWC")
+        table = comparison_table(evaluation.model, evaluation.composite)
+        _LOGGER.info("After step %d, on the %s set:\n%s", step, split, table)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Keeps the time spent inside out of images/s."""
+        start = time.monotonic()
+        yield
+        self._since += time.monotonic() - start
+
+    def close(self) -> None:
+        if self._writer:
+            self._writer.close()
+
+    def _write(self, name: str, value: float, step: int) -> None:
+        if self._writer:
+            self._writer.add_scalar(name, value, step)
+
+
+def duration(seconds: float) -> str:
+    """Such as 45 s, 12 min or 3 h 20 min."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,200 @@
+"""Training: load, step, evaluate, save."""
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from harmony_jax import mesh as meshes
+from harmony_jax.checkpoint import FOLDER, Checkpoints, Variables, with_sharding
+from harmony_jax.data.pipeline import create_sources, training_batches
+from harmony_jax.data.sources import Source
+from harmony_jax.errors import InputError
+from harmony_jax.evaluate import Evaluator, evaluate_workdir
+from harmony_jax.experiment import LossFunction, build_loss, build_model, model_arguments
+from harmony_jax.normalization import network_inputs
+from harmony_jax.optimizer import create_optimizer, learning_rate_schedule
+from harmony_jax.progress import Progress
+
+Batch = Mapping[str, jax.Array]
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class TrainState(NamedTuple):
+    """All that a step changes."""
+
+    step: jax.Array
+    variables: Variables
+    optimizer: optax.OptState
+
+
+def train(config: ConfigDict, workdir: Path) -> None:
+    """Trains the config's model, from where the workdir's newest checkpoint left off.
+
+    Writes checkpoints and TensorBoard files into the workdir, and at the end the evaluation of
+    the result (see `evaluate_workdir`). A finished workdir is left as it is.
+
+    Raises:
+        InputError: config, data or the workdir's checkpoints do not fit.
+    """
+    mesh = meshes.create_mesh()
+    meshes.check_batch_size("train.batch_size", config.train.batch_size, mesh)
+    sources = create_sources(config.data)
+    steps_per_epoch = len(sources["train"]) / config.train.batch_size
+    total_steps = math.floor(config.train.epochs * steps_per_epoch)
+    schedule = learning_rate_schedule(config.optimizer, steps_per_epoch)
+    optimizer = create_optimizer(config.optimizer, schedule)
+
+    model = build_model(config)
+    graph, state = create_state(model, optimizer, mesh)
+    checkpoints = Checkpoints(workdir / FOLDER, config.checkpoint.keep_newest)
+    state = _resume(checkpoints, state, config, mesh)
+    start_step = int(state.step)
+    if start_step >= total_steps:
+        _LOGGER.info("%s: training is finished (step %d of %d)", workdir, start_step, total_steps)
+    train_step = make_train_step(graph, build_loss(config), optimizer, mesh)
+    evaluator = Evaluator(model, config, mesh)
+    batches = training_batches(
+        sources["train"],
+        image_size=config.data.image_size,
+        batch_size=config.train.batch_size,
+        seed=config.seed,
+        start_step=start_step,
+        num_workers=config.data.num_workers,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    evaluated_after = _epoch_ends(config.evaluation.every_epochs, steps_per_epoch, total_steps)
+    saved_after = evaluated_after | _epoch_ends(
+        config.checkpoint.every_epochs, steps_per_epoch, total_steps
+    )
+    progress = Progress(workdir, start_step, total_steps, config)
+    device_batches = meshes.to_devices(batches, mesh)
+    for step in range(start_step + 1, total_steps + 1):
+        state, metrics = train_step(state, next(device_batches))
+        progress.after_step(step, metrics | {"learning_rate": schedule(step - 1)})
+        if step in saved_after:
+            validation = None
+            if step in evaluated_after:
+                with progress.paused():
+                    validation = _validate(evaluator, state.variables, sources, step, progress)
+            checkpoints.save(step, state.variables, state.optimizer, _metadata(config), validation)
+    batches.close()
+    checkpoints.close()
+    progress.close()
+    if not (workdir / "evaluation.json").exists():
+        evaluate_workdir(config, workdir)
+
+
+def create_state(
+    model: nnx.Module, optimizer: optax.GradientTransformation, mesh: Mesh
+) -> tuple[nnx.GraphDef, TrainState]:
+    """Splits a model into its structure and the state that training changes, on the mesh."""
+    graph, params, batch_stats = nnx.split(model, nnx.Param, nnx.BatchStat)
+    state = TrainState(
+        jnp.zeros((), jnp.int32), Variables(params, batch_stats), optimizer.init(params)
+    )
+    # A copy: steps donate the state, and the model keeps its own arrays.
+    return graph, jax.device_put(state, meshes.replicated(mesh), may_alias=False)
+
+
+def make_train_step(
+    graph: nnx.GraphDef,
+    loss_function: LossFunction,
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh,
+) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
+    """Compiles one step: forward, backward, update.
+
+    Args:
+        graph: structure of the model in training mode.
+        loss_function: prediction, target and mask to one loss an image.
+        optimizer: of the parameters.
+        mesh: batches come sharded over it, the state replicated.
+
+    Returns:
+        A function of state (donated) and batch (`network_inputs`) to the new state and the
+        scalars `loss` and `gradient_norm`.
+    """
+
+    def loss(params: nnx.State, batch_stats: nnx.State, batch: Batch) -> Any:
+        model = nnx.merge(graph, params, batch_stats, copy=True)
+        image, mask, target = network_inputs(batch)
+        losses = loss_function(model(image, mask).image, target, mask)
+        return losses.mean(), nnx.state(model, nnx.BatchStat)
+
+    def train_step(state: TrainState, batch: Batch) -> Any:
+        params, batch_stats = state.variables
+        (value, batch_stats), gradients = jax.value_and_grad(loss, has_aux=True)(
+            params, batch_stats, batch
+        )
+        updates, optimizer_state = optimizer.update(gradients, state.optimizer, params)
+        variables = Variables(optax.apply_updates(params, updates), batch_stats)
+        metrics = {"loss": value, "gradient_norm": optax.tree.norm(gradients)}
+        return TrainState(state.step + 1, variables, optimizer_state), metrics
+
+    replicated, sharded = meshes.replicated(mesh), meshes.sharded(mesh)
+    return jax.jit(
+        train_step,
+        in_shardings=(replicated, sharded),
+        out_shardings=(replicated, replicated),
+        donate_argnums=0,
+    )
+
+
+def _resume(
+    checkpoints: Checkpoints, state: TrainState, config: ConfigDict, mesh: Mesh
+) -> TrainState:
+    step = checkpoints.newest_step()
+    if step is None:
+        return state
+    found, wanted = checkpoints.metadata(step)["model"], model_arguments(config)
+    if found != wanted:
+        raise InputError(
+            f"{checkpoints.folder / str(step)}: holds model {found}, the config asks for "
+            f"{wanted}: use the same config or another workdir"
+        )
+    abstract = with_sharding(state, meshes.replicated(mesh))
+    _LOGGER.info("Continuing after step %d (%s)", step, checkpoints.folder)
+    return TrainState(
+        jax.device_put(jnp.asarray(step, jnp.int32), meshes.replicated(mesh)),
+        checkpoints.model(step, abstract.variables),
+        checkpoints.optimizer_state(step, abstract.optimizer),
+    )
+
+
+def _epoch_ends(every_epochs: int, steps_per_epoch: float, total_steps: int) -> set[int]:
+    """Steps after which every so many epochs are full, and the last step; 0 epochs: none."""
+    if every_epochs <= 0:
+        return set()
+    epochs = math.ceil(total_steps / (every_epochs * steps_per_epoch))
+    ends = {math.floor(n * every_epochs * steps_per_epoch) for n in range(1, epochs)}
+    return (ends - {0}) | {total_steps}
+
+
+def _validate(
+    evaluator: Evaluator,
+    variables: Variables,
+    sources: Mapping[str, Source],
+    step: int,
+    progress: Progress,
+) -> dict[str, float] | None:
+    """Evaluates on the validation set, and on the test list for the curves if that is empty."""
+    split = "validation" if len(sources["validation"]) else "test"
+    evaluation = evaluator.evaluate(variables, sources[split])
+    progress.after_evaluation(step, split, evaluation)
+    # The test list must not choose the checkpoint that it will be evaluated on.
+    return evaluation.model["All"] if split == "validation" else None
+
+
+def _metadata(config: ConfigDict) -> dict[str, Any]:
+    return {"model": model_arguments(config), "image_size": config.data.image_size}

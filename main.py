@@ -1,0 +1,84 @@
+"""Trains, evaluates or runs a harmonization model.
+
+    python main.py --config=configs/improved_dih256.py --workdir=runs/idih --config.data.root=DIR
+    python main.py ... --mode=evaluate [--checkpoint=DIR]
+    python main.py --mode=predict --checkpoint=runs/idih --image=a.jpg --mask=a.png --output=b.jpg
+
+Kept short: everything is in the package.
+"""
+
+import logging
+import sys
+from pathlib import Path
+
+from absl import app, flags
+from absl import logging as absl_logging
+from ml_collections import config_flags
+
+from harmony_jax.errors import InputError
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Config file; its fields are flags too.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints, logs and results.")
+_MODE = flags.DEFINE_enum(
+    "mode", "train", ["train", "evaluate", "predict"], "Train (and evaluate), evaluate or predict."
+)
+_CHECKPOINT = flags.DEFINE_string(
+    "checkpoint", None, "Workdir or checkpoint folder to evaluate or predict with."
+)
+_IMAGE = flags.DEFINE_string("image", None, "predict: a photo, or a folder of photos.")
+_MASK = flags.DEFINE_string("mask", None, "predict: its mask, or a folder of masks.")
+_OUTPUT = flags.DEFINE_string("output", None, "predict: file or folder to write.")
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "predict: replace outputs already there.")
+
+
+def main(arguments: list[str]) -> None:
+    """Runs one mode; a mistake in the input ends in one line and exit status 1."""
+    # Imported here: decoding processes import this file too, and need none of these.
+    from harmony_jax.evaluate import evaluate_workdir
+    from harmony_jax.host_memory import keep_freed_memory
+    from harmony_jax.predict import predict
+    from harmony_jax.train import train
+
+    _log_to_terminal()
+    keep_freed_memory()
+    try:
+        if len(arguments) > 1:
+            raise InputError(f"argument {arguments[1]!r}: flags begin with --")
+        if _MODE.value == "train":
+            train(_required(_CONFIG), Path(_required(_WORKDIR)))
+        elif _MODE.value == "evaluate":
+            checkpoint = Path(_CHECKPOINT.value) if _CHECKPOINT.value else None
+            evaluate_workdir(_required(_CONFIG), Path(_required(_WORKDIR)), checkpoint)
+        else:
+            paths = [Path(_required(flag)) for flag in (_CHECKPOINT, _IMAGE, _MASK, _OUTPUT)]
+            predict(*paths, overwrite=_OVERWRITE.value)
+    except InputError as error:
+        sys.exit(f"error: {error}")
+
+
+def _required(flag: flags.FlagHolder):
+    if flag.value is None:
+        raise InputError(f"--{flag.name} is missing: --mode={_MODE.value} needs it")
+    return flag.value
+
+
+def _log_to_terminal() -> None:
+    absl_logging.set_verbosity(absl_logging.WARNING)  # orbax and jax tell every detail at INFO
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logger = logging.getLogger("harmony_jax")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+def _parse_flags(arguments: list[str]) -> list[str]:
+    """Absl's parser, with one line for a config that cannot be read or has no such field."""
+    try:
+        return app.parse_flags_with_usage(arguments)
+    except (AttributeError, KeyError, OSError, SyntaxError, TypeError, ValueError) as error:
+        sys.exit(f"error: {str(error).splitlines()[0]}")
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=_parse_flags)

@@ -1,0 +1,71 @@
+"""The released models' measured values: weights and inputs by formula, and the golden files."""
+
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+_GOLDEN = Path(__file__).parent / "golden"
+
+
+def golden(name: str) -> dict:
+    """A golden file's arrays, with its JSON entries decoded."""
+    with np.load(_GOLDEN / f"{name}.npz") as file:
+        arrays = {key: file[key] for key in file.files}
+    for key in ("state_dict", "grad_norms", "lr_mult", "bn_after_step1_norms"):
+        if key in arrays:
+            arrays[key] = json.loads(arrays[key].tobytes())
+    return arrays
+
+
+def evaluation_of_composites() -> dict:
+    """Released metrics of the mini set's test composites taken as predictions."""
+    return json.loads((_GOLDEN / "evaluation_composite.json").read_text())
+
+
+def make_weights(keys_and_shapes: list, seed: int = 0) -> dict[str, np.ndarray]:
+    """A released model's whole state_dict from its keys and shapes."""
+    return {key: _weight(key, tuple(shape), seed) for key, shape in keys_and_shapes}
+
+
+def _weight(key: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
+    r = np.random.RandomState((zlib.crc32(key.encode()) + seed) % 2**32)
+    if key.endswith("num_batches_tracked"):
+        return np.zeros(shape, np.int64)
+    if key.endswith("running_var"):
+        value = r.uniform(0.5, 1.5, shape)
+    elif key.endswith("running_mean"):
+        value = 0.1 * r.standard_normal(shape)
+    elif key.endswith(".scale"):
+        value = r.uniform(0.2, 0.6, shape)
+    elif key.endswith(".bias"):
+        value = 0.1 * r.standard_normal(shape)
+    elif len(shape) == 1:
+        value = r.uniform(0.5, 1.1, shape)
+    else:
+        value = r.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))
+    return value.astype(np.float32)
+
+
+def make_inputs(
+    seed: int, size: tuple[int, int], batch: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Image, mask and target in [0, 1], float32: [batch, height, width, 3], 1 and 3 channels."""
+    height, width = size
+    r = np.random.RandomState(seed)
+
+    def rand(*shape: int) -> np.ndarray:
+        return np.asarray(r.rand(*shape), np.float32)
+
+    low = rand(batch, 8, 8, 3)
+    blocks = np.kron(low, np.ones((1, height // 8, width // 8, 1), np.float32))
+    image = blocks * np.float32(0.8) + np.float32(0.2) * rand(batch, height, width, 3)
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    mask = np.zeros((batch, height, width, 1), np.float32)
+    for i in range(batch):
+        cy, cx = (np.float32(side * (0.3 + 0.4 * rand())) for side in (height, width))
+        ry, rx = (np.float32(side * (0.1 + 0.2 * rand())) for side in (height, width))
+        mask[i, :, :, 0] = ((y - cy) / ry) ** 2 + ((x - cx) / rx) ** 2 <= 1
+    shift = (rand(batch, 1, 1, 3) - np.float32(0.5)) * np.float32(0.4)
+    return image, mask, np.clip(image + mask * shift, 0, 1).astype(np.float32)
