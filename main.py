@@ -16,6 +16,10 @@ from absl import logging as absl_logging
 from ml_collections import config_flags
 
 from harmony_jax.errors import InputError
+from harmony_jax.evaluate import evaluate_workdir
+from harmony_jax.host_memory import keep_freed_memory
+from harmony_jax.predict import predict
+from harmony_jax.train import train
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file; its fields are flags too.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints, logs and results.")
@@ -33,12 +37,6 @@ _OVERWRITE = flags.DEFINE_bool("overwrite", False, "predict: replace outputs alr
 
 def main(arguments: list[str]) -> None:
     """Runs one mode; a mistake in the input ends in one line and exit status 1."""
-    # Imported here: decoding processes import this file too, and need none of these.
-    from harmony_jax.evaluate import evaluate_workdir
-    from harmony_jax.host_memory import keep_freed_memory
-    from harmony_jax.predict import predict
-    from harmony_jax.train import train
-
     _log_to_terminal()
     keep_freed_memory()
     try:

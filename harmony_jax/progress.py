@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jax
+import optax
 from ml_collections import ConfigDict
 from tensorboardX import SummaryWriter
 
@@ -27,10 +28,18 @@ class Progress:
         workdir: TensorBoard files go into its `tensorboard` folder.
         start_step: steps already done.
         total_steps: steps of the whole training.
-        config: batch size and `train.log_every_steps`.
+        config: batch size, epochs and `train.log_every_steps`.
+        schedule: the learning rate by steps already done.
     """
 
-    def __init__(self, workdir: Path, start_step: int, total_steps: int, config: ConfigDict):
+    def __init__(
+        self,
+        workdir: Path,
+        start_step: int,
+        total_steps: int,
+        config: ConfigDict,
+        schedule: optax.Schedule,
+    ):
         self._active = jax.process_index() == 0 and start_step < total_steps
         self._writer = SummaryWriter(str(workdir / "tensorboard")) if self._active else None
         self._total_steps = total_steps
@@ -38,19 +47,27 @@ class Progress:
         self._epochs = config.train.epochs
         self._batch_size = config.train.batch_size
         self._every = config.train.log_every_steps
+        self._schedule = schedule
+        self._first_step = start_step + 1
         self._step = start_step
         self._since = time.monotonic()
-        self._speed = 0.0
 
     def after_step(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
         """Reports a step's scalars if it is its turn; else leaves the device undisturbed."""
-        if not self._active or (step % self._every and step != self._total_steps):
+        if not self._active:
+            return
+        if step == self._first_step:  # Compilation does not count as speed.
+            jax.block_until_ready(metrics)
+            self._step, self._since = step, time.monotonic()
+            return
+        if step % self._every and step != self._total_steps:
             return
         scalars = {name: float(value) for name, value in metrics.items()}
+        scalars["learning_rate"] = float(self._schedule(step - 1))
         now = time.monotonic()
-        self._speed = (step - self._step) / max(now - self._since, 1e-9)
+        speed = (step - self._step) / max(now - self._since, 1e-9)
         self._step, self._since = step, now
-        scalars["images_per_second"] = self._speed * self._batch_size
+        scalars["images_per_second"] = speed * self._batch_size
         for name, value in scalars.items():
             self._write(f"train/{name}", value, step)
         _LOGGER.info(
@@ -61,7 +78,7 @@ class Progress:
             self._epochs,
             scalars["loss"],
             scalars["images_per_second"],
-            duration((self._total_steps - step) / self._speed),
+            duration((self._total_steps - step) / speed),
         )
 
     def after_evaluation(self, step: int, split: str, evaluation: "Evaluation") -> None:
@@ -78,8 +95,9 @@ class Progress:
         _LOGGER.info("After step %d, on the %s set:\n%s", step, split, table)
 
     @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Keeps the time spent inside out of images/s."""
+    def paused(self, metrics: Mapping[str, jax.Array]) -> Iterator[None]:
+        """Keeps the time spent inside out of images/s; waits for the step of `metrics` first."""
+        jax.block_until_ready(metrics)
         start = time.monotonic()
         yield
         self._since += time.monotonic() - start

@@ -46,6 +46,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
     Raises:
         InputError: config, data or the workdir's checkpoints do not fit.
     """
+    _make_folder(workdir)
     mesh = meshes.create_mesh()
     meshes.check_batch_size("train.batch_size", config.train.batch_size, mesh)
     sources = create_sources(config.data)
@@ -77,15 +78,15 @@ def train(config: ConfigDict, workdir: Path) -> None:
     saved_after = evaluated_after | _epoch_ends(
         config.checkpoint.every_epochs, steps_per_epoch, total_steps
     )
-    progress = Progress(workdir, start_step, total_steps, config)
+    progress = Progress(workdir, start_step, total_steps, config, schedule)
     device_batches = meshes.to_devices(batches, mesh)
     for step in range(start_step + 1, total_steps + 1):
         state, metrics = train_step(state, next(device_batches))
-        progress.after_step(step, metrics | {"learning_rate": schedule(step - 1)})
+        progress.after_step(step, metrics)
         if step in saved_after:
             validation = None
             if step in evaluated_after:
-                with progress.paused():
+                with progress.paused(metrics):
                     validation = _validate(evaluator, state.variables, sources, step, progress)
             checkpoints.save(step, state.variables, state.optimizer, _metadata(config), validation)
     batches.close()
@@ -149,6 +150,15 @@ def make_train_step(
         out_shardings=(replicated, replicated),
         donate_argnums=0,
     )
+
+
+def _make_folder(workdir: Path) -> None:
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"workdir {workdir}: cannot be made ({error.strerror}): choose another"
+        ) from error
 
 
 def _resume(

@@ -33,6 +33,7 @@ REGION_SHORT_SIDE = 240  # Regions are found at one scale, so they are the same 
 WORKING_SCALE = 1.8  # Short side of a photo over `size`, and so the widest crop before scaling.
 FOREGROUND_RATIO = (0.03, 0.45)
 CROP_ATTEMPTS = 20
+MAX_PATCH_IOU = 0.3  # of a random training patch with a test object
 PATCH_RATIO = (0.03, 0.25)  # of the photo; crops of it show a patch larger
 MAX_SHIFT = np.array([50.0, 15.0, 15.0])  # of the mean L, a, b; more chroma looks painted on
 MAX_GAIN = 1.6  # of the standard deviation of L, a, b, up or down
@@ -42,9 +43,9 @@ STRENGTH = (15.0, 35.0)  # RMS Lab distance between the foreground before and af
 class DemoSource:
     """Composites of recoloured objects in seven photos, with the photos as ground truth.
 
-    Train and test share the seven photos, and differ in what is recoloured: test has outlined
-    objects; train has other objects and random patches, which touch a test object by no more than
-    a sliver along a common edge. Scores on the test
+    Train and test share the seven photos, and differ in what is recoloured, and how: test has
+    outlined objects; train has other outlined objects and random patches, which may cover a part
+    of a test object but are never nearly the same region (IoU below MAX_PATCH_IOU). Scores on the test
     split therefore say that training works; they do not say how a model does on unseen photos.
     Every composite is rendered at construction, and fixed by `split`, `size` and `seed`.
     """
@@ -118,43 +119,40 @@ def photo_regions(photo: str) -> dict[str, dict[str, np.ndarray]]:
 
 
 @cache
-def _superpixels(photo: str) -> tuple[np.ndarray, list[int], dict[int, set[int]]]:
+def _superpixels(photo: str) -> tuple[np.ndarray, list[set[int]]]:
     """The photo cut into superpixels (SLIC), at the scale of `photo_regions`.
 
-    Returns the labels, int [height, width]; those that lie clear of the test objects; and the
-    neighbours of each label.
+    Returns the labels, int [height, width] from 0, and the neighbours of each label.
     """
-    from skimage.segmentation import slic  # of the demo extra; _load names it if it is missing
+    from skimage.segmentation import slic  # in the demo extra; _load has checked that it is there
 
-    labels = slic(_resize_short_side(_load(photo), REGION_SHORT_SIDE), n_segments=80)
-    tested = np.any([mask > 0 for mask in photo_regions(photo)["test"].values()], axis=0)
-    free = [int(label) for label in np.unique(labels) if tested[labels == label].mean() < 0.1]
-    neighbours: dict[int, set[int]] = {label: set() for label in free}
-    for one, other in (
-        (labels[:, :-1], labels[:, 1:]),
-        (labels[:-1], labels[1:]),
-    ):
-        for a, b in np.unique(np.stack([one[one != other], other[one != other]], 1), axis=0):
-            if int(a) in neighbours and int(b) in neighbours:
-                neighbours[int(a)].add(int(b))
-                neighbours[int(b)].add(int(a))
-    return labels, free, neighbours
+    labels = slic(_resize_short_side(_load(photo), REGION_SHORT_SIDE), n_segments=80, start_label=0)
+    neighbours: list[set[int]] = [set() for _ in range(labels.max() + 1)]
+    for one, other in ((labels[:, :-1], labels[:, 1:]), (labels[:-1], labels[1:])):
+        for a, b in set(zip(one.ravel().tolist(), other.ravel().tolist(), strict=True)):
+            if a != b:
+                neighbours[a].add(b)
+                neighbours[b].add(a)
+    return labels, neighbours
 
 
 def _random_patch(photo: str, rng: np.random.Generator) -> np.ndarray:
-    """A connected union of superpixels, as in `photo_regions`; stays clear of test objects.
+    """A connected union of superpixels, a mask as in `photo_regions`, unlike any test object.
 
     The outlined objects are too few to learn from: a network would remember each of them.
     """
-    labels, free, neighbours = _superpixels(photo)
-    patch = {free[rng.integers(len(free))]}
-    target = rng.uniform(*PATCH_RATIO) * labels.size
-    while np.isin(labels, list(patch)).sum() < target:
-        border = sorted(set.union(*(neighbours[label] for label in patch)) - patch)
-        if not border:
-            break
-        patch.add(border[rng.integers(len(border))])
-    return cv2.medianBlur(np.where(np.isin(labels, list(patch)), 255, 0).astype(np.uint8), 7)
+    labels, neighbours = _superpixels(photo)
+    areas = np.bincount(labels.ravel()) / labels.size
+    while True:
+        chosen = [int(rng.integers(len(areas)))]
+        ratio = rng.uniform(*PATCH_RATIO)
+        while areas[chosen].sum() < ratio:
+            border = sorted(set.union(*(neighbours[label] for label in chosen)) - set(chosen))
+            chosen.append(border[rng.integers(len(border))])
+        patch = np.isin(labels, chosen)
+        tests = [mask > 0 for mask in photo_regions(photo)["test"].values()]
+        if all((patch & test).sum() < MAX_PATCH_IOU * (patch | test).sum() for test in tests):
+            return cv2.medianBlur(np.where(patch, 255, 0).astype(np.uint8), 7)
 
 
 def _resize_like(mask: np.ndarray, pixels: np.ndarray) -> np.ndarray:

@@ -15,6 +15,8 @@ from harmony_jax.errors import InputError
 Batch = dict[str, np.ndarray]
 
 _MAX_WORKERS = 16
+# A pass over fewer samples than this is over before worker processes have started.
+_MIN_SAMPLES_FOR_WORKERS = 256
 _READ_AHEAD_BATCHES = 2
 _THREADS = 2
 
@@ -114,7 +116,7 @@ def evaluation_batches(
         .map(Resize(image_size))
         .batch(batch_size // process_count)
     )
-    return _iterate(dataset, num_workers)
+    return _iterate(dataset, num_workers if len(source) >= _MIN_SAMPLES_FOR_WORKERS else 0)
 
 
 def _iterate(dataset: grain.MapDataset, num_workers: int) -> grain.DatasetIterator[Batch]:

@@ -1,7 +1,7 @@
 """What a data set is to the rest of the system, and how it is split."""
 
 from collections.abc import Sequence
-from typing import Protocol, TypedDict
+from typing import Protocol, TypedDict, runtime_checkable
 
 import numpy as np
 
@@ -14,6 +14,7 @@ class Sample(TypedDict):
     mask: np.ndarray  # [height, width], soft values kept
 
 
+@runtime_checkable
 class Source(Protocol):
     """Random access to samples; what grain calls a random-access data source."""
 

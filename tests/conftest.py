@@ -1,0 +1,31 @@
+import os
+
+import pytest
+from jaxtyping import install_import_hook
+
+# Two simulated devices, so that every test of training and evaluation runs sharded.
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
+
+# Shapes and types in signatures are checked while the tests run.
+install_import_hook("harmony_jax", "beartype.beartype")
+
+
+@pytest.fixture(scope="session")
+def mini_root(tmp_path_factory):
+    """A data set of 20 tiny composites in iHarmony4's layout, for runs of a few steps."""
+    from tests.made_data import write_iharmony4
+
+    root = tmp_path_factory.mktemp("iharmony4")
+    write_iharmony4(root, train=14, test=6)
+    return root
+
+
+@pytest.fixture(scope="session")
+def trained(mini_root, tmp_path_factory):
+    """The config and workdir of a finished training of a few steps; tests do not change it."""
+    from harmony_jax.train import train
+    from tests.made_data import tiny_config
+
+    config, workdir = tiny_config(mini_root), tmp_path_factory.mktemp("trained")
+    train(config, workdir)
+    return config, workdir

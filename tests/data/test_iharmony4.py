@@ -1,0 +1,67 @@
+import cv2
+import numpy as np
+import pytest
+
+from harmony_jax import InputError
+from harmony_jax.data.iharmony4 import IHarmony4Source
+from tests.made_data import SUBSETS, write_iharmony4
+
+
+@pytest.fixture
+def root(tmp_path):
+    write_iharmony4(tmp_path, train=8, test=4)
+    return tmp_path
+
+
+def test_samples_follow_the_lists_and_the_naming(root):
+    source = IHarmony4Source(str(root), "train", SUBSETS)
+    assert len(source) == 8
+    assert [source.subset(i) for i in range(8)] == ["HCOCO"] * 4 + ["HFlickr"] * 4
+    assert source.name(1) == "train000_1_1.jpg"
+    assert source.photo(0) == source.photo(1) != source.photo(2)
+    sample = source[1]
+    folder = root / "HCOCO"
+    for key, path in (
+        ("composite", folder / "composite_images" / "train000_1_1.jpg"),
+        ("real", folder / "real_images" / "train000.jpg"),
+    ):
+        np.testing.assert_array_equal(sample[key], cv2.imread(str(path))[:, :, ::-1])
+    mask = cv2.imread(str(folder / "masks" / "train000_1.png"), cv2.IMREAD_GRAYSCALE)
+    np.testing.assert_array_equal(sample["mask"], mask)
+
+
+def refuse(root, *patterns, split="train", subsets=SUBSETS, index=None):
+    def read():
+        source = IHarmony4Source(str(root), split, subsets)
+        return source if index is None else source[index]
+
+    with pytest.raises(InputError) as error:
+        read()
+    message = str(error.value)
+    assert "\n" not in message
+    for pattern in patterns:
+        assert pattern in message, message
+
+
+def test_missing_root_list_and_files_are_named(root):
+    refuse("", "data.root is empty", "--config.data.root")
+    refuse(root / "nowhere", "nowhere", "no such folder")
+    refuse(root, "subset 'HKOKO'", "HCOCO", subsets=("HKOKO",))
+    refuse(root, "split 'validate'", "'train' and 'test'", split="validate")
+    refuse(root, "HAdobe5k_train.txt", "list file not found", subsets=("HAdobe5k",))
+    (root / "HFlickr" / "masks" / "train000_1.png").unlink()
+    refuse(root, "train000_1.png", "mask not found (2 of 4 listed in HFlickr_train.txt")
+    (root / "HCOCO" / "real_images" / "train001.jpg").unlink()
+    refuse(root, "train001.jpg", "real not found (2 of 4")
+    (root / "HCOCO" / "HCOCO_train.txt").write_text("\n")
+    refuse(root, "HCOCO_train.txt", "the list is empty")
+    (root / "HCOCO" / "HCOCO_train.txt").write_text("nonsense.jpg\n")
+    refuse(root, "HCOCO_train.txt", "'nonsense.jpg'")
+
+
+def test_samples_that_do_not_fit_together_are_named(root):
+    masks = root / "HCOCO" / "masks"
+    cv2.imwrite(str(masks / "train000_1.png"), np.full((10, 12), 255, np.uint8))
+    refuse(root, "train000_1.png: 10x12", "48x40", "make the sizes equal", index=0)
+    cv2.imwrite(str(masks / "train001_1.png"), np.zeros((48, 40), np.uint8))
+    refuse(root, "train001_1.png", "no foreground", "train001_1_0.jpg", index=2)

@@ -1,0 +1,73 @@
+import cv2
+import numpy as np
+import pytest
+
+from harmony_jax import InputError
+from harmony_jax.data.photos import read_mask, read_photo, write_file, write_photo
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture
+def pixels() -> np.ndarray:
+    small = RNG.integers(0, 256, (6, 8, 3)).astype(np.uint8)
+    return cv2.resize(small, (80, 60), interpolation=cv2.INTER_CUBIC)
+
+
+def test_jpeg_pixels_are_opencvs_in_rgb_order(tmp_path, pixels):
+    path = tmp_path / "a.jpg"
+    cv2.imwrite(str(path), pixels)
+    np.testing.assert_array_equal(read_photo(path), cv2.imread(str(path))[:, :, ::-1])
+
+
+def test_png_comes_back_unchanged(tmp_path, pixels):
+    write_photo(tmp_path / "a.png", pixels)
+    np.testing.assert_array_equal(read_photo(tmp_path / "a.png"), pixels)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize("kind", ["grey", "three channels", "16 bit", "alpha"])
+def test_masks_of_every_kind_give_the_first_channel(tmp_path, kind):
+    grey = RNG.integers(0, 256, (9, 7)).astype(np.uint8)
+    stored = {
+        "grey": grey,
+        "three channels": np.stack([grey] * 3, -1),
+        "16 bit": grey.astype(np.uint16) << 8,
+        "alpha": np.stack([grey, grey, grey, np.full_like(grey, 255)], -1),
+    }[kind]
+    cv2.imwrite(str(tmp_path / "m.png"), stored)
+    found = read_mask(tmp_path / "m.png")
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, grey)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.9, 0.999])
+def test_a_truncated_jpeg_is_refused_by_name(tmp_path, pixels, share):
+    path = tmp_path / "cut.jpg"
+    cv2.imwrite(str(path), pixels)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(InputError, match=r"cut\.jpg: damaged JPEG"):
+        read_photo(path)
+
+
+def test_other_files_that_are_no_pictures(tmp_path):
+    (tmp_path / "text.jpg").write_text("not a picture")
+    (tmp_path / "empty.png").write_bytes(b"")
+    with pytest.raises(InputError, match=r"text\.jpg: not a readable picture"):
+        read_photo(tmp_path / "text.jpg")
+    with pytest.raises(InputError, match=r"empty\.png: the file is empty"):
+        read_mask(tmp_path / "empty.png")
+    with pytest.raises(InputError, match=r"gone\.png: cannot be read"):
+        read_mask(tmp_path / "gone.png")
+    with pytest.raises(InputError, match=r"text\.jpg: not a readable mask"):
+        read_mask(tmp_path / "text.jpg")
+
+
+def test_nothing_half_written_is_left(tmp_path, pixels):
+    with pytest.raises(InputError, match=r"use \.png or \.jpg"):
+        write_photo(tmp_path / "a.xyz", pixels)
+    (tmp_path / "folder").write_text("a file where a folder should be")
+    with pytest.raises(InputError, match="cannot be written"):
+        write_file(tmp_path / "folder" / "a.png", b"data")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]

@@ -1,0 +1,122 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from harmony_jax import InputError
+from harmony_jax.data.pipeline import create_sources, evaluation_batches, training_batches
+from tests.data.test_sources import Numbers
+from tests.made_data import tiny_config
+
+
+def numbers(batches, count: int) -> list[list[int]]:
+    """Which samples the next batches hold; `Numbers` fills sample i with the value i."""
+    return [next(batches)["composite"][:, 0, 0, 0].tolist() for _ in range(count)]
+
+
+def training(start_step=0, num_workers=0, seed=0, process=(0, 1)):
+    return training_batches(
+        Numbers(),
+        image_size=4,
+        batch_size=8,
+        seed=seed,
+        start_step=start_step,
+        num_workers=num_workers,
+        process_index=process[0],
+        process_count=process[1],
+    )
+
+
+def test_every_epoch_visits_every_sample_once_in_another_order():
+    seen = [n for batch in numbers(training(), 15) for n in batch]  # 120 samples: two epochs
+    assert sorted(seen[:60]) == sorted(seen[60:]) == list(range(60))
+    assert seen[:60] != seen[60:] != list(range(60))
+
+
+def test_training_continues_with_the_batch_it_would_have_seen():
+    whole, later = training(), training(start_step=5)
+    for _ in range(5):
+        next(whole)
+    for _ in range(6):
+        expected, found = next(whole), next(later)
+        for key in ("composite", "real", "mask"):
+            np.testing.assert_array_equal(found[key], expected[key])
+
+
+def test_processes_share_the_batches_of_one_process():
+    whole = numbers(training(), 9)
+    first, second = (numbers(training(process=(index, 2)), 9) for index in range(2))
+    for batch, one, two in zip(whole, first, second, strict=True):
+        assert sorted(one + two) == sorted(batch)
+        assert len(one) == 4
+
+
+def test_the_seed_decides_order():
+    assert numbers(training(seed=1), 4) != numbers(training(), 4)
+
+
+@pytest.mark.parametrize("process_count", [1, 2])
+def test_evaluation_sees_every_sample_once_in_order_then_fills_up(process_count):
+    parts = [
+        list(
+            evaluation_batches(
+                Numbers(),
+                image_size=4,
+                batch_size=16,
+                num_workers=0,
+                process_index=index,
+                process_count=process_count,
+            )
+        )
+        for index in range(process_count)
+    ]
+    seen = [
+        int(pixels[0, 0, 0])
+        for batches in zip(*parts, strict=True)
+        for batch in batches
+        for pixels in batch["composite"]
+    ]
+    assert seen == [*range(60), 0, 1, 2, 3]
+
+
+def test_fewer_samples_than_a_batch():
+    with pytest.raises(InputError, match=r"train\.batch_size 64.*60 samples"):
+        training_batches(
+            Numbers(), image_size=4, batch_size=64, seed=0, start_step=0, num_workers=0
+        )
+
+
+def test_sets_of_a_config(mini_root):
+    sources = create_sources(tiny_config(mini_root).data)
+    assert {name: len(source) for name, source in sources.items()} == {
+        "train": 10,  # 14 less the composites of 2 of 8 photos
+        "validation": 4,
+        "test": 6,
+    }
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [("name", "coco", r"data\.name 'coco'"), ("validation_fraction", 1.5, r"fraction 1\.5")],
+)
+def test_fields_that_cannot_be(mini_root, field, value, message):
+    data = tiny_config(mini_root).data
+    data[field] = value
+    with pytest.raises(InputError, match=message):
+        create_sources(data)
+
+
+def test_a_damaged_file_in_a_worker_process_is_named(tmp_path):
+    from tests.made_data import write_iharmony4
+
+    write_iharmony4(tmp_path, train=8, test=4)
+    config = tiny_config(tmp_path)
+    photo = tmp_path / "HCOCO" / "real_images" / "train000.jpg"
+    source = create_sources(config.data)["train"]
+    photo.write_bytes(photo.read_bytes()[:-50])
+    batches = training_batches(
+        source, image_size=32, batch_size=4, seed=0, start_step=0, num_workers=1
+    )
+    with pytest.raises(InputError, match=r"train000\.jpg: damaged JPEG"):
+        list(itertools.islice(batches, 4))
+    batches.close()

@@ -1,0 +1,49 @@
+import numpy as np
+
+from harmony_jax.data.sources import Selection, hold_out
+
+
+class Numbers:
+    """Sample i of photo i // 3."""
+
+    def __len__(self) -> int:
+        return 60
+
+    def __getitem__(self, index: int) -> dict:
+        pixels = np.full((2, 2, 3), index, np.uint8)
+        return {"composite": pixels, "real": pixels, "mask": pixels[..., 0]}
+
+    def subset(self, index: int) -> str:
+        return "A" if index < 30 else "B"
+
+    def name(self, index: int) -> str:
+        return str(index)
+
+    def photo(self, index: int) -> str:
+        return str(index // 3)
+
+
+def names(source) -> list[int]:
+    return [int(source.name(index)) for index in range(len(source))]
+
+
+def test_held_out_samples_share_no_photo_with_the_rest_and_none_is_lost():
+    training, validation = hold_out(Numbers(), 0.25, seed=0)
+    assert sorted(names(training) + names(validation)) == list(range(60))
+    assert len(validation) == 15  # 5 of 20 photos
+    assert not {n // 3 for n in names(training)} & {n // 3 for n in names(validation)}
+    assert names(validation) == names(hold_out(Numbers(), 0.25, seed=0)[1])
+    assert names(validation) != names(hold_out(Numbers(), 0.25, seed=1)[1])
+
+
+def test_nothing_is_held_out_for_a_fraction_of_zero():
+    training, validation = hold_out(Numbers(), 0.0, seed=0)
+    assert (len(training), len(validation)) == (60, 0)
+
+
+def test_a_selection_is_a_source_of_its_samples():
+    chosen = Selection(Numbers(), [31, 4, 4])
+    assert names(chosen) == [31, 4, 4]
+    assert [chosen.subset(i) for i in range(3)] == ["B", "A", "A"]
+    assert chosen.photo(1) == "1"
+    assert chosen[0]["composite"][0, 0, 0] == 31

@@ -1,0 +1,81 @@
+import cv2
+import numpy as np
+import pytest
+
+from harmony_jax.data.transforms import RandomCropAndFlip, Resize, random_crop
+
+
+def ramp_sample(height: int = 90, width: int = 120) -> dict:
+    """Pixel values tell where they came from, in all three pictures alike."""
+    y, x = np.mgrid[:height, :width]
+    place = np.stack([x * 2, y * 2, np.zeros_like(x)], -1).astype(np.uint8)
+    mask = np.full((height, width), 255, np.uint8)
+    return {"composite": place, "real": place.copy(), "mask": mask}
+
+
+def test_crops_have_the_released_area_and_aspect():
+    rng = np.random.default_rng(0)
+    crops = np.array([random_crop(300, 400, rng) for _ in range(2000)])
+    top, left, height, width = crops.T
+    assert (top >= 0).all()
+    assert (left >= 0).all()
+    assert (top + height <= 300).all()
+    assert (left + width <= 400).all()
+    area, aspect = height * width / (300 * 400), width / height
+    assert 0.49 < area.min() < 0.52
+    assert 0.98 < area.max() <= 1.0
+    assert 0.74 < aspect.min() < 0.76
+    assert 1.31 < aspect.max() < 1.35
+
+
+def test_a_crop_that_never_fits_falls_back_to_the_centre():
+    assert random_crop(100, 1000, np.random.default_rng(0)) == (0, 433, 100, 133)
+
+
+def test_all_three_pictures_get_the_same_crop_and_flip_and_the_network_size():
+    augment = RandomCropAndFlip(32)
+    flips = 0
+    for seed in range(40):
+        out = augment.random_map(ramp_sample(), np.random.default_rng(seed))
+        assert out["composite"].shape == (32, 32, 3)
+        assert out["mask"].shape == (32, 32)
+        assert {out[key].dtype for key in out} == {np.dtype("uint8")}
+        np.testing.assert_array_equal(out["composite"], out["real"])
+        flips += int(out["composite"][0, 0, 0] > out["composite"][0, -1, 0])
+    assert 10 < flips < 30
+
+
+def test_one_resampling_of_the_crop_without_antialiasing():
+    sample = ramp_sample()
+    seed = next(s for s in range(20) if np.random.default_rng(s).random() > 0)
+    out = RandomCropAndFlip(32).random_map(sample, np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    top, left, height, width = random_crop(90, 120, rng)
+    rng.random()  # the draw of the redraw rule
+    window = sample["real"][top : top + height, left : left + width]
+    expected = cv2.resize(window, (32, 32), interpolation=cv2.INTER_LINEAR)
+    if rng.random() < 0.5:
+        expected = expected[:, ::-1]
+    np.testing.assert_array_equal(out["real"], expected)
+
+
+def test_crops_that_lost_the_foreground_are_redrawn_but_for_one_in_twenty():
+    sample = ramp_sample(100, 100)
+    sample["mask"][:] = 0
+    sample["mask"][:3, :3] = 255  # most crops miss this corner
+    augment = RandomCropAndFlip(100)
+    empty = sum(
+        augment.random_map(sample, np.random.default_rng(seed))["mask"].sum() <= 255
+        for seed in range(300)
+    )
+    # Without redrawing it would be nearly all of them; without the exception none.
+    assert 1 <= empty <= 200
+
+
+@pytest.mark.parametrize("size", [16, 64])
+def test_evaluation_resizes_without_cropping(size):
+    sample = ramp_sample()
+    out = Resize(size).map(sample)
+    for key, pixels in out.items():
+        expected = cv2.resize(sample[key], (size, size), interpolation=cv2.INTER_LINEAR)
+        np.testing.assert_array_equal(pixels, expected)

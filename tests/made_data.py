@@ -1,0 +1,67 @@
+"""Small data sets in iHarmony4's layout, written by the tests that need them."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from configs import base
+
+SUBSETS = ("HCOCO", "HFlickr")
+
+
+def write_iharmony4(root: Path, train: int, test: int, size: tuple[int, int] = (48, 40)) -> None:
+    """Writes two subsets; two composites share each photo. Numbers are for both together."""
+    rng = np.random.default_rng(0)
+    for subset in SUBSETS:
+        folder = root / subset
+        for name in ("composite_images", "real_images", "masks"):
+            (folder / name).mkdir(parents=True)
+        for split, count in (("train", train // 2), ("test", test // 2)):
+            names = []
+            for index in range(count):
+                photo = f"{split}{index // 2:03d}"
+                names.append(f"{photo}_1_{index % 2}.jpg")
+                if index % 2 == 0:
+                    real, mask = _photo(rng, size), _mask(rng, size)
+                    cv2.imwrite(str(folder / "real_images" / f"{photo}.jpg"), real)
+                    cv2.imwrite(str(folder / "masks" / f"{photo}_1.png"), mask)
+                shift = rng.integers(-60, 60, 3) * (mask[..., None] / 255)
+                composite = np.clip(real + shift, 0, 255).astype(np.uint8)
+                cv2.imwrite(str(folder / "composite_images" / names[-1]), composite)
+            (folder / f"{subset}_{split}.txt").write_text("\n".join(names) + "\n")
+
+
+def _photo(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
+    low = rng.integers(0, 256, (4, 4, 3)).astype(np.uint8)
+    return cv2.resize(low, size[::-1], interpolation=cv2.INTER_CUBIC)
+
+
+def _mask(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
+    mask = np.zeros(size, np.uint8)
+    centre = [int(side * rng.uniform(0.4, 0.6)) for side in size[::-1]]
+    cv2.ellipse(mask, centre, (size[1] // 4, size[0] // 5), 0, 0, 360, 255, -1)
+    return mask
+
+
+def tiny_config(root: Path | None = None):
+    """iDIH with 4 levels and 8 channels at 32 pixels: compiles in seconds."""
+    config = base.get_config()
+    config.model.name = "improved_dih256"
+    config.model.depth = 4
+    config.model.channels = 8
+    config.model.max_channels = 16
+    config.data.root = str(root)
+    config.data.subsets = SUBSETS
+    config.data.image_size = 32
+    config.data.num_workers = 0
+    config.data.validation_fraction = 0.2
+    config.train.batch_size = 4
+    config.train.epochs = 4
+    config.train.log_every_steps = 2
+    config.optimizer.milestones = (3,)
+    config.evaluation.every_epochs = 2
+    config.evaluation.batch_size = 4
+    config.evaluation.num_pictures = 2
+    config.checkpoint.every_epochs = 1
+    return config

@@ -1,0 +1,141 @@
+import json
+
+import jax
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from jax.sharding import AxisType, Mesh
+
+from harmony_jax import InputError
+from harmony_jax.checkpoint import FOLDER, Checkpoints, load_model
+from harmony_jax.experiment import build_loss, build_model
+from harmony_jax.progress import Progress, duration
+from harmony_jax.train import create_state, make_train_step, train
+from tests.made_data import tiny_config
+
+
+def parameters(workdir, step: int) -> list[np.ndarray]:
+    model, _ = load_model(workdir / FOLDER / str(step))
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(nnx.state(model))]
+
+
+def test_a_run_leaves_checkpoints_curves_pictures_and_the_evaluation(trained):
+    _, workdir = trained
+    checkpoints = Checkpoints(workdir / FOLDER)
+    assert checkpoints.newest_step() == 10  # 4 epochs of 10 samples in batches of 4
+    assert checkpoints.metadata(10)["model"]["name"] == "improved_dih256"
+    checkpoints.close()
+    assert list((workdir / "tensorboard").iterdir())
+    assert (workdir / "evaluation.png").stat().st_size > 1000
+    evaluation = json.loads((workdir / "evaluation.json").read_text())
+    assert evaluation.keys() == {"model", "composite"}
+    assert evaluation["model"]["All"]["N"] == 6
+
+
+def test_a_finished_workdir_is_left_as_it_is(trained):
+    config, workdir = trained
+    before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*") if path.is_file()}
+    train(config, workdir)
+    assert before == {
+        path: path.stat().st_mtime_ns for path in workdir.rglob("*") if path.is_file()
+    }
+
+
+def test_an_interrupted_training_ends_with_the_same_parameters(trained, tmp_path, monkeypatch):
+    config, whole = trained
+
+    class KilledError(Exception):
+        pass
+
+    def killed_at_step_8(self, step, metrics):
+        if step == 8:
+            raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "after_step", killed_at_step_8)
+        with pytest.raises(KilledError):
+            train(config, tmp_path)
+    assert Checkpoints(tmp_path / FOLDER).newest_step() in (5, 7)
+    train(config, tmp_path)
+    for found, expected in zip(parameters(tmp_path, 10), parameters(whole, 10), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_continuing_with_another_model_is_refused(trained):
+    config, workdir = trained
+    other = config.copy_and_resolve_references()
+    other.model.channels = 4
+    with pytest.raises(InputError, match=r"checkpoints/10: holds model .*'channels': 8"):
+        train(other, workdir)
+
+
+def batch_of(config, seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    shape = (config.train.batch_size, config.data.image_size, config.data.image_size)
+    return {
+        "composite": rng.integers(0, 256, (*shape, 3)).astype(np.uint8),
+        "real": rng.integers(0, 256, (*shape, 3)).astype(np.uint8),
+        "mask": (255 * (rng.random(shape) > 0.7)).astype(np.uint8),
+    }
+
+
+def test_the_loss_curve_is_the_same_on_one_device_and_on_two():
+    """Batch statistics are over the global batch, or the curves would part at once."""
+    config = tiny_config()
+    curves = []
+    for count in (1, 2):
+        mesh = Mesh(np.array(jax.devices()[:count]), ("batch",), axis_types=(AxisType.Auto,))
+        optimizer = optax.adam(1e-3)
+        graph, state = create_state(build_model(config), optimizer, mesh)
+        step = make_train_step(graph, build_loss(config), optimizer, mesh)
+        losses = []
+        for number in range(10):
+            state, metrics = step(state, batch_of(config, number))
+            losses.append(float(metrics["loss"]))
+        curves.append(losses)
+    np.testing.assert_allclose(curves[1], curves[0], rtol=1e-3)
+    assert curves[0][-1] != curves[0][0]
+
+
+def test_training_learns_one_batch_by_heart():
+    config = tiny_config()
+    config.loss.name = "mse"
+    mesh = Mesh(np.array(jax.devices()[:1]), ("batch",), axis_types=(AxisType.Auto,))
+    optimizer = optax.adam(3e-3)
+    graph, state = create_state(build_model(config), optimizer, mesh)
+    step = make_train_step(graph, build_loss(config), optimizer, mesh)
+    batch = batch_of(config)
+    batch["real"] = np.where(batch["mask"][..., None] > 0, 255 - batch["composite"], 128)
+    batch["real"] = batch["real"].astype(np.uint8)
+    losses = []
+    for _ in range(60):
+        state, metrics = step(state, batch)
+        losses.append(float(metrics["loss"]))
+    assert losses[-1] < 0.5 * losses[0]
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "value", "message"),
+    [
+        ("train", "batch_size", 3, r"train\.batch_size 3: must be a positive multiple of the 2"),
+        ("evaluation", "batch_size", 0, r"evaluation\.batch_size 0"),
+        ("loss", "name", "l1", r"loss\.name 'l1': choose 'fn_mse' or 'mse'"),
+        ("model", "dtype", "float8", r"model\.dtype 'float8'"),
+        ("model", "name", None, r"model\.name is not set"),
+        ("data", "image_size", 40, r"image size 40x40.*multiples of 16, at least 32"),
+    ],
+)
+def test_fields_that_cannot_be(mini_root, tmp_path, section, field, value, message):
+    config = tiny_config(mini_root)
+    config[section][field] = value
+    with pytest.raises(InputError, match=message):
+        train(config, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(4.4, "4 s"), (89, "89 s"), (600, "10 min"), (7300, "2 h 02 min")],
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text
