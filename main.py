@@ -71,11 +71,22 @@ def _log_to_terminal() -> None:
 
 
 def _parse_flags(arguments: list[str]) -> list[str]:
-    """Absl's parser, with one line for a config that cannot be read or has no such field."""
+    """Absl's parser, with one line for a flag or a config that cannot be."""
     try:
-        return app.parse_flags_with_usage(arguments)
-    except (AttributeError, KeyError, OSError, SyntaxError, TypeError, ValueError) as error:
-        sys.exit(f"error: {str(error).splitlines()[0]}")
+        rest = flags.FLAGS(arguments)
+        getattr(_CONFIG.value, "seed", None)  # a config that failed to load says so when read
+    except (AttributeError, KeyError) as error:
+        reason: object = error
+        while isinstance(reason, KeyError):  # whose text would be the reason's repr
+            reason = reason.args[0]
+        sys.exit(f"error: unknown config field: {_one_line(reason)}")
+    except (flags.Error, OSError, SyntaxError, TypeError, ValueError) as error:
+        sys.exit(f"error: {_one_line(error)}")
+    return rest
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Checkpoints of a run: a folder a step, with the model apart from the optimizer.
 
 `WORKDIR/checkpoints/STEP/` holds `model` (parameters and running statistics), `optimizer` and
-`metadata` (the model's name and arguments, image size, validation result). Inference reads model
-and metadata alone.
+`metadata` (the model's name and arguments, image size, what the training data depends on), and
+`metrics` if the step was validated. Inference reads model and metadata alone.
 """
 
 from collections.abc import Mapping
@@ -16,17 +16,11 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, L
 
 from harmony_jax.errors import InputError
 from harmony_jax.models import create_model
+from harmony_jax.variables import Variables, split
 
 FOLDER = "checkpoints"
 
 Metadata = dict[str, Any]
-
-
-class Variables(NamedTuple):
-    """What a model computes with."""
-
-    params: nnx.State
-    batch_stats: nnx.State
 
 
 class Loaded(NamedTuple):
@@ -40,7 +34,7 @@ class Checkpoints:
     """The checkpoints of one folder.
 
     Args:
-        folder: holds a folder a step; made when first saved to.
+        folder: holds a folder a step; made if it is not there.
         keep_newest: how many of the newest to keep besides the best; None keeps all.
     """
 
@@ -132,10 +126,10 @@ def open_checkpoint(path: Path) -> tuple[Checkpoints, int]:
     """
     path = Path(path)
     folder, step = path, None
-    if path.name.isdigit():
-        folder, step = path.parent, int(path.name)
-    elif (path / FOLDER).is_dir():
+    if (path / FOLDER).is_dir():
         folder = path / FOLDER
+    elif path.name.isdigit():
+        folder, step = path.parent, int(path.name)
     steps = (
         [int(child.name) for child in folder.iterdir() if child.name.isdigit()]
         if (folder.is_dir())
@@ -147,14 +141,19 @@ def open_checkpoint(path: Path) -> tuple[Checkpoints, int]:
             f"{FOLDER}/STEP folders"
         )
     checkpoints = Checkpoints(folder)
-    return checkpoints, checkpoints.best_step() if step is None else step
+    if step is None:
+        step = checkpoints.best_step()
+    return checkpoints, max(steps) if step is None else step
 
 
-def load_model(path: Path, **overrides: Any) -> tuple[nnx.Module, Loaded]:
+def load_model(
+    path: Path, sharding: jax.sharding.Sharding | None = None, **overrides: Any
+) -> tuple[nnx.Module, Loaded]:
     """Builds the model that a checkpoint holds, ready for inference.
 
     Args:
         path: as `open_checkpoint` takes.
+        sharding: where its arrays go; by default on this process's first device.
         **overrides: arguments of the model to set otherwise, such as `dtype`.
 
     Returns:
@@ -170,9 +169,9 @@ def load_model(path: Path, **overrides: Any) -> tuple[nnx.Module, Loaded]:
         lambda: create_model(metadata["model"]["name"], rngs=nnx.Rngs(0), **arguments)
     )
     model.eval()
-    graph, params, batch_stats = nnx.split(model, nnx.Param, nnx.BatchStat)
-    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    variables = checkpoints.model(step, with_sharding(Variables(params, batch_stats), sharding))
+    graph, abstract = split(model)
+    sharding = sharding or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    variables = checkpoints.model(step, with_sharding(abstract, sharding))
     checkpoints.close()
     return nnx.merge(graph, *variables), Loaded(checkpoints.folder / str(step), metadata)
 

@@ -3,7 +3,7 @@
 import json
 import logging
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -14,15 +14,21 @@ from jaxtyping import Array
 from ml_collections import ConfigDict
 
 from harmony_jax import mesh as meshes
-from harmony_jax.checkpoint import Variables, load_model
+from harmony_jax.checkpoint import load_model
 from harmony_jax.data.photos import write_file, write_photo
-from harmony_jax.data.pipeline import create_sources, evaluation_batches
+from harmony_jax.data.pipeline import evaluation_batches, open_split
 from harmony_jax.data.sources import Source
 from harmony_jax.errors import InputError
-from harmony_jax.experiment import compute_dtype, model_arguments
+from harmony_jax.experiment import (
+    check_image_size,
+    check_numbers,
+    compute_dtype,
+    model_arguments,
+)
 from harmony_jax.metrics import ImageMetrics, Summary, foreground_ratio, image_errors, summarize
 from harmony_jax.normalization import denormalize, network_inputs
 from harmony_jax.report import Example, comparison_table, example_sheet
+from harmony_jax.variables import Variables, split
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -61,7 +67,7 @@ class Evaluator:
         self._config = config
         self._mesh = mesh
 
-        def predict(variables: Variables, batch: dict[str, Array]) -> dict[str, Array]:
+        def predict(variables: Variables, batch: dict[str, Array]) -> dict[str, Any]:
             image, mask, _ = network_inputs(batch)
             output = nnx.merge(graph, *variables)(image, mask)
             prediction = denormalize(output.image)
@@ -140,28 +146,38 @@ def evaluate_workdir(config: ConfigDict, workdir: Path, checkpoint: Path | None 
     Raises:
         InputError: no checkpoint, a checkpoint of another model, or data that cannot be read.
     """
-    path = checkpoint or workdir
-    split = config.evaluation.split
-    sources = create_sources(config.data)
-    if split not in sources:
-        raise InputError(f"evaluation.split {split!r}: choose from {', '.join(sources)}")
-    if not len(sources[split]):
-        raise InputError(f"evaluation.split {split!r} is empty: set data.validation_fraction")
-    model, loaded = load_model(path, dtype=compute_dtype(config))
+    check_numbers(config)
+    source = evaluated_source(config)
+    mesh = meshes.create_mesh()
+    model, loaded = load_model(
+        checkpoint or workdir, meshes.replicated(mesh), dtype=compute_dtype(config)
+    )
     if config.model.name and loaded.metadata["model"] != model_arguments(config):
         raise InputError(
             f"{loaded.folder}: holds model {loaded.metadata['model']}, the config asks for "
             f"{model_arguments(config)}: use the config it was trained with"
         )
-    _LOGGER.info("Evaluating %s on the %s set", loaded.folder, split)
-    mesh = meshes.create_mesh()
-    evaluator = Evaluator(model, config, mesh)
-    _, params, batch_stats = nnx.split(model, nnx.Param, nnx.BatchStat)
-    variables = jax.device_put(Variables(params, batch_stats), meshes.replicated(mesh))
-    evaluation = evaluator.evaluate(variables, sources[split])
+    check_image_size(model, config.data.image_size)
+    _LOGGER.info("Evaluating %s on the %s set", loaded.folder, config.evaluation.split)
+    evaluation = Evaluator(model, config, mesh).evaluate(split(model)[1], source)
     if jax.process_index() == 0:
-        _write(evaluation, workdir, "evaluation" if split == "test" else f"evaluation_{split}")
+        suffix = "" if config.evaluation.split == "test" else f"_{config.evaluation.split}"
+        _write(evaluation, workdir, f"evaluation{suffix}")
     return evaluation.model
+
+
+def evaluated_source(config: ConfigDict) -> Source:
+    """The set that `evaluation.split` names.
+
+    Raises:
+        InputError: there is no such set, it is empty, or files are missing.
+    """
+    source = open_split(config.data, config.evaluation.split)
+    if not len(source):
+        raise InputError(
+            f"evaluation.split {config.evaluation.split!r} is empty: set data.validation_fraction"
+        )
+    return source
 
 
 def _write(evaluation: Evaluation, workdir: Path, stem: str) -> None:

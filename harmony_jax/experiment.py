@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array
@@ -26,6 +27,28 @@ def model_arguments(config: ConfigDict) -> dict[str, Any]:
     return {"name": name, "overrides": {k: v for k, v in fields.items() if v is not None}}
 
 
+def check_numbers(config: ConfigDict) -> None:
+    """Raises InputError, naming the field, if a count of the config is not a positive one."""
+    for name in (
+        "data.image_size",
+        "train.batch_size",
+        "train.epochs",
+        "train.log_every_steps",
+        "evaluation.batch_size",
+        "checkpoint.keep_newest",
+    ):
+        section, field = name.split(".")
+        if config[section][field] < 1:
+            raise InputError(f"{name} {config[section][field]}: must be at least 1")
+
+
+def check_image_size(model: nnx.Module, size: int) -> None:
+    """Raises InputError unless the model takes images of `size` x `size` pixels."""
+    image = jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32)
+    mask = jax.ShapeDtypeStruct((2, size, size, 1), jnp.float32)
+    nnx.eval_shape(lambda model, image, mask: model(image, mask).image, model, image, mask)
+
+
 def compute_dtype(config: ConfigDict) -> Any:
     """Raises InputError unless `model.dtype` is known."""
     if config.model.dtype not in _DTYPES:
@@ -34,16 +57,22 @@ def compute_dtype(config: ConfigDict) -> Any:
 
 
 def build_model(config: ConfigDict) -> nnx.Module:
-    """Initialises the config's model from its seed, in training mode."""
+    """Initialises the config's model from its seed, in training mode.
+
+    Raises:
+        InputError: unknown model, argument or type, or an image size that it cannot take.
+    """
     if not config.model.name:
         raise InputError("model.name is not set: start from a config with a model")
     arguments = model_arguments(config)
-    return create_model(
+    model = create_model(
         arguments["name"],
         rngs=nnx.Rngs(config.seed),
         dtype=compute_dtype(config),
         **arguments["overrides"],
     )
+    check_image_size(model, config.data.image_size)
+    return model
 
 
 def build_loss(config: ConfigDict) -> LossFunction:

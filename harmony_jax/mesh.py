@@ -14,9 +14,13 @@ _BATCHES_AHEAD = 2
 
 
 def create_mesh() -> Mesh:
-    """All devices of all processes in one axis, over which batches are sharded."""
+    """All devices of all processes in one axis, over which batches are sharded.
+
+    Devices of one process are neighbours, so that its part of a batch is contiguous.
+    """
+    devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
     # Auto: the compiler propagates shardings, so models are written without a word of them.
-    return jax.make_mesh((jax.device_count(),), (_BATCH_AXIS,), axis_types=(AxisType.Auto,))
+    return Mesh(np.array(devices), (_BATCH_AXIS,), axis_types=(AxisType.Auto,))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -16,6 +16,7 @@ from harmony_jax.data.photos import read_mask, read_photo, write_photo
 from harmony_jax.data.transforms import resize
 from harmony_jax.errors import InputError
 from harmony_jax.normalization import denormalize, normalize
+from harmony_jax.variables import Variables, split
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -28,13 +29,13 @@ class Harmonizer:
     """Makes composites look right; see `from_checkpoint`."""
 
     def __init__(self, model: nnx.Module, image_size: int):
-        graph, variables = nnx.split(model)
+        graph, variables = split(model)
         self._variables = variables
         self._image_size = image_size
 
-        def predict(variables: nnx.State, image: jax.Array, mask: jax.Array) -> jax.Array:
+        def predict(variables: Variables, image: jax.Array, mask: jax.Array) -> jax.Array:
             foreground = (mask > _MASK_THRESHOLD).astype(jnp.float32)
-            output = nnx.merge(graph, variables)(
+            output = nnx.merge(graph, *variables)(
                 normalize(image)[None], foreground[None, ..., None]
             )
             return jnp.clip(denormalize(output.image[0]), 0, 255)

@@ -41,7 +41,10 @@ class Progress:
         schedule: optax.Schedule,
     ):
         self._active = jax.process_index() == 0 and start_step < total_steps
-        self._writer = SummaryWriter(str(workdir / "tensorboard")) if self._active else None
+        self._writer = None
+        if self._active:
+            # Steps after the checkpoint that training continues from are written again.
+            self._writer = SummaryWriter(str(workdir / "tensorboard"), purge_step=start_step + 1)
         self._total_steps = total_steps
         self._steps_per_epoch = total_steps / config.train.epochs
         self._epochs = config.train.epochs
@@ -81,18 +84,18 @@ class Progress:
             duration((self._total_steps - step) / speed),
         )
 
-    def after_evaluation(self, step: int, split: str, evaluation: "Evaluation") -> None:
+    def after_evaluation(self, step: int, evaluation: "Evaluation") -> None:
         """Reports an evaluation during training, with its pictures."""
         if not self._active:
             return
         for name, means in (("model", evaluation.model), ("composite", evaluation.composite)):
             for metric in ("MSE", "fMSE", "PSNR"):
-                self._write(f"{split}/{metric}_{name}", means["All"][metric], step)
+                self._write(f"evaluation/{metric}_{name}", means["All"][metric], step)
         if self._writer and evaluation.examples:
             sheet = example_sheet(evaluation.examples)
-            self._writer.add_image(f"{split}/examples", sheet, step, dataformats="HWC")
+            self._writer.add_image("evaluation/examples", sheet, step, dataformats="HWC")
         table = comparison_table(evaluation.model, evaluation.composite)
-        _LOGGER.info("After step %d, on the %s set:\n%s", step, split, table)
+        _LOGGER.info("After step %d:\n%s", step, table)
 
     @contextmanager
     def paused(self, metrics: Mapping[str, jax.Array]) -> Iterator[None]:

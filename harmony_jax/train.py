@@ -14,15 +14,22 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from harmony_jax import mesh as meshes
-from harmony_jax.checkpoint import FOLDER, Checkpoints, Variables, with_sharding
-from harmony_jax.data.pipeline import create_sources, training_batches
+from harmony_jax.checkpoint import FOLDER, Checkpoints, Metadata, with_sharding
+from harmony_jax.data.pipeline import open_split, training_batches
 from harmony_jax.data.sources import Source
 from harmony_jax.errors import InputError
-from harmony_jax.evaluate import Evaluator, evaluate_workdir
-from harmony_jax.experiment import LossFunction, build_loss, build_model, model_arguments
+from harmony_jax.evaluate import Evaluator, evaluate_workdir, evaluated_source
+from harmony_jax.experiment import (
+    LossFunction,
+    build_loss,
+    build_model,
+    check_numbers,
+    model_arguments,
+)
 from harmony_jax.normalization import network_inputs
 from harmony_jax.optimizer import create_optimizer, learning_rate_schedule
 from harmony_jax.progress import Progress
+from harmony_jax.variables import Variables, split
 
 Batch = Mapping[str, jax.Array]
 
@@ -46,26 +53,29 @@ def train(config: ConfigDict, workdir: Path) -> None:
     Raises:
         InputError: config, data or the workdir's checkpoints do not fit.
     """
-    _make_folder(workdir)
+    check_numbers(config)
     mesh = meshes.create_mesh()
     meshes.check_batch_size("train.batch_size", config.train.batch_size, mesh)
-    sources = create_sources(config.data)
-    steps_per_epoch = len(sources["train"]) / config.train.batch_size
+    source, validated = open_split(config.data, "train"), open_split(config.data, "validation")
+    evaluated = evaluated_source(config)  # opened now: a missing file should not wait for the end
+    metadata = _metadata(config, source)
+    steps_per_epoch = len(source) / config.train.batch_size
     total_steps = math.floor(config.train.epochs * steps_per_epoch)
     schedule = learning_rate_schedule(config.optimizer, steps_per_epoch)
     optimizer = create_optimizer(config.optimizer, schedule)
 
     model = build_model(config)
     graph, state = create_state(model, optimizer, mesh)
+    _make_folder(workdir)
     checkpoints = Checkpoints(workdir / FOLDER, config.checkpoint.keep_newest)
-    state = _resume(checkpoints, state, config, mesh)
+    state = _resume(checkpoints, state, metadata, mesh)
     start_step = int(state.step)
     if start_step >= total_steps:
         _LOGGER.info("%s: training is finished (step %d of %d)", workdir, start_step, total_steps)
     train_step = make_train_step(graph, build_loss(config), optimizer, mesh)
     evaluator = Evaluator(model, config, mesh)
     batches = training_batches(
-        sources["train"],
+        source,
         image_size=config.data.image_size,
         batch_size=config.train.batch_size,
         seed=config.seed,
@@ -87,12 +97,16 @@ def train(config: ConfigDict, workdir: Path) -> None:
             validation = None
             if step in evaluated_after:
                 with progress.paused(metrics):
-                    validation = _validate(evaluator, state.variables, sources, step, progress)
-            checkpoints.save(step, state.variables, state.optimizer, _metadata(config), validation)
+                    # Without a validation set the evaluated one gives the curves; it must not
+                    # choose the checkpoint that it will be evaluated on.
+                    result = evaluator.evaluate(state.variables, validated or evaluated)
+                    progress.after_evaluation(step, result)
+                validation = result.model["All"] if validated else None
+            checkpoints.save(step, state.variables, state.optimizer, metadata, validation)
     batches.close()
     checkpoints.close()
     progress.close()
-    if not (workdir / "evaluation.json").exists():
+    if start_step < total_steps or not list(workdir.glob("evaluation*.json")):
         evaluate_workdir(config, workdir)
 
 
@@ -100,12 +114,10 @@ def create_state(
     model: nnx.Module, optimizer: optax.GradientTransformation, mesh: Mesh
 ) -> tuple[nnx.GraphDef, TrainState]:
     """Splits a model into its structure and the state that training changes, on the mesh."""
-    graph, params, batch_stats = nnx.split(model, nnx.Param, nnx.BatchStat)
-    state = TrainState(
-        jnp.zeros((), jnp.int32), Variables(params, batch_stats), optimizer.init(params)
-    )
+    graph, variables = split(model)
+    state = TrainState(jnp.zeros((), jnp.int32), variables, optimizer.init(variables.params))
     # A copy: steps donate the state, and the model keeps its own arrays.
-    return graph, jax.device_put(state, meshes.replicated(mesh), may_alias=False)
+    return graph, jax.device_put(jax.tree.map(jnp.copy, state), meshes.replicated(mesh))
 
 
 def make_train_step(
@@ -162,16 +174,18 @@ def _make_folder(workdir: Path) -> None:
 
 
 def _resume(
-    checkpoints: Checkpoints, state: TrainState, config: ConfigDict, mesh: Mesh
+    checkpoints: Checkpoints, state: TrainState, wanted: Metadata, mesh: Mesh
 ) -> TrainState:
     step = checkpoints.newest_step()
     if step is None:
         return state
-    found, wanted = checkpoints.metadata(step)["model"], model_arguments(config)
-    if found != wanted:
+    found = checkpoints.metadata(step)
+    differing = [key for key in wanted if found.get(key) != wanted[key]]
+    if differing:
+        key = differing[0]
         raise InputError(
-            f"{checkpoints.folder / str(step)}: holds model {found}, the config asks for "
-            f"{wanted}: use the same config or another workdir"
+            f"{checkpoints.folder / str(step)}: holds {key} {found.get(key)}, the config asks for "
+            f"{wanted[key]}: use the same config or another workdir"
         )
     abstract = with_sharding(state, meshes.replicated(mesh))
     _LOGGER.info("Continuing after step %d (%s)", step, checkpoints.folder)
@@ -191,20 +205,14 @@ def _epoch_ends(every_epochs: int, steps_per_epoch: float, total_steps: int) -> 
     return (ends - {0}) | {total_steps}
 
 
-def _validate(
-    evaluator: Evaluator,
-    variables: Variables,
-    sources: Mapping[str, Source],
-    step: int,
-    progress: Progress,
-) -> dict[str, float] | None:
-    """Evaluates on the validation set, and on the test list for the curves if that is empty."""
-    split = "validation" if len(sources["validation"]) else "test"
-    evaluation = evaluator.evaluate(variables, sources[split])
-    progress.after_evaluation(step, split, evaluation)
-    # The test list must not choose the checkpoint that it will be evaluated on.
-    return evaluation.model["All"] if split == "validation" else None
-
-
-def _metadata(config: ConfigDict) -> dict[str, Any]:
-    return {"model": model_arguments(config), "image_size": config.data.image_size}
+def _metadata(config: ConfigDict, source: Source) -> Metadata:
+    """What must stay the same when training continues; inference needs the first two."""
+    return {
+        "model": model_arguments(config),
+        "image_size": config.data.image_size,
+        "training data": {
+            "samples": len(source),
+            "batch_size": config.train.batch_size,
+            "seed": config.seed,
+        },
+    }

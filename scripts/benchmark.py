@@ -33,6 +33,7 @@ from harmony_jax.losses import foreground_normalized_mse
 from harmony_jax.mesh import create_mesh
 from harmony_jax.models import create_model
 from harmony_jax.train import create_state, make_train_step
+from harmony_jax.variables import split
 
 _IMAGE_SIZE = 256
 _MEMORY_BATCH = 16
@@ -85,25 +86,24 @@ def _ours(name: str, batch: int) -> tuple[Run, Run, float]:
     image, target = (jnp.asarray(rng.standard_normal((*shape, 3)), jnp.float32) for _ in range(2))
     mask = jnp.asarray(rng.random((*shape, 1)) > 0.5, jnp.float32)
     model = create_model(name, rngs=nnx.Rngs(0))
-    training_graph, params, statistics_ = nnx.split(model, nnx.Param, nnx.BatchStat)
+    training_graph, variables = split(model)
+    params = variables.params
     model.eval()
     graph = nnx.graphdef(model)
 
     def loss(params: nnx.State) -> jax.Array:
-        trained = nnx.merge(training_graph, params, statistics_, copy=True)
+        trained = nnx.merge(training_graph, params, variables.batch_stats, copy=True)
         prediction = trained(image, mask).image
         return foreground_normalized_mse(prediction, target, mask, min_area=100.0).mean()
 
     start = time.perf_counter()
     forward = (
-        jax.jit(lambda p, s, i, m: nnx.merge(graph, p, s)(i, m))
-        .lower(params, statistics_, image, mask)
-        .compile()
+        jax.jit(lambda v, i, m: nnx.merge(graph, *v)(i, m)).lower(variables, image, mask).compile()
     )
     backward = jax.jit(jax.value_and_grad(loss)).lower(params).compile()
     seconds = time.perf_counter() - start
     return (
-        lambda: jax.block_until_ready(forward(params, statistics_, image, mask)),
+        lambda: jax.block_until_ready(forward(variables, image, mask)),
         lambda: jax.block_until_ready(backward(params)),
         seconds,
     )
@@ -169,8 +169,8 @@ def _memory(arguments: argparse.Namespace) -> None:
             mesh,
         )
         shape = (_MEMORY_BATCH, _IMAGE_SIZE, _IMAGE_SIZE)
-        batch = {key: np.ones((*shape, 3), np.uint8) for key in ("composite", "real")}
-        batch["mask"] = np.ones(shape, np.uint8)
+        batch = {key: jnp.ones((*shape, 3), jnp.uint8) for key in ("composite", "real")}
+        batch["mask"] = jnp.ones(shape, jnp.uint8)
         for _ in range(3):
             state, metrics = step(state, batch)
         jax.block_until_ready(metrics)
@@ -192,11 +192,11 @@ def _input(arguments: argparse.Namespace) -> None:
     def plain() -> None:
         for record in source.records:
             composite, real = (
-                cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+                cv2.cvtColor(np.asarray(cv2.imread(str(path))), cv2.COLOR_BGR2RGB)
                 for path in (record.composite, record.real)
             )
-            mask = cv2.imread(str(record.mask))[:, :, 0].astype(np.float32) / 255
-            top, left, height, width = random_crop(*mask.shape, rng)
+            mask = np.asarray(cv2.imread(str(record.mask)))[:, :, 0].astype(np.float32) / 255
+            top, left, height, width = random_crop(*mask.shape[:2], rng=rng)
             window = (slice(top, top + height), slice(left, left + width))
             for pixels in (composite, real, mask):
                 resize(pixels[window], _IMAGE_SIZE)

@@ -92,7 +92,7 @@ def test_splits_that_do_not_exist(trained, tmp_path):
     config, workdir = trained
     config = config.copy_and_resolve_references()
     config.evaluation.split = "holdout"
-    refuse(config, tmp_path, r"evaluation\.split 'holdout': choose from train", workdir)
+    refuse(config, tmp_path, "split 'holdout': choose 'train'", workdir)
     config.evaluation.split = "validation"
     config.data.validation_fraction = 0.0
     refuse(config, tmp_path, "'validation' is empty: set data.validation_fraction", workdir)

@@ -6,8 +6,40 @@ from pathlib import Path
 
 import pytest
 
+from tests.made_data import write_iharmony4
+
 ROOT = Path(__file__).parents[1]
 IDIH = "--config=configs/improved_dih256.py"
+
+
+def small(root: Path, workdir: Path) -> list[str]:
+    """An ordinary config cut down to seconds."""
+    return [
+        IDIH,
+        f"--workdir={workdir}",
+        f"--config.data.root={root}",
+        "--config.data.subsets=('HCOCO', 'HFlickr')",
+        "--config.data.image_size=32",
+        "--config.data.num_workers=1",
+        "--config.data.validation_fraction=0.1",
+        "--config.model.depth=4",
+        "--config.model.channels=8",
+        "--config.train.batch_size=4",
+        "--config.train.epochs=1",
+        "--config.train.log_every_steps=1",
+    ]
+
+
+def failure(*arguments: str) -> str:
+    """The one line that a failed command prints."""
+    result = run(*arguments)
+    assert result.returncode != 0
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+    lines = [line for line in result.stderr.splitlines() if line.strip()]
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("error: ")
+    return lines[0]
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess:
@@ -21,7 +53,9 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
     [
         ([IDIH, "--config.train.epoch=3"], '"epoch"'),
         ([IDIH, "--config.train.epochs=many"], "many"),
-        (["--config=configs/idih.py"], "configs/idih.py"),
+        (["--config=configs/idih.py", "--workdir=x"], "configs/idih.py"),
+        (["--config=README.md", "--workdir=x"], "README.md"),
+        ([IDIH, "--config.nothing.at_all=3"], "nothing"),
         ([IDIH, "--mode=test"], "--mode"),
         ([IDIH], "--workdir is missing: --mode=train needs it"),
         (["--mode=predict", "--image=a.jpg"], "--checkpoint is missing"),
@@ -33,38 +67,30 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
     ],
 )
 def test_mistakes_are_one_line_and_a_status(arguments, expected):
-    result = run(*arguments)
-    assert result.returncode != 0
-    assert "Traceback" not in result.stderr
-    assert result.stdout == ""
-    lines = [line for line in result.stderr.splitlines() if line.strip()]
-    assert len(lines) == 1, result.stderr
-    assert lines[0].startswith("error: ")
-    assert expected in lines[0]
+    assert expected in failure(*arguments)
+    assert not (ROOT / "x").exists()
+
+
+def test_a_damaged_photo_met_by_a_worker_process_is_one_line(tmp_path):
+    write_iharmony4(tmp_path / "data", train=8, test=4)
+    photo = tmp_path / "data" / "HFlickr" / "real_images" / "train001.jpg"
+    photo.write_bytes(photo.read_bytes()[:-40])
+    line = failure(
+        *small(tmp_path / "data", tmp_path / "run"), "--config.evaluation.every_epochs=0"
+    )
+    assert f"{photo}: damaged JPEG" in line
 
 
 def test_a_run_from_the_command_line(mini_root, tmp_path):
     """Train, evaluate and predict with worker processes, from an ordinary config."""
-    small = [
-        IDIH,
-        f"--workdir={tmp_path}",
-        f"--config.data.root={mini_root}",
-        "--config.data.subsets=('HCOCO', 'HFlickr')",
-        "--config.data.image_size=32",
-        "--config.data.num_workers=1",
-        "--config.model.depth=4",
-        "--config.model.channels=8",
-        "--config.train.batch_size=4",
-        "--config.train.epochs=1",
-        "--config.train.log_every_steps=1",
-        "--config.data.validation_fraction=0.1",
-    ]
-    trained = run(*small)
+    trained = run(*small(mini_root, tmp_path))
     assert trained.returncode == 0, trained.stderr
     for part in ("step 3/3", "epoch 1.0/1", "loss", "images/s", "left"):
         assert part in trained.stderr
     assert "composite" in trained.stdout
-    evaluated = run(*small, "--mode=evaluate", "--config.evaluation.split=train")
+    evaluated = run(
+        *small(mini_root, tmp_path), "--mode=evaluate", "--config.evaluation.split=train"
+    )
     assert evaluated.returncode == 0, evaluated.stderr
     assert (tmp_path / "evaluation_train.json").exists()
     folder = mini_root / "HCOCO"

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -62,12 +63,34 @@ def test_an_interrupted_training_ends_with_the_same_parameters(trained, tmp_path
         np.testing.assert_array_equal(found, expected)
 
 
-def test_continuing_with_another_model_is_refused(trained):
+@pytest.mark.parametrize(
+    ("section", "field", "value", "message"),
+    [
+        ("model", "channels", 4, "holds model .*'channels': 8"),
+        ("data", "image_size", 64, "holds image_size 32, the config asks for 64"),
+        ("train", "batch_size", 2, "holds training data .*'batch_size': 4"),
+        ("data", "validation_fraction", 0.0, "holds training data .*'samples': 10"),
+    ],
+)
+def test_continuing_with_another_model_or_data_is_refused(trained, section, field, value, message):
     config, workdir = trained
     other = config.copy_and_resolve_references()
-    other.model.channels = 4
-    with pytest.raises(InputError, match=r"checkpoints/10: holds model .*'channels': 8"):
+    other[section][field] = value
+    with pytest.raises(InputError, match=f"checkpoints/10: {message}"):
         train(other, workdir)
+
+
+def test_more_epochs_continue_and_are_evaluated(trained, tmp_path):
+    config, workdir = trained
+    shutil.copytree(workdir, tmp_path / "1")  # a workdir with the name of a step
+    config = config.copy_and_resolve_references()
+    config.train.epochs = 6
+    train(config, tmp_path / "1")
+    checkpoints = Checkpoints(tmp_path / "1" / FOLDER)
+    assert checkpoints.newest_step() == 15
+    checkpoints.close()
+    assert (tmp_path / "1" / "evaluation.json").exists()
+    assert (tmp_path / "1" / "evaluation.1.json").exists()
 
 
 def batch_of(config, seed: int = 0) -> dict[str, np.ndarray]:
@@ -119,23 +142,37 @@ def test_training_learns_one_batch_by_heart():
     ("section", "field", "value", "message"),
     [
         ("train", "batch_size", 3, r"train\.batch_size 3: must be a positive multiple of the 2"),
-        ("evaluation", "batch_size", 0, r"evaluation\.batch_size 0"),
+        ("evaluation", "batch_size", 0, r"evaluation\.batch_size 0: must be at least 1"),
+        ("evaluation", "batch_size", 5, r"evaluation\.batch_size 5: must be a positive multiple"),
         ("loss", "name", "l1", r"loss\.name 'l1': choose 'fn_mse' or 'mse'"),
         ("model", "dtype", "float8", r"model\.dtype 'float8'"),
         ("model", "name", None, r"model\.name is not set"),
         ("data", "image_size", 40, r"image size 40x40.*multiples of 16, at least 32"),
+        ("data", "image_size", 0, r"data\.image_size 0: must be at least 1"),
+        ("train", "epochs", 0, r"train\.epochs 0: must be at least 1"),
+        ("train", "log_every_steps", 0, r"log_every_steps 0"),
+        ("checkpoint", "keep_newest", 0, r"keep_newest 0"),
+        ("model", "depth", 1, "depth 1: an encoder-decoder has at least 2 levels"),
+        ("evaluation", "split", "holdout", "split 'holdout'"),
     ],
 )
 def test_fields_that_cannot_be(mini_root, tmp_path, section, field, value, message):
     config = tiny_config(mini_root)
     config[section][field] = value
     with pytest.raises(InputError, match=message):
-        train(config, tmp_path)
+        train(config, tmp_path / "workdir")
+    assert not list(tmp_path.rglob("checkpoints/*"))
+
+
+def test_a_workdir_that_cannot_be(mini_root, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(InputError, match=r"file/runs: cannot be made"):
+        train(tiny_config(mini_root), tmp_path / "file" / "runs")
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(4.4, "4 s"), (89, "89 s"), (600, "10 min"), (7300, "2 h 02 min")],
+    [(4.4, "4 s"), (89.0, "89 s"), (600.0, "10 min"), (7300.0, "2 h 02 min")],
 )
 def test_durations(seconds, text):
     assert duration(seconds) == text

@@ -45,8 +45,8 @@ class DemoSource:
 
     Train and test share the seven photos, and differ in what is recoloured, and how: test has
     outlined objects; train has other outlined objects and random patches, which may cover a part
-    of a test object but are never nearly the same region (IoU below MAX_PATCH_IOU). Scores on the test
-    split therefore say that training works; they do not say how a model does on unseen photos.
+    of a test object but are never nearly the same region (IoU below MAX_PATCH_IOU). Scores on
+    the test split therefore say that training works, not how a model does on unseen photos.
     Every composite is rendered at construction, and fixed by `split`, `size` and `seed`.
     """
 
@@ -89,8 +89,7 @@ class DemoSource:
 
     def __getitem__(self, index: int) -> Sample:
         """One sample; the mask is 255 in the foreground, with a soft edge."""
-        sample = self._samples[index]
-        return {key: sample[key] for key in ("composite", "real", "mask")}
+        return self._samples[index]
 
     def subset(self, index: int) -> str:
         return self._photos[index]
@@ -124,9 +123,11 @@ def _superpixels(photo: str) -> tuple[np.ndarray, list[set[int]]]:
 
     Returns the labels, int [height, width] from 0, and the neighbours of each label.
     """
-    from skimage.segmentation import slic  # in the demo extra; _load has checked that it is there
+    # Of the demo extra: _load has checked that it is there.
+    from skimage.segmentation import slic
 
-    labels = slic(_resize_short_side(_load(photo), REGION_SHORT_SIDE), n_segments=80, start_label=0)
+    pixels = _resize_short_side(_load(photo), REGION_SHORT_SIDE)
+    labels = slic(pixels, n_segments=80, start_label=0)
     neighbours: list[set[int]] = [set() for _ in range(labels.max() + 1)]
     for one, other in ((labels[:, :-1], labels[:, 1:]), (labels[:-1], labels[1:])):
         for a, b in set(zip(one.ravel().tolist(), other.ravel().tolist(), strict=True)):
@@ -152,7 +153,11 @@ def _random_patch(photo: str, rng: np.random.Generator) -> np.ndarray:
         patch = np.isin(labels, chosen)
         tests = [mask > 0 for mask in photo_regions(photo)["test"].values()]
         if all((patch & test).sum() < MAX_PATCH_IOU * (patch | test).sum() for test in tests):
-            return cv2.medianBlur(np.where(patch, 255, 0).astype(np.uint8), 7)
+            disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (15, 15))
+            smooth: np.ndarray = np.where(patch, 255, 0).astype(np.uint8)
+            for operation in (cv2.MORPH_CLOSE, cv2.MORPH_OPEN):  # no holes, no thin tongues
+                smooth = cv2.morphologyEx(smooth, operation, disk)
+            return smooth
 
 
 def _resize_like(mask: np.ndarray, pixels: np.ndarray) -> np.ndarray:

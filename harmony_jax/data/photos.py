@@ -1,5 +1,6 @@
 """Reading and writing photos and masks."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -8,6 +9,9 @@ import numpy as np
 import simplejpeg
 
 from harmony_jax.errors import InputError
+
+_EXIF_REACH = 4096
+_JPEG_START = b"\xff\xd8\xff"
 
 Pixels = np.ndarray  # uint8; [height, width, 3] RGB for photos, [height, width] for masks
 
@@ -19,12 +23,15 @@ def read_photo(path: str | os.PathLike[str]) -> Pixels:
         InputError: the file is missing, unreadable, truncated or no picture.
     """
     data = _read(path)
-    if simplejpeg.is_jpeg(data):
+    if data.startswith(_JPEG_START):
         try:
             # Strict, because a truncated file would otherwise come back with grey rows.
-            return simplejpeg.decode_jpeg(data, "RGB", strict=True)
+            pixels = simplejpeg.decode_jpeg(data, "RGB", strict=True)
         except ValueError as error:
             raise InputError(f"{path}: damaged JPEG ({error}): replace the file") from error
+        if b"Exif" not in data[:_EXIF_REACH]:
+            return pixels
+        # OpenCV turns the picture as its EXIF orientation says; the pixels are the same.
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     if image is None:
         raise InputError(f"{path}: not a readable picture: expected a complete JPEG or PNG")
@@ -41,7 +48,7 @@ def read_mask(path: str | os.PathLike[str]) -> Pixels:
     if mask is None:
         raise InputError(f"{path}: not a readable mask: expected a complete PNG")
     if mask.dtype == np.uint16:
-        mask = (mask >> 8).astype(np.uint8)
+        mask = (mask // 256).astype(np.uint8)
     return mask if mask.ndim == 2 else mask[:, :, 0]
 
 
@@ -73,7 +80,8 @@ def write_file(path: str | os.PathLike[str], data: bytes) -> None:
         temporary.write_bytes(data)
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # there may be no such folder either
+            temporary.unlink()
         raise InputError(f"{path}: cannot be written ({error.strerror}): choose another") from error
 
 

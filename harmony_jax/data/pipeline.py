@@ -1,9 +1,12 @@
 """The grain pipeline: from a source to uint8 batches, the same on any number of workers."""
 
 import os
+from functools import cache
 
 import grain
 import numpy as np
+from absl import flags
+from ml_collections import ConfigDict
 
 from harmony_jax.data.demo import DemoSource
 from harmony_jax.data.iharmony4 import IHarmony4Source
@@ -21,31 +24,38 @@ _READ_AHEAD_BATCHES = 2
 _THREADS = 2
 
 
-def create_sources(data) -> dict[str, Source]:
-    """Opens the data set of a config.
+def open_split(data: ConfigDict, split: str) -> Source:
+    """Opens one set of a config's data.
 
     Args:
         data: the config's `data` section (configs/base.py).
-
-    Returns:
-        `train`, `validation` and `test`. Validation is held out of the training list, photo by
-        photo; with `data.validation_fraction` 0 it is empty.
+        split: `train`, `validation` or `test`. Validation is held out of the training list, photo
+            by photo; with `data.validation_fraction` 0 it is empty.
 
     Raises:
-        InputError: unknown data set, or files missing.
+        InputError: unknown data set or split, or files missing.
     """
-    if data.name == "iharmony4":
-        training, test = (
-            IHarmony4Source(data.root, split, tuple(data.subsets)) for split in ("train", "test")
+    if split not in ("train", "validation", "test"):
+        raise InputError(f"split {split!r}: choose 'train', 'validation' or 'test'")
+    if not 0 <= data.validation_fraction < 1:
+        raise InputError(
+            f"data.validation_fraction {data.validation_fraction}: choose 0 or more and below 1"
         )
+    listed = "test" if split == "test" else "train"
+    source: Source
+    if data.name == "iharmony4":
+        source = IHarmony4Source(data.root, listed, tuple(data.subsets))
     elif data.name == "demo":
-        training, test = (DemoSource(split, data.image_size) for split in ("train", "test"))
+        source = _demo_source(listed, data.image_size)
     else:
         raise InputError(f"data.name {data.name!r}: choose 'iharmony4' or 'demo'")
-    if not 0 <= data.validation_fraction < 1:
-        raise InputError(f"data.validation_fraction {data.validation_fraction}: choose 0 to 0.5")
-    train, validation = hold_out(training, data.validation_fraction, data.validation_seed)
-    return {"train": train, "validation": validation, "test": test}
+    if split == "test":
+        return source
+    train, validation = hold_out(source, data.validation_fraction, data.validation_seed)
+    return train if split == "train" else validation
+
+
+_demo_source = cache(DemoSource)  # rendering it takes seconds
 
 
 def training_batches(
@@ -128,5 +138,7 @@ def _iterate(dataset: grain.MapDataset, num_workers: int) -> grain.DatasetIterat
     batches = dataset.to_iter_dataset(reading)
     if not num_workers:
         return iter(batches)
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()  # grain's workers read flags; a notebook parses none
     options = grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=_READ_AHEAD_BATCHES)
     return iter(batches.mp_prefetch(options))

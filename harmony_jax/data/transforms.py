@@ -22,7 +22,11 @@ class Resize(grain.transforms.Map):
         self._size = size
 
     def map(self, element: Sample) -> Sample:
-        return {key: resize(element[key], self._size) for key in ("composite", "real", "mask")}
+        return Sample(
+            composite=resize(element["composite"], self._size),
+            real=resize(element["real"], self._size),
+            mask=resize(element["mask"], self._size),
+        )
 
 
 class RandomCropAndFlip(grain.transforms.RandomMap):
@@ -37,7 +41,7 @@ class RandomCropAndFlip(grain.transforms.RandomMap):
 
     def random_map(self, element: Sample, rng: np.random.Generator) -> Sample:
         while True:
-            top, left, height, width = random_crop(*element["mask"].shape, rng)
+            top, left, height, width = random_crop(*element["mask"].shape[:2], rng=rng)
             window = (slice(top, top + height), slice(left, left + width))
             mask = resize(element["mask"][window], self._size)
             if rng.random() < _KEEP_BACKGROUND or mask.sum() / 255 > _MIN_FOREGROUND:
@@ -58,6 +62,7 @@ def resize(pixels: np.ndarray, size: int) -> np.ndarray:
 def random_crop(
     height: int,
     width: int,
+    *,
     rng: np.random.Generator,
     area: tuple[float, float] = (0.5, 1.0),
     aspect: tuple[float, float] = (3 / 4, 4 / 3),

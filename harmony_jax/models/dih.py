@@ -43,6 +43,8 @@ class DeepImageHarmonization(nnx.Module):
         dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ):
+        if depth < 2:
+            raise InputError(f"depth {depth}: an encoder-decoder has at least 2 levels")
         self.depth = depth
         self.encoder = ConvEncoder(
             depth, channels, max_channels, batchnorm_from, dtype=dtype, rngs=rngs

@@ -1,6 +1,7 @@
-"""Every model of the paper by its released name."""
+"""Models by their released names."""
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 from flax import nnx
@@ -52,4 +53,5 @@ def create_model(name: str, *, rngs: nnx.Rngs, **overrides: Any) -> nnx.Module:
         raise InputError(
             f"model {name!r} has no argument {unknown[0]!r}: choose from {', '.join(sorted(known))}"
         )
-    return model_class(**{**arguments, **overrides}, rngs=rngs)
+    build: Callable[..., nnx.Module] = model_class
+    return build(**{**arguments, **overrides}, rngs=rngs)

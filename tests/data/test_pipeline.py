@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from harmony_jax import InputError
-from harmony_jax.data.pipeline import create_sources, evaluation_batches, training_batches
+from harmony_jax.data.pipeline import evaluation_batches, open_split, training_batches
 from tests.data.test_sources import Numbers
 from tests.made_data import tiny_config
 
@@ -87,8 +87,8 @@ def test_fewer_samples_than_a_batch():
 
 
 def test_sets_of_a_config(mini_root):
-    sources = create_sources(tiny_config(mini_root).data)
-    assert {name: len(source) for name, source in sources.items()} == {
+    data = tiny_config(mini_root).data
+    assert {split: len(open_split(data, split)) for split in ("train", "validation", "test")} == {
         "train": 10,  # 14 less the composites of 2 of 8 photos
         "validation": 4,
         "test": 6,
@@ -103,7 +103,12 @@ def test_fields_that_cannot_be(mini_root, field, value, message):
     data = tiny_config(mini_root).data
     data[field] = value
     with pytest.raises(InputError, match=message):
-        create_sources(data)
+        open_split(data, "train")
+
+
+def test_an_unknown_split(mini_root):
+    with pytest.raises(InputError, match=r"split 'holdout': choose 'train'"):
+        open_split(tiny_config(mini_root).data, "holdout")
 
 
 def test_a_damaged_file_in_a_worker_process_is_named(tmp_path):
@@ -112,7 +117,7 @@ def test_a_damaged_file_in_a_worker_process_is_named(tmp_path):
     write_iharmony4(tmp_path, train=8, test=4)
     config = tiny_config(tmp_path)
     photo = tmp_path / "HCOCO" / "real_images" / "train000.jpg"
-    source = create_sources(config.data)["train"]
+    source = open_split(config.data, "train")
     photo.write_bytes(photo.read_bytes()[:-50])
     batches = training_batches(
         source, image_size=32, batch_size=4, seed=0, start_step=0, num_workers=1
