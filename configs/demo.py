@@ -23,9 +23,10 @@ def get_config() -> ConfigDict:
     config.data.image_size = 128
     config.data.validation_fraction = 0.0  # a photo held out would be one in seven
     config.data.num_workers = 0  # the set is in memory
-    config.train.epochs = 7
-    config.optimizer.milestones = (5, 6)
-    config.train.log_every_steps = 25
+    config.train.batch_size = 8
+    config.train.epochs = 6
+    config.optimizer.milestones = (4, 5)
+    config.train.log_every_steps = 100
     config.evaluation.every_epochs = 0
-    config.checkpoint.every_epochs = 5
+    config.checkpoint.every_epochs = 2
     return config

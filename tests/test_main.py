@@ -85,6 +85,7 @@ def test_a_run_from_the_command_line(mini_root, tmp_path):
     """Train, evaluate and predict with worker processes, from an ordinary config."""
     trained = run(*small(mini_root, tmp_path))
     assert trained.returncode == 0, trained.stderr
+    assert "leaked" not in trained.stderr  # shared memory of the workers
     for part in ("step 3/3", "epoch 1.0/1", "loss", "images/s", "left"):
         assert part in trained.stderr
     assert "composite" in trained.stdout

@@ -133,11 +133,10 @@ def _iterate(dataset: grain.MapDataset, num_workers: int) -> grain.DatasetIterat
     """Reads ahead in threads or worker processes; close the iterator to end these."""
     if num_workers < 0:
         num_workers = min(os.cpu_count() or 1, _MAX_WORKERS)
-    threads = 1 if num_workers else _THREADS
-    reading = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=_READ_AHEAD_BATCHES)
-    batches = dataset.to_iter_dataset(reading)
     if not num_workers:
-        return iter(batches)
+        return iter(dataset.to_iter_dataset(grain.ReadOptions(_THREADS, _READ_AHEAD_BATCHES)))
+    # No reading ahead inside a worker: what it held back at the end would stay in shared memory.
+    batches = dataset.to_iter_dataset(grain.ReadOptions(0, 0))
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()  # grain's workers read flags; a notebook parses none
     options = grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=_READ_AHEAD_BATCHES)
