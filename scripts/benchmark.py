@@ -4,7 +4,7 @@
     python scripts/benchmark.py memory [--names=improved_dih256]
     python scripts/benchmark.py input --root=IHARMONY4
 
-`--released` names a clone of the authors' PyTorch repository (needs torch): its model is timed
+`--released` names a clone of the authors' PyTorch repository (needs torch and tensorboard): its model is timed
 in turns with ours, in one run, and the ratio printed. Times are medians of several runs; the
 least is in brackets.
 """
@@ -69,10 +69,12 @@ def _models(arguments: argparse.Namespace) -> None:
     for name in arguments.names.split(","):
         for batch in (int(size) for size in arguments.batches.split(",")):
             forward, step, compile_seconds = _ours(name, batch)
-            runs = {"forward": {"ours": forward}, "forward+backward": {"ours": step}}
+            runs = {"forward": {"ours": forward}}
+            if batch > 1:  # a 1x1 bottleneck has no statistics over one image
+                runs["forward+backward"] = {"ours": step}
             if arguments.released:
                 released = _released(arguments.released, name, batch)
-                for kind, run in zip(runs, released, strict=True):
+                for kind, run in zip(runs, released, strict=False):
                     runs[kind]["PyTorch"] = run
             for kind, contenders in runs.items():
                 _print_times(f"{name} batch {batch} {kind}", contenders, batch, arguments.rounds)
