@@ -1,7 +1,7 @@
 """The device mesh, and where arrays live on it."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 
 import jax
 import numpy as np
@@ -43,12 +43,14 @@ def check_batch_size(field: str, batch_size: int, mesh: Mesh) -> None:
 
 def to_devices(
     batches: Iterable[dict[str, np.ndarray]], mesh: Mesh
-) -> Iterator[dict[str, jax.Array]]:
+) -> Generator[dict[str, jax.Array], None, None]:
     """Puts batches on the mesh ahead of their use, each process its own part of each batch.
 
     Args:
         batches: this process's share of the global batches; the first axis is sharded.
         mesh: the devices of all processes.
+
+    Close it before its source: on a CPU the batches put ahead share the source's memory.
     """
     sharding = sharded(mesh)
     ahead: deque[dict[str, jax.Array]] = deque()

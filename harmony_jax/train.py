@@ -103,6 +103,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
                     progress.after_evaluation(step, result)
                 validation = result.model["All"] if validated else None
             checkpoints.save(step, state.variables, state.optimizer, metadata, validation)
+    device_batches.close()
     batches.close()
     checkpoints.close()
     progress.close()

@@ -4,8 +4,8 @@
     python scripts/benchmark.py memory [--names=improved_dih256]
     python scripts/benchmark.py input --root=IHARMONY4
 
-`--released` names a clone of the authors' PyTorch repository (needs torch and tensorboard): its model is timed
-in turns with ours, in one run, and the ratio printed. Times are medians of several runs; the
+`--released` names a clone of the authors' PyTorch repository (needs torch and tensorboard): its
+model is timed in turns with ours, in one run, and the ratio printed. Times are medians; the
 least is in brackets.
 """
 
