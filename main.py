@@ -62,6 +62,10 @@ def _required(flag: flags.FlagHolder):
 
 def _log_to_terminal() -> None:
     absl_logging.set_verbosity(absl_logging.WARNING)  # orbax and jax tell every detail at INFO
+    # A checkpoint between two validations has no metric to rank it by, and needs none.
+    absl_logging.get_absl_logger().addFilter(
+        lambda record: "did not provide metrics" not in record.getMessage()
+    )
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logger = logging.getLogger("harmony_jax")
