@@ -10,7 +10,7 @@ Mask = Float[Array, "batch height width 1"]
 def foreground_normalized_mse(
     prediction: Image, target: Image, mask: Mask, *, min_area: float
 ) -> Float[Array, " batch"]:
-    """FN-MSE (paper, equation 3): squared error over the foreground's size, not the image's.
+    """FN-MSE (paper, equation 2): squared error over the foreground's size, not the image's.
 
     Args:
         prediction, target: normalised images.
