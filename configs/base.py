@@ -53,6 +53,6 @@ def get_config() -> ConfigDict:
     config.evaluation.num_pictures = 8  # example rows in TensorBoard and in the picture file
 
     config.checkpoint = ConfigDict()
-    config.checkpoint.every_epochs = 5  # besides the one at each validation
+    config.checkpoint.every_epochs = 5  # besides those at each validation and at the end
     config.checkpoint.keep_newest = 2  # besides the best
     return config

@@ -85,9 +85,8 @@ def train(config: ConfigDict, workdir: Path) -> None:
         process_count=jax.process_count(),
     )
     evaluated_after = _epoch_ends(config.evaluation.every_epochs, steps_per_epoch, total_steps)
-    saved_after = evaluated_after | _epoch_ends(
-        config.checkpoint.every_epochs, steps_per_epoch, total_steps
-    )
+    saved_after = {total_steps} | evaluated_after
+    saved_after |= _epoch_ends(config.checkpoint.every_epochs, steps_per_epoch, total_steps)
     progress = Progress(workdir, start_step, total_steps, config, schedule)
     device_batches = meshes.to_devices(batches, mesh)
     for step in range(start_step + 1, total_steps + 1):

@@ -164,6 +164,16 @@ def test_fields_that_cannot_be(mini_root, tmp_path, section, field, value, messa
     assert not list(tmp_path.rglob("checkpoints/*"))
 
 
+def test_the_end_is_saved_even_if_nothing_else_is(mini_root, tmp_path):
+    config = tiny_config(mini_root)
+    config.train.epochs = 1
+    config.evaluation.every_epochs = 0
+    config.checkpoint.every_epochs = 0
+    train(config, tmp_path)
+    assert [path.name for path in (tmp_path / FOLDER).iterdir()] == ["2"]
+    assert (tmp_path / "evaluation.json").exists()
+
+
 def test_a_workdir_that_cannot_be(mini_root, tmp_path):
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(InputError, match=r"file/runs: cannot be made"):

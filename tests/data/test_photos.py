@@ -1,3 +1,5 @@
+import struct
+
 import cv2
 import numpy as np
 import pytest
@@ -18,6 +20,18 @@ def test_jpeg_pixels_are_opencvs_in_rgb_order(tmp_path, pixels):
     path = tmp_path / "a.jpg"
     cv2.imwrite(str(path), pixels)
     np.testing.assert_array_equal(read_photo(path), cv2.imread(str(path))[:, :, ::-1])
+
+
+def test_a_photo_is_turned_as_its_exif_orientation_says(tmp_path, pixels):
+    path = tmp_path / "turned.jpg"
+    cv2.imwrite(str(path), pixels)
+    upright, data = read_photo(path), path.read_bytes()
+    # One little-endian entry: tag 0x0112 (orientation), type short, value 6: rotate clockwise.
+    entry = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 1) + entry + struct.pack("<I", 0)
+    segment = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
+    path.write_bytes(data[:2] + segment + data[2:])
+    np.testing.assert_array_equal(read_photo(path), np.rot90(upright, -1))
 
 
 def test_png_comes_back_unchanged(tmp_path, pixels):
