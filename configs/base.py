@@ -17,6 +17,19 @@ def get_config() -> ConfigDict:
     config.model.depth = config_dict.placeholder(int)
     config.model.channels = config_dict.placeholder(int)
     config.model.max_channels = config_dict.placeholder(int)
+    # Parts to exchange; the models' docstrings say more.
+    config.model.backbone = config_dict.placeholder(str)  # hrnet18s, hrnet18, hrnet32, deeplab_r34
+    config.model.fuse_into = config_dict.placeholder(str)  # encoder, decoder or both take features
+    config.model.fuse_mode = config_dict.placeholder(str)  # cat, catc (with a 1x1 conv.) or sum
+    config.model.mask_fusion = config_dict.placeholder(str)  # into the backbone: sum, rgb or none
+    config.model.pyramid_channels = config_dict.placeholder(int)  # of each map; 0: no pyramid
+    config.model.ocr_channels = config_dict.placeholder(int)  # of the HRNet head; 0: no head
+    config.model.multiscale = config_dict.placeholder(bool)  # HRNet's four scales, without head
+    config.model.width = config_dict.placeholder(int)  # channels of HRNet's finest scale
+    config.model.deeplab_channels = config_dict.placeholder(int)
+    config.model.dropout = config_dict.placeholder(float)  # rate in the backbone's head
+    config.model.attend_from = config_dict.placeholder(int)  # first decoder block with attention
+    config.model.init_variance = config_dict.placeholder(float)  # kernels': times the mean fan
 
     config.data = ConfigDict()
     config.data.name = "iharmony4"  # iharmony4: the four downloaded folders; demo: made on the fly
@@ -38,6 +51,7 @@ def get_config() -> ConfigDict:
     config.optimizer.b1 = 0.9
     config.optimizer.b2 = 0.999
     config.optimizer.eps = 1e-8
+    config.optimizer.backbone_rate = 0.1  # of its pre-trained part, times the learning rate
     config.optimizer.milestones = (160, 175)  # epochs after which the rate is multiplied ...
     config.optimizer.decay = 0.1  # ... by this
 

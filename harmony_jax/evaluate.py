@@ -20,7 +20,6 @@ from harmony_jax.data.pipeline import evaluation_batches, open_split
 from harmony_jax.data.sources import Source
 from harmony_jax.errors import InputError
 from harmony_jax.experiment import (
-    check_image_size,
     check_numbers,
     compute_dtype,
     model_arguments,
@@ -157,7 +156,7 @@ def evaluate_workdir(config: ConfigDict, workdir: Path, checkpoint: Path | None 
             f"{loaded.folder}: holds model {loaded.metadata['model']}, the config asks for "
             f"{model_arguments(config)}: use the config it was trained with"
         )
-    check_image_size(model, config.data.image_size)
+    model.check_image_size(config.data.image_size, config.data.image_size)
     _LOGGER.info("Evaluating %s on the %s set", loaded.folder, config.evaluation.split)
     evaluation = Evaluator(model, config, mesh).evaluate(split(model)[1], source)
     if jax.process_index() == 0:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array
@@ -12,7 +11,7 @@ from ml_collections import ConfigDict
 
 from harmony_jax import losses
 from harmony_jax.errors import InputError
-from harmony_jax.models import create_model
+from harmony_jax.models import HarmonizationModel, create_model
 
 LossFunction = Callable[[Array, Array, Array], Array]
 
@@ -42,13 +41,6 @@ def check_numbers(config: ConfigDict) -> None:
             raise InputError(f"{name} {config[section][field]}: must be at least 1")
 
 
-def check_image_size(model: nnx.Module, size: int) -> None:
-    """Raises InputError unless the model takes images of `size` x `size` pixels."""
-    image = jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32)
-    mask = jax.ShapeDtypeStruct((2, size, size, 1), jnp.float32)
-    nnx.eval_shape(lambda model, image, mask: model(image, mask).image, model, image, mask)
-
-
 def compute_dtype(config: ConfigDict) -> Any:
     """Raises InputError unless `model.dtype` is known."""
     if config.model.dtype not in _DTYPES:
@@ -56,7 +48,7 @@ def compute_dtype(config: ConfigDict) -> Any:
     return _DTYPES[config.model.dtype]
 
 
-def build_model(config: ConfigDict) -> nnx.Module:
+def build_model(config: ConfigDict) -> HarmonizationModel:
     """Initialises the config's model from its seed, in training mode.
 
     Raises:
@@ -71,7 +63,7 @@ def build_model(config: ConfigDict) -> nnx.Module:
         dtype=compute_dtype(config),
         **arguments["overrides"],
     )
-    check_image_size(model, config.data.image_size)
+    model.check_image_size(config.data.image_size, config.data.image_size)
     return model
 
 

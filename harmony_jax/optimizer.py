@@ -1,6 +1,11 @@
 """The optimizer and its schedule."""
 
+from typing import Any
+
+import jax
 import optax
+
+from harmony_jax.models import is_pretrained
 
 
 def learning_rate_schedule(optimizer, steps_per_epoch: float) -> optax.Schedule:
@@ -15,5 +20,25 @@ def learning_rate_schedule(optimizer, steps_per_epoch: float) -> optax.Schedule:
 
 
 def create_optimizer(optimizer, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """Adam with the config's constants (paper, section 4.2)."""
-    return optax.adam(schedule, b1=optimizer.b1, b2=optimizer.b2, eps=optimizer.eps)
+    """Adam with the config's constants (paper, section 4.2).
+
+    The pre-trained parts of a backbone learn at `optimizer.backbone_rate` times the rate.
+    """
+    return optax.chain(
+        optax.scale_by_adam(b1=optimizer.b1, b2=optimizer.b2, eps=optimizer.eps),
+        optax.multi_transform(
+            {"pretrained": optax.scale(optimizer.backbone_rate), "new": optax.identity()},
+            rate_labels,
+        ),
+        optax.scale_by_learning_rate(schedule),
+    )
+
+
+def rate_labels(params: Any) -> Any:
+    """The tree of parameters with `pretrained` or `new` in place of each."""
+
+    def label(path: Any, _: jax.Array) -> str:
+        dotted = jax.tree_util.keystr(path, simple=True, separator=".")
+        return "pretrained" if is_pretrained(dotted) else "new"
+
+    return jax.tree_util.tree_map_with_path(label, params)

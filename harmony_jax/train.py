@@ -72,7 +72,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
     start_step = int(state.step)
     if start_step >= total_steps:
         _LOGGER.info("%s: training is finished (step %d of %d)", workdir, start_step, total_steps)
-    train_step = make_train_step(graph, build_loss(config), optimizer, mesh)
+    train_step = make_train_step(graph, build_loss(config), optimizer, mesh, config.seed)
     evaluator = Evaluator(model, config, mesh)
     batches = training_batches(
         source,
@@ -125,6 +125,7 @@ def make_train_step(
     loss_function: LossFunction,
     optimizer: optax.GradientTransformation,
     mesh: Mesh,
+    seed: int = 0,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """Compiles one step: forward, backward, update.
 
@@ -133,22 +134,24 @@ def make_train_step(
         loss_function: prediction, target and mask to one loss an image.
         optimizer: of the parameters.
         mesh: batches come sharded over it, the state replicated.
+        seed: of dropout, whose masks depend on it and on the step alone.
 
     Returns:
         A function of state (donated) and batch (`network_inputs`) to the new state and the
         scalars `loss` and `gradient_norm`.
     """
 
-    def loss(params: nnx.State, batch_stats: nnx.State, batch: Batch) -> Any:
+    def loss(params: nnx.State, batch_stats: nnx.State, step: jax.Array, batch: Batch) -> Any:
         model = nnx.merge(graph, params, batch_stats, copy=True)
         image, mask, target = network_inputs(batch)
-        losses = loss_function(model(image, mask).image, target, mask)
+        rngs = nnx.Rngs(dropout=jax.random.fold_in(jax.random.key(seed), step))
+        losses = loss_function(model(image, mask, rngs=rngs).image, target, mask)
         return losses.mean(), nnx.state(model, nnx.BatchStat)
 
     def train_step(state: TrainState, batch: Batch) -> Any:
         params, batch_stats = state.variables
         (value, batch_stats), gradients = jax.value_and_grad(loss, has_aux=True)(
-            params, batch_stats, batch
+            params, batch_stats, state.step, batch
         )
         updates, optimizer_state = optimizer.update(gradients, state.optimizer, params)
         variables = Variables(optax.apply_updates(params, updates), batch_stats)

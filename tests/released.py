@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-_GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parent / "golden"
 
 
 def golden(name: str) -> dict:
     """A golden file's arrays, with its JSON entries decoded."""
-    with np.load(_GOLDEN / f"{name}.npz") as file:
+    with np.load(GOLDEN / f"{name}.npz") as file:
         arrays = {key: file[key] for key in file.files}
     for key in ("state_dict", "grad_norms", "lr_mult", "bn_after_step1_norms"):
         if key in arrays:
@@ -21,7 +21,7 @@ def golden(name: str) -> dict:
 
 def evaluation_of_composites() -> dict:
     """Released metrics of the mini set's test composites taken as predictions."""
-    return json.loads((_GOLDEN / "evaluation_composite.json").read_text())
+    return json.loads((GOLDEN / "evaluation_composite.json").read_text())
 
 
 def make_weights(keys_and_shapes: list, seed: int = 0) -> dict[str, np.ndarray]:
@@ -30,6 +30,10 @@ def make_weights(keys_and_shapes: list, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def _weight(key: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
+    if "mask_blurring" in key:  # no weight: the fixed Gaussian, 7x7 with sigma 1
+        y, x = np.mgrid[-3:4, -3:4]
+        gaussian = np.exp(-(y**2 + x**2) / 2)
+        return (gaussian / gaussian.sum()).astype(np.float32).reshape(shape)
     r = np.random.RandomState((zlib.crc32(key.encode()) + seed) % 2**32)
     if key.endswith("num_batches_tracked"):
         return np.zeros(shape, np.int64)

@@ -1,6 +1,20 @@
 """Models. Nothing here knows data, training or configs."""
 
-from harmony_jax.models.blending import Output
-from harmony_jax.models.registry import create_model, list_models
+from harmony_jax.models.foreground_aware import is_pretrained
+from harmony_jax.models.interfaces import HarmonizationModel, Output
+from harmony_jax.models.registry import (
+    create_model,
+    list_backbones,
+    list_models,
+    released_image_size,
+)
 
-__all__ = ["Output", "create_model", "list_models"]
+__all__ = [
+    "HarmonizationModel",
+    "Output",
+    "create_model",
+    "is_pretrained",
+    "list_backbones",
+    "list_models",
+    "released_image_size",
+]

@@ -1,29 +1,40 @@
-"""What a harmonization model returns, and the blending layer of the improved models."""
-
-from typing import NamedTuple
+"""The last layers of a model: colours by 1x1 convolution, and the blending layer."""
 
 import jax
+import jax.numpy as jnp
+from flax import nnx
 from jaxtyping import Array, Float
 
-
-class Output(NamedTuple):
-    """A model's answer.
-
-    Attributes:
-        image: harmonized image, normalised as the input.
-        blend_mask: the paper's M_A in [0, 1], 1 where the output is the predicted colour and 0
-            where it is the input; None for models without a blending layer.
-    """
-
-    image: Float[Array, "batch height width 3"]
-    blend_mask: Float[Array, "batch height width 1"] | None
+from harmony_jax.models.interfaces import Image, Mask, Output
+from harmony_jax.models.layers import LayerMaker
 
 
-def blend(
-    image: Float[Array, "batch height width 3"],
-    rgb: Float[Array, "batch height width 3"],
-    keep_logit: Float[Array, "batch height width 1"],
+class Projection(nnx.Module):
+    """Kernel and bias of a 1x1 convolution, applied by `to_output`."""
+
+    def __init__(self, make: LayerMaker, inputs: int, outputs: int):
+        self.kernel = make.kernel(1, 1, inputs, outputs)
+        self.bias = nnx.Param(jnp.zeros(outputs))
+
+
+def to_output(
+    features: Float[Array, "batch height width features"],
+    image: Image,
+    to_rgb: Projection,
+    conv_attention: Projection | None,
 ) -> Output:
+    """Projects a decoder's last features to colours and, given `conv_attention`, blends.
+
+    Both projections are one matrix product, so that the full-resolution features are read once;
+    the result is float32.
+    """
+    if conv_attention is None:
+        return Output(_project(features, to_rgb), None)
+    projected = _project(features, to_rgb, conv_attention)
+    return blend(image, projected[..., :3], projected[..., 3:])
+
+
+def blend(image: Image, rgb: Image, keep_logit: Mask) -> Output:
     """Mixes the input with the predicted colours (paper, equation 1).
 
     The released weights predict the weight of the *input*, `sigmoid(3 * keep_logit)`; the paper's
@@ -31,3 +42,9 @@ def blend(
     """
     blend_mask = jax.nn.sigmoid(-3.0 * keep_logit)
     return Output(image + blend_mask * (rgb - image), blend_mask)
+
+
+def _project(x: Array, *heads: Projection) -> Float[Array, "batch height width k"]:
+    kernel = jnp.concatenate([head.kernel[0, 0] for head in heads], -1)
+    bias = jnp.concatenate([head.bias[...] for head in heads])
+    return jnp.matmul(x, kernel.astype(x.dtype), preferred_element_type=jnp.float32) + bias

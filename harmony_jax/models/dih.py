@@ -3,82 +3,80 @@
 Attribute names follow the released PyTorch modules, so that parameter paths are their keys.
 """
 
-import jax.numpy as jnp
+from collections.abc import Sequence
+
 from flax import nnx
-from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from harmony_jax.errors import InputError
-from harmony_jax.models.blending import Output, blend
-from harmony_jax.models.layers import (
-    BatchNorm,
-    StridedConv,
-    StridedConvTranspose,
-    elu,
-    kernel_init,
-)
+from harmony_jax.models.attention import MaskedChannelAttention
+from harmony_jax.models.blending import Projection, to_output
+from harmony_jax.models.feature_fusion import BackboneFeatures, Connectors, connect
+from harmony_jax.models.interfaces import BaseNetwork, FeatureMap, Image, Mask, Output
+from harmony_jax.models.layers import ConvTranspose, LayerMaker, Sequential, concatenate, elu
 
 
-class DeepImageHarmonization(nnx.Module):
+class DeepImageHarmonization(BaseNetwork):
     """Encoder-decoder that sees composite and mask and predicts the harmonized image.
 
     Args:
+        make: layer maker.
         depth: number of stride-2 convolutions; the bottleneck of a 2 ** (depth + 1) image is 1x1.
         batchnorm_from: first encoder block with batch normalisation (the decoder always has it).
+        attend_from: first decoder block with channel attention by foreground; None: no block.
         image_fusion: whether to end in the blending layer, which makes DIH an iDIH.
         channels: channels of the first two blocks; they double every second block.
         max_channels: no block has more.
-        dtype: compute type of the convolutions; parameters and statistics stay float32.
-        rngs: source of the initial kernels.
+        backbone_features: feature maps that the model will be called with.
     """
 
     def __init__(
         self,
+        make: LayerMaker,
         *,
         depth: int,
         batchnorm_from: int = 0,
+        attend_from: int | None = None,
         image_fusion: bool = False,
         channels: int = 64,
         max_channels: int = 512,
-        dtype: DTypeLike = jnp.float32,
-        rngs: nnx.Rngs,
+        backbone_features: BackboneFeatures | None = None,
     ):
         if depth < 2:
             raise InputError(f"depth {depth}: an encoder-decoder has at least 2 levels")
         self.depth = depth
         self.encoder = ConvEncoder(
-            depth, channels, max_channels, batchnorm_from, dtype=dtype, rngs=rngs
+            make, depth, channels, max_channels, batchnorm_from, backbone_features
         )
         self.decoder = DeconvDecoder(
-            self.encoder.block_channels, image_fusion, dtype=dtype, rngs=rngs
+            make, self.encoder.block_channels, attend_from, image_fusion, backbone_features
         )
 
     def __call__(
         self,
-        image: Float[Array, "batch height width 3"],
-        mask: Float[Array, "batch height width 1"],
+        image: Image,
+        mask: Mask,
+        features: Sequence[FeatureMap] = (),
+        *,
+        rngs: nnx.Rngs | None = None,
     ) -> Output:
-        """Harmonizes a batch.
-
-        Args:
-            image: composite, normalised (`harmony_jax.normalize`).
-            mask: foreground, in [0, 1].
+        """Harmonizes a batch; see `HarmonizationModel`. There is no dropout.
 
         Raises:
             InputError: a side is not a multiple of 2 ** depth, or below 2 ** (depth + 1).
         """
-        check_image_size(image.shape[1], image.shape[2], self.depth)
-        return self.decoder(self.encoder(jnp.concatenate([image, mask], -1)), image)
+        self.check_image_size(image.shape[1], image.shape[2])
+        blocks = self.encoder(concatenate(image, mask), features)
+        return self.decoder(blocks, image, mask, features)
 
-
-def check_image_size(height: int, width: int, depth: int) -> None:
-    """Raises InputError unless an encoder-decoder of this depth can take the size in pixels."""
-    step = 2**depth
-    if height % step or width % step or min(height, width) < 2 * step:
-        raise InputError(
-            f"image size {height}x{width} (height x width): a network of depth {depth} takes "
-            f"multiples of {step}, at least {2 * step}, such as {2 * step}x{3 * step}"
-        )
+    def check_image_size(self, height: int, width: int) -> None:
+        """Raises InputError unless the network can take the size in pixels."""
+        step = 2**self.depth
+        if height % step or width % step or min(height, width) < 2 * step:
+            raise InputError(
+                f"image size {height}x{width} (height x width): a network of depth {self.depth} "
+                f"takes multiples of {step}, at least {2 * step}, such as {2 * step}x{3 * step}"
+            )
 
 
 class ConvEncoder(nnx.Module):
@@ -86,39 +84,44 @@ class ConvEncoder(nnx.Module):
 
     def __init__(
         self,
+        make: LayerMaker,
         depth: int,
         channels: int,
         max_channels: int,
         batchnorm_from: int,
-        *,
-        dtype: DTypeLike,
-        rngs: nnx.Rngs,
+        features: BackboneFeatures | None,
     ):
-        self.dtype = dtype
+        self.dtype = make.dtype
+        self.features_level = features.level if features else 0
         self.block_channels = tuple(
             min(channels * 2 ** (i // 2), max_channels) for i in range(depth)
         )
         inputs = (4, *self.block_channels)
+        self.connectors = Connectors(
+            make, features, "encoder", {i: inputs[i] for i in range(2, depth)}
+        )
         blocks = [
             ConvBlock(
-                inputs[i],
+                make,
+                self.connectors.output_channels(i, inputs[i]),
                 self.block_channels[i],
                 batchnorm=i >= batchnorm_from,
                 padding=0 if i == depth - 1 else 1,
-                dtype=dtype,
-                rngs=rngs,
             )
             for i in range(depth)
         ]
         self.block0, self.block1 = blocks[:2]
         self.blocks_connected = nnx.Dict({f"block{i}": blocks[i] for i in range(2, depth)})
 
-    def __call__(self, x: Float[Array, "batch height width 4"]) -> list[Array]:
+    def __call__(
+        self, x: Float[Array, "batch height width 4"], features: Sequence[FeatureMap]
+    ) -> list[Array]:
         """Returns the output of each block, the highest resolution first."""
         x = x.astype(self.dtype)
         outputs = []
-        for block in (self.block0, self.block1, *self.blocks_connected.values()):
-            x = block(x)
+        blocks = (self.block0, self.block1, *self.blocks_connected.values())
+        for level, block in enumerate(blocks):
+            x = block(connect(self.connectors, level, x, features, self.features_level))
             outputs.append(x)
         return outputs
 
@@ -128,90 +131,73 @@ class DeconvDecoder(nnx.Module):
 
     def __init__(
         self,
+        make: LayerMaker,
         encoder_channels: tuple[int, ...],
+        attend_from: int | None,
         image_fusion: bool,
-        *,
-        dtype: DTypeLike,
-        rngs: nnx.Rngs,
+        features: BackboneFeatures | None,
     ):
-        self.dtype = dtype
+        self.features_level = features.level if features else 0
         inputs = encoder_channels[::-1]
         outputs = (*inputs[1:], inputs[-1] // 2)
+        self.depth = depth = len(inputs)
+        self.connectors = Connectors(
+            make, features, "decoder", {depth - i: inputs[i] for i in range(depth)}
+        )
         self.deconv_blocks = nnx.List(
             [
                 DeconvBlock(
-                    inputs[i], outputs[i], padding=0 if i == 0 else 1, dtype=dtype, rngs=rngs
+                    make,
+                    self.connectors.output_channels(depth - i, inputs[i]),
+                    outputs[i],
+                    padding=0 if i == 0 else 1,
+                    attention=attend_from is not None and i >= attend_from,
                 )
-                for i in range(len(inputs))
+                for i in range(depth)
             ]
         )
-        self.conv_attention = Projection(outputs[-1], 1, rngs=rngs) if image_fusion else None
-        self.to_rgb = Projection(outputs[-1], 3, rngs=rngs)
+        self.conv_attention = Projection(make, outputs[-1], 1) if image_fusion else None
+        self.to_rgb = Projection(make, outputs[-1], 3)
 
     def __call__(
-        self, encoder_outputs: list[Array], image: Float[Array, "batch height width 3"]
+        self,
+        encoder_outputs: list[Array],
+        image: Image,
+        mask: Mask,
+        features: Sequence[FeatureMap],
     ) -> Output:
         x = encoder_outputs[-1]
-        for block, skip in zip(self.deconv_blocks, encoder_outputs[-2::-1], strict=False):
-            x = block(x) + skip
-        x = self.deconv_blocks[-1](x)
-        if self.conv_attention is None:
-            return Output(project(x, self.to_rgb, dtype=self.dtype), None)
-        projected = project(x, self.to_rgb, self.conv_attention, dtype=self.dtype)
-        return blend(image, projected[..., :3], projected[..., 3:])
+        for i, block in enumerate(self.deconv_blocks):
+            if i > 0:
+                x = x + encoder_outputs[-1 - i]
+            x = connect(self.connectors, self.depth - i, x, features, self.features_level)
+            x = block(x, mask)
+        return to_output(x, image, self.to_rgb, self.conv_attention)
 
 
 class ConvBlock(nnx.Module):
-    """Strided convolution, optional batch normalisation, ELU."""
+    """4x4 convolution of stride 2, optional batch normalisation, ELU."""
 
     def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        *,
-        batchnorm: bool,
-        padding: int,
-        dtype: DTypeLike,
-        rngs: nnx.Rngs,
+        self, make: LayerMaker, inputs: int, outputs: int, *, batchnorm: bool, padding: int
     ):
-        conv = StridedConv(inputs, outputs, padding=padding, dtype=dtype, rngs=rngs)
-        self.block = nnx.List([conv, BatchNorm(outputs, dtype=dtype)] if batchnorm else [conv])
+        conv = make.conv(inputs, outputs, 4, stride=2, padding=padding)
+        self.block = Sequential([conv, make.batchnorm(outputs) if batchnorm else None, elu])
 
     def __call__(self, x: Array) -> Array:
-        for layer in self.block:
-            x = layer(x)
-        return elu(x)
+        return self.block(x)
 
 
 class DeconvBlock(nnx.Module):
-    """Transposed strided convolution, batch normalisation, ELU."""
+    """Transposed convolution, batch normalisation, ELU, optional attention by foreground."""
 
     def __init__(
-        self, inputs: int, outputs: int, *, padding: int, dtype: DTypeLike, rngs: nnx.Rngs
+        self, make: LayerMaker, inputs: int, outputs: int, *, padding: int, attention: bool
     ):
-        conv = StridedConvTranspose(inputs, outputs, padding=padding, dtype=dtype, rngs=rngs)
-        self.block = nnx.List([conv, BatchNorm(outputs, dtype=dtype)])
+        conv = ConvTranspose(make, inputs, outputs, padding)
+        self.block = Sequential([conv, make.batchnorm(outputs), elu])
+        self.se = MaskedChannelAttention(make, outputs) if attention else None
 
-    def __call__(self, y: Array) -> Array:
-        for layer in self.block:
-            y = layer(y)
-        return elu(y)
-
-
-class Projection(nnx.Module):
-    """Kernel and bias of a 1x1 convolution, applied by `project`."""
-
-    def __init__(self, inputs: int, outputs: int, *, rngs: nnx.Rngs):
-        self.kernel = nnx.Param(kernel_init(rngs.params(), (1, 1, inputs, outputs)))
-        self.bias = nnx.Param(jnp.zeros(outputs))
-
-
-def project(x: Array, *heads: Projection, dtype: DTypeLike) -> Float[Array, "batch height width k"]:
-    """Applies several 1x1 convolutions as one, so that full-resolution `x` is read once.
-
-    Returns:
-        Their outputs side by side as channels, in float32.
-    """
-    kernel = jnp.concatenate([head.kernel[0, 0] for head in heads], -1)
-    bias = jnp.concatenate([head.bias[...] for head in heads])
-    return jnp.matmul(x, kernel.astype(dtype), preferred_element_type=jnp.float32) + bias
+    def __call__(self, y: Array, mask: Array) -> Array:
+        y = self.block(y)
+        return y if self.se is None else self.se(y, mask)

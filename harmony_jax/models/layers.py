@@ -1,51 +1,165 @@
-"""Layers with the released models' behaviour: strided convolutions, batch normalisation, ELU."""
+"""Layers with the released models' behaviour, and `LayerMaker`, which networks build them with."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from harmony_jax.models.strided_conv import strided_conv, strided_conv_transpose
+from harmony_jax.models.convolution import convolve, convolve_transposed, depthwise_convolve
 
-# Normal with variance 2 / mean(fan_in, fan_out): the released initializer ("XavierGluon").
-kernel_init = jax.nn.initializers.variance_scaling(2.0, "fan_avg", "normal")
+relu = jax.nn.relu
 
 
-class StridedConv(nnx.Module):
-    """4x4 convolution with stride 2 and bias. Parameters in float32, computed in `dtype`."""
+@dataclass(frozen=True)
+class LayerMaker:
+    """Makes layers that share a compute type and a source of initial values.
+
+    Kernels are normal with variance `init_variance / mean(fan_in, fan_out)`, as the released
+    initializer ("XavierGluon") draws them; biases are 0.
+
+    Attributes:
+        rngs: source of the initial kernels.
+        dtype: compute type; parameters and statistics are float32.
+        init_variance: 2 in most of the released recipes.
+    """
+
+    rngs: nnx.Rngs
+    dtype: DTypeLike = jnp.float32
+    init_variance: float = 2.0
+
+    def kernel(self, *shape: int) -> nnx.Param:
+        """A kernel, its last two axes input and output channels (in either order)."""
+        draw = jax.nn.initializers.variance_scaling(self.init_variance, "fan_avg", "normal")
+        return nnx.Param(draw(self.rngs.params(), shape))
+
+    def conv(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        padding: int | None = None,
+        dilation: int = 1,
+        bias: bool = True,
+    ) -> "Conv":
+        """A convolution; by default padded to keep the size (over the stride)."""
+        if padding is None:
+            padding = dilation * (kernel_size - 1) // 2
+        kernel = self.kernel(kernel_size, kernel_size, inputs, outputs)
+        return Conv(kernel, outputs if bias else None, stride, padding, dilation, self.dtype)
+
+    def batchnorm(self, features: int) -> "BatchNorm":
+        return BatchNorm(features, dtype=self.dtype)
+
+    def conv_batchnorm(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel_size: int,
+        activation: Callable[[Array], Array] | None = relu,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        bias: bool = False,
+    ) -> "Sequential":
+        """Convolution, batch normalisation and activation."""
+        conv = self.conv(inputs, outputs, kernel_size, stride=stride, dilation=dilation, bias=bias)
+        return Sequential([conv, self.batchnorm(outputs), activation])
+
+
+class Sequential(nnx.List):
+    """Layers and functions applied in order; None stands for the identity.
+
+    Its members' paths are their positions, as in PyTorch's `Sequential`.
+    """
+
+    def __call__(self, x: Array) -> Array:
+        for layer in self:
+            if layer is not None:
+                x = layer(x)
+        return x
+
+
+class Conv(nnx.Module):
+    """Convolution with a square kernel. Parameters in float32, computed in `dtype`."""
 
     def __init__(
-        self, inputs: int, outputs: int, *, padding: int, dtype: DTypeLike, rngs: nnx.Rngs
+        self,
+        kernel: nnx.Param,
+        bias_features: int | None,
+        stride: int,
+        padding: int,
+        dilation: int,
+        dtype: DTypeLike,
     ):
+        self.kernel = kernel
+        self.bias = None if bias_features is None else nnx.Param(jnp.zeros(bias_features))
+        self.stride = stride
         self.padding = padding
+        self.dilation = dilation
         self.dtype = dtype
-        self.kernel = nnx.Param(kernel_init(rngs.params(), (4, 4, inputs, outputs)))
-        self.bias = nnx.Param(jnp.zeros(outputs))
 
     def __call__(
         self, x: Float[Array, "batch height width inputs"]
     ) -> Float[Array, "batch low_height low_width outputs"]:
-        kernel, bias = self.kernel[...].astype(self.dtype), self.bias[...].astype(self.dtype)
-        return strided_conv(x, kernel, self.padding) + bias
+        kernel = self.kernel[...].astype(self.dtype)
+        y = convolve(x.astype(self.dtype), kernel, self.stride, self.padding, self.dilation)
+        return y if self.bias is None else y + self.bias[...].astype(self.dtype)
 
 
-class StridedConvTranspose(nnx.Module):
-    """Transpose of `StridedConv`: doubles the resolution. The kernel is [4, 4, outputs, inputs]."""
+class ConvTranspose(nnx.Module):
+    """Transpose of a 4x4, stride-2 `Conv`: doubles the resolution.
 
-    def __init__(
-        self, inputs: int, outputs: int, *, padding: int, dtype: DTypeLike, rngs: nnx.Rngs
-    ):
-        self.padding = padding
-        self.dtype = dtype
-        self.kernel = nnx.Param(kernel_init(rngs.params(), (4, 4, outputs, inputs)))
+    The kernel is [4, 4, outputs, inputs]: that of the convolution it transposes.
+    """
+
+    def __init__(self, make: LayerMaker, inputs: int, outputs: int, padding: int):
+        self.kernel = make.kernel(4, 4, outputs, inputs)
         self.bias = nnx.Param(jnp.zeros(outputs))
+        self.padding = padding
+        self.dtype = make.dtype
 
     def __call__(
         self, y: Float[Array, "batch height width inputs"]
     ) -> Float[Array, "batch high_height high_width outputs"]:
         kernel, bias = self.kernel[...].astype(self.dtype), self.bias[...].astype(self.dtype)
-        return strided_conv_transpose(y, kernel, self.padding) + bias
+        return convolve_transposed(y.astype(self.dtype), kernel, self.padding) + bias
+
+
+class DepthwiseConv(nnx.Module):
+    """3x3 convolution of each channel by itself, without bias."""
+
+    def __init__(self, make: LayerMaker, features: int):
+        self.kernel = make.kernel(3, 3, 1, features)
+        self.dtype = make.dtype
+
+    def __call__(
+        self, x: Float[Array, "batch height width features"]
+    ) -> Float[Array, "batch height width features"]:
+        return depthwise_convolve(x.astype(self.dtype), self.kernel[...].astype(self.dtype))
+
+
+class Linear(nnx.Module):
+    """Affine map of the channels."""
+
+    def __init__(self, make: LayerMaker, inputs: int, outputs: int):
+        self.kernel = make.kernel(inputs, outputs)
+        self.bias = nnx.Param(jnp.zeros(outputs))
+        self.dtype = make.dtype
+
+    def __call__(self, x: Float[Array, "*shape inputs"]) -> Float[Array, "*shape outputs"]:
+        kernel, bias = self.kernel[...].astype(self.dtype), self.bias[...].astype(self.dtype)
+        return x.astype(self.dtype) @ kernel + bias
+
+
+class Buffer(nnx.BatchStat):
+    """An array that belongs to a model's weights and is not trained."""
 
 
 class BatchNorm(nnx.Module):
@@ -83,8 +197,7 @@ class BatchNorm(nnx.Module):
         x = x.astype(jnp.float32)
         count = x.size // x.shape[-1]
         mean = x.mean((0, 1, 2))
-        # Clipped: the difference of two close numbers may round below zero.
-        var = jnp.maximum(jnp.square(x).mean((0, 1, 2)) - jnp.square(mean), 0.0)
+        var = jnp.square(x - mean).mean((0, 1, 2))
         # PyTorch refuses a single value; dividing by one keeps such a step finite.
         unbiased = var * (count / max(count - 1, 1))
         self.mean[...] += self.momentum * (jax.lax.stop_gradient(mean) - self.mean[...])
@@ -99,3 +212,39 @@ def elu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     The two differ by a rounding of 1 (6e-8), which is that of the values around it.
     """
     return jnp.where(x > 0, x, jnp.exp(jnp.minimum(x, 0)) - 1)
+
+
+def concatenate(*arrays: Array) -> Array:
+    """Lays channels side by side."""
+    return jnp.concatenate(arrays, -1)
+
+
+def max_pool(x: Float[Array, "batch height width features"], window: int) -> Array:
+    """Maximum over windows that do not overlap; rows and columns left over are dropped."""
+    batch, height, width, features = x.shape
+    height, width = height // window, width // window
+    x = x[:, : height * window, : width * window]
+    return x.reshape(batch, height, window, width, window, features).max((2, 4))
+
+
+def resize(
+    x: Float[Array, "batch height width features"], size: Sequence[int]
+) -> Float[Array, "batch new_height new_width features"]:
+    """Bilinear resize with aligned corners (PyTorch's `align_corners=True`), as matrix products.
+
+    Args:
+        x: any type.
+        size: the new height and width.
+    """
+    if x.shape[1] != size[0]:
+        x = jnp.einsum("ph,bhwc->bpwc", _interpolation(x.shape[1], size[0]).astype(x.dtype), x)
+    if x.shape[2] != size[1]:
+        x = jnp.einsum("qw,bpwc->bpqc", _interpolation(x.shape[2], size[1]).astype(x.dtype), x)
+    return x
+
+
+def _interpolation(old: int, new: int) -> np.ndarray:
+    """Weights of the `old` positions at each of the `new` ones: [new, old]."""
+    scale = np.float32((old - 1) / (new - 1) if new > 1 else 0)
+    position = np.arange(new, dtype=np.float32) * scale
+    return np.maximum(1 - np.abs(position[:, None] - np.arange(old)), 0).astype(np.float32)

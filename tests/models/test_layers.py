@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from harmony_jax.models.layers import BatchNorm, StridedConv, elu
+from harmony_jax.models.layers import BatchNorm, LayerMaker, elu
 
 
 def test_running_variance_is_unbiased_and_counts_batches():
@@ -41,7 +41,7 @@ def test_elu_and_its_gradient():
 
 
 def test_initial_kernels_have_the_released_variance():
-    conv = StridedConv(64, 32, padding=1, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    conv = LayerMaker(nnx.Rngs(0)).conv(64, 32, 4)
     expected = 2 / (16 * (64 + 32) / 2)
     np.testing.assert_allclose(conv.kernel[...].var(), expected, rtol=0.03)
     assert not conv.bias[...].any()

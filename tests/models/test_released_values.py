@@ -1,6 +1,6 @@
 """Full-size models against values measured on the released PyTorch code."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,39 +10,68 @@ import pytest
 from flax import nnx
 
 from configs import base
-from harmony_jax import create_model, load_torch_state_dict, normalize, to_torch_state_dict
+from harmony_jax import (
+    Output,
+    create_model,
+    list_models,
+    load_torch_state_dict,
+    normalize,
+    to_torch_state_dict,
+)
 from harmony_jax.experiment import build_loss
 from harmony_jax.mesh import create_mesh
+from harmony_jax.models import HarmonizationModel, released_image_size
+from harmony_jax.models.foreground_aware import ForegroundAware
+from harmony_jax.optimizer import create_optimizer, rate_labels
 from harmony_jax.torch_weights import torch_key
 from harmony_jax.train import create_state, make_train_step
-from tests.released import golden, make_inputs, make_weights
+from tests.released import GOLDEN, golden, make_inputs, make_weights
 
-NAMES = ("dih256", "dih512", "improved_dih256", "improved_dih512")
+TRAINED = (
+    "deeplab_r34_idih256",
+    "dih256",
+    "hrnet18s_idih256",
+    "improved_dih256",
+    "improved_ssam256",
+)
+TALL = ("hrnet18s_idih256", "improved_dih256", "improved_ssam256")
+ROUNDED = ("deeplab_r34_idih256", "hrnet18s_v2p_idih256", "improved_sedih256", "improved_ssam256")
 
 
 class Case(NamedTuple):
     name: str
     expected: dict
     state_dict: dict[str, np.ndarray]
-    model: nnx.Module  # with the golden weights, in training mode
+    model: HarmonizationModel  # with the golden weights, in training mode
 
 
-@pytest.fixture(scope="module", params=NAMES)
-def case(request) -> Case:
-    expected = golden(request.param)
+def make_case(name: str, **overrides: Any) -> Case:
+    expected = golden(name)
     state_dict = make_weights(expected["state_dict"])
-    model = nnx.eval_shape(lambda: create_model(request.param, rngs=nnx.Rngs(0)))
+    model = nnx.eval_shape(lambda: create_model(name, rngs=nnx.Rngs(0), **overrides))
     load_torch_state_dict(model, state_dict)
-    return Case(request.param, expected, state_dict, model)
+    return Case(name, expected, state_dict, model)
 
 
-def predict(model: nnx.Module, image: np.ndarray, mask: np.ndarray):
+@pytest.fixture(scope="module", params=list_models())
+def case(request) -> Case:
+    return make_case(request.param)
+
+
+def predict(model: HarmonizationModel, image: np.ndarray, mask: np.ndarray) -> tuple[Output, list]:
+    """The output, and the backbone's feature maps."""
     model = nnx.clone(model)
     model.eval()
     graph, variables = nnx.split(model)
-    return jax.jit(lambda v, x, m: nnx.merge(graph, v)(normalize(255 * x), m))(
-        variables, jnp.asarray(image), jnp.asarray(mask)
-    )
+
+    @jax.jit
+    def run(variables, image, mask):
+        model = nnx.merge(graph, variables)
+        image = normalize(255 * image)
+        maps = model.backbone_features(image, mask) if isinstance(model, ForegroundAware) else []
+        return model(image, mask), maps
+
+    return run(variables, jnp.asarray(image), jnp.asarray(mask))
 
 
 def assert_within_range(found: np.ndarray, expected: np.ndarray) -> None:
@@ -50,10 +79,14 @@ def assert_within_range(found: np.ndarray, expected: np.ndarray) -> None:
     assert error < 2e-4 * np.ptp(expected)
 
 
-def test_inference(case):
-    side = 512 if case.name.endswith("512") else 256
+def test_every_model_has_its_golden_file():
+    assert {path.stem for path in GOLDEN.glob("*.npz")} == set(list_models())
+
+
+def test_inference_and_conversion_back(case):
+    side = released_image_size(case.name)
     image, mask, _ = make_inputs(0, (side, side), 1)
-    output = predict(case.model, image, mask)
+    output, maps = predict(case.model, image, mask)
     assert_within_range(output.image[:, 2::5, 2::5], case.expected["output"])
     np.testing.assert_allclose(output.image.mean(), case.expected["output_mean"], atol=1e-5)
     np.testing.assert_allclose(output.image.std(), case.expected["output_std"], rtol=1e-5)
@@ -62,28 +95,58 @@ def test_inference(case):
         assert_within_range(1 - output.blend_mask[:, 2::5, 2::5], case.expected["copy_weight"])
     else:
         assert output.blend_mask is None
+    assert len(maps) == sum(key.startswith("backbone_") for key in case.expected)
+    for i, features in enumerate(maps):
+        shown = features[:, ::4, ::4] if features.shape[2] >= 32 else features
+        assert_within_range(shown, case.expected[f"backbone_{i}"])
+
+    found = to_torch_state_dict(case.model)
+    assert [key for key, _ in case.expected["state_dict"] if key not in found] == []
+    assert found.keys() == case.state_dict.keys()
+    for key, value in case.state_dict.items():
+        assert found[key].dtype == value.dtype, key
+        np.testing.assert_array_equal(found[key], value, err_msg=key)
 
 
-@pytest.mark.parametrize("case", ["improved_dih256"], indirect=True)
-def test_inference_on_a_tall_image(case):
+@pytest.mark.parametrize("name", TALL)
+def test_inference_on_a_tall_image(name):
+    case = make_case(name)
     image, mask, _ = make_inputs(1, (384, 256), 2)
-    output = predict(case.model, image, mask)
+    output, _ = predict(case.model, image, mask)
     assert_within_range(output.image[:, 2::5, 2::5], case.expected["output_384x256_b2"])
 
 
-@pytest.mark.parametrize("case", ["dih256", "improved_dih256"], indirect=True)
-def test_training(case):
+@pytest.mark.parametrize("name", ROUNDED)
+def test_bfloat16_stays_within_two_percent_of_the_range(name):
+    case = make_case(name, dtype=jnp.bfloat16)
+    image, mask, _ = make_inputs(0, (256, 256), 1)
+    output, maps = predict(case.model, image, mask)
+    assert output.image.dtype == jnp.float32
+    assert {features.dtype for features in maps} <= {jnp.dtype(jnp.bfloat16)}
+    error = np.abs(output.image[:, 2::5, 2::5] - case.expected["output"]).max()
+    assert 1e-4 < error / np.ptp(case.expected["output"]) < 0.02
+    state = nnx.state(case.model, (nnx.Param, nnx.BatchStat))
+    types = {leaf.dtype for leaf in jax.tree.leaves(state)}
+    assert types == {jnp.dtype("float32"), jnp.dtype("int32")}
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_training(name):
     """Four steps of Adam; the gradients of the first are read from Adam's first moment."""
+    config = base.get_config()
+    dropout_off = {} if name.startswith(("dih", "improved")) else {"dropout": 0.0}
+    case = make_case(name, **dropout_off)
     image, mask, target = make_inputs(2, (256, 256), 2)
     batch = {"composite": 255 * image, "mask": 255 * mask[..., 0], "real": 255 * target}
     mesh = create_mesh()
-    optimizer = optax.adam(1e-3, b1=0.9, b2=0.999, eps=1e-8)
-    graph, state = create_state(nnx.clone(case.model), optimizer, mesh)
-    step = make_train_step(graph, build_loss(base.get_config()), optimizer, mesh)
+    optimizer = create_optimizer(config.optimizer, optax.constant_schedule(1e-3))
+    graph, state = create_state(case.model, optimizer, mesh)
+    step = make_train_step(graph, build_loss(config), optimizer, mesh)
 
     state, metrics = step(state, batch)
     losses = [float(metrics["loss"])]
-    gradients = {key: norm / 0.1 for key, norm in norms_by_torch_key(state.optimizer[0].mu).items()}
+    adam = state.optimizer[0]
+    gradients = {key: norm / 0.1 for key, norm in norms_by_torch_key(adam.mu).items()}
     statistics = norms_by_torch_key(state.variables.batch_stats)
     for _ in range(3):
         state, metrics = step(state, batch)
@@ -103,12 +166,15 @@ def test_training(case):
         np.testing.assert_allclose(statistics[key], norm, rtol=1e-3, err_msg=key)
 
 
-def test_torch_state_dict_comes_back_unchanged(case):
-    found = to_torch_state_dict(case.model)
-    assert found.keys() == case.state_dict.keys()
-    for key, value in case.state_dict.items():
-        assert found[key].dtype == value.dtype, key
-        np.testing.assert_array_equal(found[key], value, err_msg=key)
+@pytest.mark.parametrize("name", TRAINED)
+def test_learning_rate_multipliers(name):
+    model = nnx.eval_shape(lambda: create_model(name, rngs=nnx.Rngs(0)))
+    labels = rate_labels(nnx.state(model, nnx.Param))
+    rates = {"pretrained": base.get_config().optimizer.backbone_rate, "new": 1.0}
+    found = {
+        torch_key(path, 0)[0]: rates[label.get_value()] for path, label in nnx.to_flat_state(labels)
+    }
+    assert found == golden(name)["lr_mult"]
 
 
 def norms_by_torch_key(state: nnx.State) -> dict[str, float]:

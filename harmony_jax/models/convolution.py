@@ -172,3 +172,31 @@ def _correlate_by_blocks(x: High, y: Low, *, padding: int) -> Kernel:
 
 def _product_over_pixels(a: Array, b: Array) -> Array:
     return a.reshape(-1, a.shape[-1]).T @ b.reshape(-1, b.shape[-1])
+
+
+def convolve(x, kernel, stride, padding, dilation):
+    if kernel.shape[:2] == (4, 4) and stride == 2:
+        return strided_conv(x, kernel, padding)
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        [(padding, padding)] * 2,
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=_DIMENSIONS,
+    )
+
+
+def convolve_transposed(y, kernel, padding):
+    return strided_conv_transpose(y, kernel, padding)
+
+
+def depthwise_convolve(x, kernel):
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        (1, 1),
+        [(1, 1)] * 2,
+        feature_group_count=x.shape[-1],
+        dimension_numbers=_DIMENSIONS,
+    )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from harmony_jax.models import strided_conv as forms
+from harmony_jax.models import convolution as forms
 
 # height, width, high channels, low channels, padding; 4 * high < low takes the other correlation.
 SHAPES = [(16, 12, 3, 5, 1), (8, 8, 4, 32, 1), (4, 4, 8, 16, 0), (12, 8, 6, 4, 0)]

@@ -1,0 +1,103 @@
+"""Attention over channels, plain and by foreground: S2AM's and iSEUNet's blocks.
+
+Attribute names follow the released PyTorch modules, so that parameter paths are their keys.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+
+from harmony_jax.models.convolution import convolve
+from harmony_jax.models.layers import Buffer, LayerMaker, Linear, Sequential, relu, resize
+
+Features = Float[Array, "batch height width features"]
+Mask = Float[Array, "batch mask_height mask_width 1"]
+
+_BLUR_SIZE = 7  # pixels
+_BLUR_SIGMA = 1.0  # pixels
+
+
+class ChannelAttention(nnx.Module):
+    """Weighs channels by what their mean and maximum over the image say."""
+
+    def __init__(self, make: LayerMaker, features: int):
+        self.attention_transform = _channel_gate(make, 2 * features, features)
+
+    def __call__(self, x: Features) -> Features:
+        pooled = jnp.concatenate([x.mean((1, 2)), x.max((1, 2))], -1)
+        return x * self.attention_transform(pooled)[:, None, None]
+
+
+class MaskedChannelAttention(nnx.Module):
+    """Weighs channels by their maxima over foreground and background, and their mean."""
+
+    def __init__(self, make: LayerMaker, features: int):
+        self.attention_transform = _channel_gate(make, 3 * features, features)
+
+    def __call__(self, x: Features, mask: Mask) -> Features:
+        mask = resize(mask, x.shape[1:3]).astype(x.dtype)
+        foreground, background = (x * mask).max((1, 2)), (x * (1 - mask)).max((1, 2))
+        pooled = jnp.concatenate([foreground, background, x.mean((1, 2))], -1)
+        return x * self.attention_transform(pooled)[:, None, None]
+
+
+class SpatialSeparatedAttention(nnx.Module):
+    """S2AM's block: separate channel attention for foreground and background, a blurred border.
+
+    Args:
+        make: layer maker.
+        features: of input and output.
+        width: features between the two convolutions of the foreground, relative to the input's.
+    """
+
+    def __init__(self, make: LayerMaker, features: int, width: float):
+        self.background_gate = ChannelAttention(make, features)
+        self.foreground_gate = ChannelAttention(make, features)
+        self.mix_gate = ChannelAttention(make, features)
+        middle = int(width * features)
+        self.learning_block = Sequential(
+            [ConvBlock(make, features, middle), ConvBlock(make, middle, features)]
+        )
+        self.mask_blurring = GaussianBlur()
+
+    def __call__(self, x: Features, mask: Mask) -> Features:
+        mask = self.mask_blurring(resize(mask, x.shape[1:3])).astype(x.dtype)
+        foreground = self.learning_block(self.foreground_gate(x)) + self.mix_gate(x)
+        background = self.background_gate(x)
+        return background + mask * (foreground - background)
+
+
+class ConvBlock(nnx.Module):
+    """3x3 convolution without bias, batch normalisation, ReLU."""
+
+    def __init__(self, make: LayerMaker, inputs: int, outputs: int):
+        self.block = make.conv_batchnorm(inputs, outputs, 3)
+
+    def __call__(self, x: Array) -> Array:
+        return self.block(x)
+
+
+class GaussianBlur(nnx.Module):
+    """Blurs a mask by a fixed kernel, which is part of the weights.
+
+    The released training scripts overwrite the Gaussian by random numbers, because their
+    initializer takes it for a convolution; here it stays one. Released weights bring their own.
+    """
+
+    def __init__(self):
+        offset = np.arange(_BLUR_SIZE) - (_BLUR_SIZE - 1) / 2
+        line = np.exp(-np.square(offset / _BLUR_SIGMA) / 2)
+        kernel = np.outer(line, line) / line.sum() ** 2
+        self.kernel = Buffer(jnp.asarray(kernel[:, :, None, None], jnp.float32))
+
+    def __call__(self, mask: Mask) -> Mask:
+        return convolve(mask, self.kernel[...], 1, _BLUR_SIZE // 2, 1)
+
+
+def _channel_gate(make: LayerMaker, inputs: int, outputs: int) -> Sequential:
+    middle = max(outputs // 16, 8)
+    return Sequential(
+        [Linear(make, inputs, middle), relu, Linear(make, middle, outputs), jax.nn.sigmoid]
+    )
