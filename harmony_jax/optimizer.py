@@ -37,7 +37,7 @@ def create_optimizer(optimizer, schedule: optax.Schedule) -> optax.GradientTrans
 def rate_labels(params: Any) -> Any:
     """The tree of parameters with `pretrained` or `new` in place of each."""
 
-    def label(path: Any, _: jax.Array) -> str:
+    def label(path: Any, _: Any) -> str:
         dotted = jax.tree_util.keystr(path, simple=True, separator=".")
         return "pretrained" if is_pretrained(dotted) else "new"
 

@@ -19,6 +19,7 @@ _LEAVES: dict[str, tuple[str, dict[int, tuple[int, ...]]]] = {
     "kernel": ("weight", {2: (1, 0), 4: (3, 2, 0, 1)}),
     "bias": ("bias", {}),
     "scale": ("weight", {}),
+    "factor": ("scale", {}),
     "mean": ("running_mean", {}),
     "var": ("running_var", {}),
     "num_batches_tracked": ("num_batches_tracked", {}),

@@ -9,7 +9,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from harmony_jax.models.convolution import convolve
+from harmony_jax.models.convolution import Geometry, convolve
 from harmony_jax.models.layers import Buffer, LayerMaker, Linear, Sequential, relu, resize
 
 Features = Float[Array, "batch height width features"]
@@ -93,7 +93,7 @@ class GaussianBlur(nnx.Module):
         self.kernel = Buffer(jnp.asarray(kernel[:, :, None, None], jnp.float32))
 
     def __call__(self, mask: Mask) -> Mask:
-        return convolve(mask, self.kernel[...], 1, _BLUR_SIZE // 2, 1)
+        return convolve(mask, self.kernel[...], Geometry(1, _BLUR_SIZE // 2))
 
 
 def _channel_gate(make: LayerMaker, inputs: int, outputs: int) -> Sequential:

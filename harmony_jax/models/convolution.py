@@ -1,23 +1,26 @@
-"""The kernel-4, stride-2 convolution of the encoder-decoder, and its transpose.
+"""Convolutions, with gradients in the form that each platform computes fastest.
 
-Both are one bilinear map seen from two sides. With `x` at high resolution, `y` at low resolution
-and the kernel `w`:
+With `x` at high resolution, `y` at low resolution and the kernel `w`, a convolution of stride s,
+padding p and dilation d and its two transposes are
 
-    down(x, w)      y[i] = sum_k x[2 i - p + k] w[k]       the strided convolution
-    up(y, w)        x[2 i - p + k] += y[i] w[k]            its transpose in x
-    correlate(x, y) w[k] = sum_i x[2 i - p + k] y[i]       its transpose in w
+    down(x, w)      y[i] = sum_k x[s i - p + d k] w[k]       the convolution
+    up(y, w)        x[s i - p + d k] += y[i] w[k]            its transpose in x
+    correlate(x, y) w[k] = sum_i x[s i - p + d k] y[i]       its transpose in w
 
-so the forward and backward pass of either layer are these three functions, and it is enough to
-choose a fast form of each. Accelerators get the plain `lax` forms, which move the fewest bytes
-there. XLA:CPU has no fast form of a dilated convolution (`up`, 10 to 40 times slower than the
-matrix product it amounts to) nor of a convolution with a kernel as large as the image
-(`correlate`), so on a CPU these two are rewritten over 2x2 blocks of pixels: space-to-depth turns
-the kernel-4 stride-2 convolution into a kernel-2 stride-1 one with four times the channels.
-docs/performance.md has the measurements. The choice is made per platform when the program is
-lowered, so ahead-of-time compilation for another platform gets that platform's form.
+The forward and backward pass of a convolution and of a transposed convolution are these three
+functions, so it is enough to choose a fast form of each. Accelerators get the plain `lax` forms,
+which move the fewest bytes there. XLA:CPU has no fast form of a dilated convolution (`up`, 10 to
+40 times slower than the matrix product it amounts to), and `correlate` transposes the images in
+memory. So on a CPU the kernel-4, stride-2 ones are rewritten over 2x2 blocks of pixels
+(space-to-depth turns them into kernel-2, stride-1 ones with four times the channels), and those of
+1x1 kernels as matrix products. docs/performance.md has the measurements, and what was tried and
+left. The choice is made per platform when the program is lowered, so ahead-of-time compilation for
+another platform gets that platform's form.
 """
 
+from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,103 +31,147 @@ _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 High = Float[Array, "batch height width high_channels"]
 Low = Float[Array, "batch low_height low_width low_channels"]
-Kernel = Float[Array, "4 4 high_channels low_channels"]
+Kernel = Float[Array, "size size high_channels low_channels"]
+
+
+class Geometry(NamedTuple):
+    """Stride, padding on each side, and dilation, the same in both directions."""
+
+    stride: int
+    padding: int
+    dilation: int = 1
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
-def strided_conv(x: High, kernel: Kernel, padding: int) -> Low:
-    """Convolves with a 4x4 kernel and stride 2 (PyTorch's `Conv2d(..., 4, 2, padding)`).
+def convolve(x: High, kernel: Kernel, geometry: Geometry) -> Low:
+    """Convolves (PyTorch's `Conv2d` without bias).
 
     Args:
-        x: input, height and width even.
+        x: input.
         kernel: indexed [row, column, input channel, output channel].
-        padding: zeros added on each side, 0 or 1.
+        geometry: of the convolution.
 
     Returns:
-        The output, `(height + 2 * padding - 2) / 2` high.
+        The output, `(height + 2 * padding - dilation * (size - 1) - 1) // stride + 1` high.
     """
-    return _down(x, kernel, padding)
+    return _down(x, kernel, geometry)
 
 
-def _strided_conv_forward(x, kernel, padding):
-    return _down(x, kernel, padding), (x, kernel)
+def _convolve_forward(x, kernel, geometry):
+    return _down(x, kernel, geometry), (x, kernel)
 
 
-def _strided_conv_backward(padding, residuals, gradient):
+def _convolve_backward(geometry, residuals, gradient):
     x, kernel = residuals
-    return _up(gradient, kernel, padding), _correlate(x, gradient, padding)
+    return (
+        _up(gradient, kernel, x.shape[1:3], geometry),
+        _correlate(x, gradient, kernel.shape[0], geometry),
+    )
 
 
-strided_conv.defvjp(_strided_conv_forward, _strided_conv_backward)
+convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
-def strided_conv_transpose(y: Low, kernel: Kernel, padding: int) -> High:
-    """Transpose of `strided_conv` (PyTorch's `ConvTranspose2d(..., 4, 2, padding)`).
+def convolve_transposed(y: Low, kernel: Kernel, geometry: Geometry) -> High:
+    """Transpose of `convolve` (PyTorch's `ConvTranspose2d` without bias).
 
     Args:
         y: input at low resolution.
-        kernel: indexed [row, column, output channel, input channel], as the `strided_conv` that
-            this is the transpose of.
-        padding: rows and columns of the output cut off on each side, 0 or 1.
+        kernel: indexed [row, column, output channel, input channel], as the `convolve` that this
+            is the transpose of.
+        geometry: of that convolution; its padding cuts off rows and columns of the output.
 
     Returns:
-        The output, `2 * height + 2 - 2 * padding` high.
+        The output, `stride * (height - 1) + dilation * (size - 1) + 1 - 2 * padding` high.
     """
-    return _up(y, kernel, padding)
+    return _up(y, kernel, _high_size(y, kernel, geometry), geometry)
 
 
-def _strided_conv_transpose_forward(y, kernel, padding):
-    return _up(y, kernel, padding), (y, kernel)
+def _convolve_transposed_forward(y, kernel, geometry):
+    return _up(y, kernel, _high_size(y, kernel, geometry), geometry), (y, kernel)
 
 
-def _strided_conv_transpose_backward(padding, residuals, gradient):
+def _convolve_transposed_backward(geometry, residuals, gradient):
     y, kernel = residuals
-    return _down(gradient, kernel, padding), _correlate(gradient, y, padding)
+    return (
+        _down(gradient, kernel, geometry),
+        _correlate(gradient, y, kernel.shape[0], geometry),
+    )
 
 
-strided_conv_transpose.defvjp(_strided_conv_transpose_forward, _strided_conv_transpose_backward)
+convolve_transposed.defvjp(_convolve_transposed_forward, _convolve_transposed_backward)
 
 
-def _down(x: High, kernel: Kernel, padding: int) -> Low:
+def depthwise_convolve(
+    x: Float[Array, "batch height width channels"], kernel: Float[Array, "3 3 1 channels"]
+) -> Float[Array, "batch height width channels"]:
+    """Convolves each channel with its own kernel, padded to keep the size."""
+    return lax.platform_dependent(
+        x, kernel, cpu=_depthwise_by_taps, default=_depthwise_by_convolution
+    )
+
+
+def _high_size(y: Low, kernel: Kernel, geometry: Geometry) -> tuple[int, int]:
+    extent = geometry.dilation * (kernel.shape[0] - 1) + 1 - 2 * geometry.padding
+    height, width = (geometry.stride * (side - 1) + extent for side in y.shape[1:3])
+    return height, width
+
+
+def _down(x: High, kernel: Kernel, geometry: Geometry) -> Low:
     return lax.conv_general_dilated(
-        x, kernel, (2, 2), [(padding, padding)] * 2, dimension_numbers=_DIMENSIONS
-    )
-
-
-def _up(y: Low, kernel: Kernel, padding: int) -> High:
-    return lax.platform_dependent(
-        y,
-        kernel,
-        cpu=partial(_up_by_blocks, padding=padding),
-        default=partial(_up_by_dilation, padding=padding),
-    )
-
-
-def _correlate(x: High, y: Low, padding: int) -> Kernel:
-    return lax.platform_dependent(
         x,
-        y,
-        cpu=partial(_correlate_by_blocks, padding=padding),
-        default=partial(_correlate_by_convolution, padding=padding),
-    )
-
-
-def _up_by_dilation(y: Low, kernel: Kernel, *, padding: int) -> High:
-    flipped = kernel[::-1, ::-1].swapaxes(2, 3)
-    return lax.conv_general_dilated(
-        y,
-        flipped,
-        (1, 1),
-        [(3 - padding, 3 - padding)] * 2,
-        lhs_dilation=(2, 2),
+        kernel,
+        (geometry.stride, geometry.stride),
+        [(geometry.padding, geometry.padding)] * 2,
+        rhs_dilation=(geometry.dilation, geometry.dilation),
         dimension_numbers=_DIMENSIONS,
     )
 
 
-def _correlate_by_convolution(x: High, y: Low, *, padding: int) -> Kernel:
-    kernel = jax.ShapeDtypeStruct((4, 4, x.shape[-1], y.shape[-1]), x.dtype)
-    return jax.linear_transpose(lambda w: _down(x, w, padding), kernel)(y)[0]
+def _up(y: Low, kernel: Kernel, high_size: tuple[int, ...], geometry: Geometry) -> High:
+    plain = partial(_up_by_transposition, high_size=high_size, geometry=geometry)
+    blocks: Callable[[Low, Kernel], High]
+    if (kernel.shape[0], geometry.stride, geometry.dilation) == (4, 2, 1):
+        blocks = partial(_up_by_blocks, padding=geometry.padding)
+    elif (kernel.shape[0], *geometry) == (3, 2, 1, 1) and _is_twice(high_size, y.shape[1:3]):
+        blocks = _up_by_wider_blocks
+    else:
+        return plain(y, kernel)
+    return lax.platform_dependent(y, kernel, cpu=blocks, default=plain)
+
+
+def _correlate(x: High, y: Low, size: int, geometry: Geometry) -> Kernel:
+    plain = partial(_correlate_by_transposition, size=size, geometry=geometry)
+    form: Callable[[High, Low], Kernel]
+    if (size, geometry.stride, geometry.dilation) == (4, 2, 1):
+        form = partial(_correlate_by_blocks, padding=geometry.padding)
+    elif (size, geometry.stride, geometry.padding) == (1, 1, 0):
+        form = _correlate_by_product
+    else:
+        return plain(x, y)
+    return lax.platform_dependent(x, y, cpu=form, default=plain)
+
+
+def _up_by_transposition(
+    y: Low, kernel: Kernel, *, high_size: tuple[int, ...], geometry: Geometry
+) -> High:
+    x = jax.ShapeDtypeStruct((y.shape[0], *high_size, kernel.shape[2]), y.dtype)
+    return jax.linear_transpose(lambda x: _down(x, kernel, geometry), x)(y)[0]
+
+
+def _correlate_by_transposition(x: High, y: Low, *, size: int, geometry: Geometry) -> Kernel:
+    kernel = jax.ShapeDtypeStruct((size, size, x.shape[-1], y.shape[-1]), x.dtype)
+    return jax.linear_transpose(lambda w: _down(x, w, geometry), kernel)(y)[0]
+
+
+def _correlate_by_product(x: High, y: Low) -> Kernel:
+    """`correlate` of a 1x1 kernel: one matrix product over all pixels.
+
+    Operands are two-dimensional because XLA:CPU transposes in memory the operands of a product
+    that contracts several axes.
+    """
+    return _product_over_pixels(x, y)[None, None]
 
 
 def _up_by_blocks(y: Low, kernel: Kernel, *, padding: int) -> High:
@@ -146,16 +193,23 @@ def _up_by_blocks(y: Low, kernel: Kernel, *, padding: int) -> High:
     return x[:, padding : 2 * height - padding, padding : 2 * width - padding]
 
 
+def _up_by_wider_blocks(y: Low, kernel: Kernel) -> High:
+    """`up` of a 3x3 kernel, padding 1: that of a 4x4 kernel whose last row and column are zero.
+
+    Half of the multiplications are by zero, where a dilated convolution has three quarters.
+    """
+    return _up_by_blocks(y, jnp.pad(kernel, ((0, 1), (0, 1), (0, 0), (0, 0))), padding=1)
+
+
 def _correlate_by_blocks(x: High, y: Low, *, padding: int) -> Kernel:
     """`correlate` as matrix products over all pixels, with `x` in 2x2 blocks.
 
     The four shifts of one side against the other are laid side by side as channels, on the side
-    where that copies less. Operands are two-dimensional because XLA:CPU transposes in memory the
-    operands of a product that contracts several axes.
+    where that copies less.
     """
     height, width = y.shape[1:3]
     high, low = x.shape[-1], y.shape[-1]
-    x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    x = _pad(_pad(x, 1, padding, padding), 2, padding, padding)
     blocks = x.reshape(-1, height + 1, 2, width + 1, 2, high).transpose(0, 1, 3, 2, 4, 5)
     blocks = blocks.reshape(-1, height + 1, width + 1, 4 * high)
     if 4 * high < low:
@@ -170,28 +224,11 @@ def _correlate_by_blocks(x: High, y: Low, *, padding: int) -> Kernel:
     return kernel.reshape(4, 4, high, low)
 
 
-def _product_over_pixels(a: Array, b: Array) -> Array:
-    return a.reshape(-1, a.shape[-1]).T @ b.reshape(-1, b.shape[-1])
+def _is_twice(high_size: tuple[int, ...], low_size: tuple[int, ...]) -> bool:
+    return tuple(high_size) == tuple(2 * side for side in low_size)
 
 
-def convolve(x, kernel, stride, padding, dilation):
-    if kernel.shape[:2] == (4, 4) and stride == 2:
-        return strided_conv(x, kernel, padding)
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        (stride, stride),
-        [(padding, padding)] * 2,
-        rhs_dilation=(dilation, dilation),
-        dimension_numbers=_DIMENSIONS,
-    )
-
-
-def convolve_transposed(y, kernel, padding):
-    return strided_conv_transpose(y, kernel, padding)
-
-
-def depthwise_convolve(x, kernel):
+def _depthwise_by_convolution(x: Array, kernel: Array) -> Array:
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -200,3 +237,20 @@ def depthwise_convolve(x, kernel):
         feature_group_count=x.shape[-1],
         dimension_numbers=_DIMENSIONS,
     )
+
+
+def _depthwise_by_taps(x: Array, kernel: Array) -> Array:
+    height, width = x.shape[1:3]
+    x = _pad(_pad(x, 1, 1, 1), 2, 1, 1)
+    taps = [x[:, r : r + height, c : c + width] * kernel[r, c] for r in range(3) for c in range(3)]
+    return sum(taps[1:], taps[0])
+
+
+def _pad(x: Array, axis: int, before: int, after: int) -> Array:
+    """Pads one axis with zeros; negative numbers cut off."""
+    amounts = [(before, after, 0) if i == axis else (0, 0, 0) for i in range(x.ndim)]
+    return lax.pad(x, jnp.zeros((), x.dtype), amounts)
+
+
+def _product_over_pixels(a: Array, b: Array) -> Array:
+    return a.reshape(-1, a.shape[-1]).T @ b.reshape(-1, b.shape[-1])

@@ -28,8 +28,9 @@ MASK_FUSIONS = ("sum", "rgb", "none")
 _STEM_CHANNELS = 64  # of the backbones' first convolution
 _INITIAL_SCALE = 0.1  # of the mask's features
 
-# HRNet without its OCR head, and the ResNet inside DeepLab: what ImageNet weights exist for.
-_PRETRAINED = re.compile(r"backbone\.(hrnet\.(?!conv3x3_ocr\.|ocr_)|deeplab\.backbone\.)")
+# HRNet without its OCR head, and the ResNet inside DeepLab: what ImageNet weights exist for. The
+# group is the name that they have there.
+_PRETRAINED = re.compile(r"backbone\.(?:hrnet\.(?!conv3x3_ocr\.|ocr_)|deeplab\.backbone\.)(.+)")
 
 
 def is_pretrained(path: str) -> bool:
@@ -38,7 +39,17 @@ def is_pretrained(path: str) -> bool:
     Args:
         path: names from the model's root on, joined by dots, as in a PyTorch key.
     """
-    return _PRETRAINED.match(path) is not None
+    return imagenet_key(path) is not None
+
+
+def imagenet_key(key: str) -> str | None:
+    """A variable's PyTorch key in an ImageNet classifier; None if it does not start from one.
+
+    Args:
+        key: its key in the whole model.
+    """
+    match = _PRETRAINED.match(key)
+    return match and match[1]
 
 
 class ForegroundAware(HarmonizationModel):

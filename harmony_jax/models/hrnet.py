@@ -8,6 +8,7 @@ from flax import nnx
 from harmony_jax.models.feature_pyramid import FeaturePyramid
 from harmony_jax.models.interfaces import Backbone, FeatureMap, Image, Mask
 from harmony_jax.models.layers import LayerMaker, Sequential, concatenate, relu, resize
+from harmony_jax.models.materialize import materialize
 from harmony_jax.models.ocr import ObjectContext
 from harmony_jax.models.residual import BasicBlock, Bottleneck
 
@@ -168,6 +169,7 @@ class FusionModule(nnx.Module):
 
     def __call__(self, scales: list[FeatureMap]) -> list[FeatureMap]:
         scales = [branch(x) for branch, x in zip(self.branches, scales, strict=True)]
+        counter = self.branches[0][0].bn1.num_batches_tracked[...]
         fused = []
         for target, layers in enumerate(self.fuse_layers):
             size = scales[target].shape[1:3]
@@ -175,7 +177,7 @@ class FusionModule(nnx.Module):
                 x if layer is None else resize(layer(x), size)
                 for layer, x in zip(layers, scales, strict=True)
             ]
-            fused.append(relu(sum(parts[1:], parts[0])))
+            fused.append(materialize(relu(sum(parts[1:], parts[0])), counter))
         return fused
 
 

@@ -10,7 +10,13 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from harmony_jax.models.convolution import convolve, convolve_transposed, depthwise_convolve
+from harmony_jax.models.batchnorm import BatchNorm
+from harmony_jax.models.convolution import (
+    Geometry,
+    convolve,
+    convolve_transposed,
+    depthwise_convolve,
+)
 
 relu = jax.nn.relu
 
@@ -52,9 +58,11 @@ class LayerMaker:
         if padding is None:
             padding = dilation * (kernel_size - 1) // 2
         kernel = self.kernel(kernel_size, kernel_size, inputs, outputs)
-        return Conv(kernel, outputs if bias else None, stride, padding, dilation, self.dtype)
+        return Conv(
+            kernel, outputs if bias else None, Geometry(stride, padding, dilation), self.dtype
+        )
 
-    def batchnorm(self, features: int) -> "BatchNorm":
+    def batchnorm(self, features: int) -> BatchNorm:
         return BatchNorm(features, dtype=self.dtype)
 
     def conv_batchnorm(
@@ -93,23 +101,19 @@ class Conv(nnx.Module):
         self,
         kernel: nnx.Param,
         bias_features: int | None,
-        stride: int,
-        padding: int,
-        dilation: int,
+        geometry: Geometry,
         dtype: DTypeLike,
     ):
         self.kernel = kernel
         self.bias = None if bias_features is None else nnx.Param(jnp.zeros(bias_features))
-        self.stride = stride
-        self.padding = padding
-        self.dilation = dilation
+        self.geometry = geometry
         self.dtype = dtype
 
     def __call__(
         self, x: Float[Array, "batch height width inputs"]
     ) -> Float[Array, "batch low_height low_width outputs"]:
         kernel = self.kernel[...].astype(self.dtype)
-        y = convolve(x.astype(self.dtype), kernel, self.stride, self.padding, self.dilation)
+        y = convolve(x.astype(self.dtype), kernel, self.geometry)
         return y if self.bias is None else y + self.bias[...].astype(self.dtype)
 
 
@@ -122,14 +126,14 @@ class ConvTranspose(nnx.Module):
     def __init__(self, make: LayerMaker, inputs: int, outputs: int, padding: int):
         self.kernel = make.kernel(4, 4, outputs, inputs)
         self.bias = nnx.Param(jnp.zeros(outputs))
-        self.padding = padding
+        self.geometry = Geometry(2, padding)
         self.dtype = make.dtype
 
     def __call__(
         self, y: Float[Array, "batch height width inputs"]
     ) -> Float[Array, "batch high_height high_width outputs"]:
         kernel, bias = self.kernel[...].astype(self.dtype), self.bias[...].astype(self.dtype)
-        return convolve_transposed(y.astype(self.dtype), kernel, self.padding) + bias
+        return convolve_transposed(y.astype(self.dtype), kernel, self.geometry) + bias
 
 
 class DepthwiseConv(nnx.Module):
@@ -160,50 +164,6 @@ class Linear(nnx.Module):
 
 class Buffer(nnx.BatchStat):
     """An array that belongs to a model's weights and is not trained."""
-
-
-class BatchNorm(nnx.Module):
-    """Batch normalisation with PyTorch's conventions.
-
-    Differs from `nnx.BatchNorm` in the running variance, which is the *unbiased* one: at the
-    bottleneck, where a channel has as many values as the batch has images, the two are far apart.
-    Statistics are always float32. `num_batches_tracked` counts training steps as PyTorch does.
-    """
-
-    momentum = 0.1
-    epsilon = 1e-5
-
-    def __init__(self, features: int, *, dtype: DTypeLike):
-        self.dtype = dtype
-        self.use_running_average = False
-        self.scale = nnx.Param(jnp.ones(features))
-        self.bias = nnx.Param(jnp.zeros(features))
-        self.mean = nnx.BatchStat(jnp.zeros(features))
-        self.var = nnx.BatchStat(jnp.ones(features))
-        self.num_batches_tracked = nnx.BatchStat(jnp.zeros((), jnp.int32))
-
-    def __call__(
-        self, x: Float[Array, "batch height width features"]
-    ) -> Float[Array, "batch height width features"]:
-        if self.use_running_average:
-            mean, var = self.mean[...], self.var[...]
-        else:
-            mean, var = self._update_statistics(x)
-        factor = self.scale[...] * jax.lax.rsqrt(var + self.epsilon)
-        offset = self.bias[...] - mean * factor
-        return x * factor.astype(self.dtype) + offset.astype(self.dtype)
-
-    def _update_statistics(self, x: Array) -> tuple[Array, Array]:
-        x = x.astype(jnp.float32)
-        count = x.size // x.shape[-1]
-        mean = x.mean((0, 1, 2))
-        var = jnp.square(x - mean).mean((0, 1, 2))
-        # PyTorch refuses a single value; dividing by one keeps such a step finite.
-        unbiased = var * (count / max(count - 1, 1))
-        self.mean[...] += self.momentum * (jax.lax.stop_gradient(mean) - self.mean[...])
-        self.var[...] += self.momentum * (jax.lax.stop_gradient(unbiased) - self.var[...])
-        self.num_batches_tracked[...] += 1
-        return mean, var
 
 
 def elu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

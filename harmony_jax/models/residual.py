@@ -4,6 +4,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from harmony_jax.models.layers import LayerMaker, Sequential, relu
+from harmony_jax.models.materialize import materialize
 
 
 class BasicBlock(nnx.Module):
@@ -36,7 +37,8 @@ class BasicBlock(nnx.Module):
     def __call__(self, x: Float[Array, "batch height width inputs"]) -> Array:
         y = relu(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
-        return relu(y + (x if self.downsample is None else self.downsample(x)))
+        y = relu(y + (x if self.downsample is None else self.downsample(x)))
+        return materialize(y, self.bn1.num_batches_tracked[...])
 
 
 class Bottleneck(nnx.Module):
@@ -58,7 +60,8 @@ class Bottleneck(nnx.Module):
         y = relu(self.bn1(self.conv1(x)))
         y = relu(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
-        return relu(y + (x if self.downsample is None else self.downsample(x)))
+        y = relu(y + (x if self.downsample is None else self.downsample(x)))
+        return materialize(y, self.bn1.num_batches_tracked[...])
 
 
 def _shortcut(make: LayerMaker, inputs: int, outputs: int, stride: int) -> Sequential | None:

@@ -1,4 +1,4 @@
-"""Each form of the strided convolution against the plain one, and against its transposes."""
+"""Each form of the convolutions against the plain one, and against its transposes."""
 
 import jax
 import jax.numpy as jnp
@@ -7,26 +7,45 @@ import pytest
 from jax import lax
 
 from harmony_jax.models import convolution as forms
+from harmony_jax.models.convolution import Geometry
 
-# height, width, high channels, low channels, padding; 4 * high < low takes the other correlation.
-SHAPES = [(16, 12, 3, 5, 1), (8, 8, 4, 32, 1), (4, 4, 8, 16, 0), (12, 8, 6, 4, 0)]
+# Height, width, high channels, low channels, kernel size and geometry. Which side of a kernel-4
+# convolution has more than four times the channels decides how its kernel's gradient is computed.
+CASES = [
+    (16, 12, 3, 5, 4, Geometry(2, 1)),
+    (8, 8, 4, 32, 4, Geometry(2, 1)),
+    (4, 4, 8, 16, 4, Geometry(2, 0)),
+    (12, 8, 6, 4, 4, Geometry(2, 0)),
+    (6, 5, 3, 7, 1, Geometry(1, 0)),
+    (6, 5, 3, 7, 3, Geometry(1, 1)),
+    (7, 6, 7, 3, 3, Geometry(1, 1)),
+    (9, 8, 2, 5, 3, Geometry(1, 4, 4)),
+    (8, 9, 4, 2, 3, Geometry(1, 0)),
+    (9, 7, 3, 4, 3, Geometry(2, 1)),
+    (8, 6, 3, 4, 3, Geometry(2, 1)),
+    (12, 14, 3, 4, 7, Geometry(2, 3)),
+]
+BLOCKS = [case for case in CASES if case[4] == 4]
 
 
-@pytest.fixture(params=SHAPES, ids=str)
-def arrays(request):
-    height, width, high, low, padding = request.param
+def make_arrays(case):
+    height, width, high, low, size, geometry = case
     rng = np.random.default_rng(0)
     x = rng.standard_normal((2, height, width, high))
-    kernel = rng.standard_normal((4, 4, high, low))
-    y = rng.standard_normal(
-        (2, (height + 2 * padding - 2) // 2, (width + 2 * padding - 2) // 2, low)
-    )
-    return *(jnp.asarray(array, jnp.float32) for array in (x, kernel, y)), padding
+    kernel = rng.standard_normal((size, size, high, low))
+    x, kernel = jnp.asarray(x, jnp.float32), jnp.asarray(kernel, jnp.float32)
+    y = jnp.asarray(rng.standard_normal(plain(x, kernel, geometry).shape), jnp.float32)
+    return x, kernel, y, geometry
 
 
-def plain(x, kernel, padding):
+def plain(x, kernel, geometry):
     return lax.conv_general_dilated(
-        x, kernel, (2, 2), [(padding, padding)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
+        x,
+        kernel,
+        (geometry.stride, geometry.stride),
+        [(geometry.padding, geometry.padding)] * 2,
+        rhs_dilation=(geometry.dilation, geometry.dilation),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
 
 
@@ -34,45 +53,58 @@ def close(found, expected):
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
-def test_convolution_and_its_gradients(arrays):
-    x, kernel, y, padding = arrays
-    expected, transpose = jax.vjp(lambda x, kernel: plain(x, kernel, padding), x, kernel)
-    found, pullback = jax.vjp(lambda x, k: forms.strided_conv(x, k, padding), x, kernel)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_convolution_and_its_gradients(case):
+    x, kernel, y, geometry = make_arrays(case)
+    expected, transpose = jax.vjp(lambda x, kernel: plain(x, kernel, geometry), x, kernel)
+    found, pullback = jax.vjp(lambda x, k: forms.convolve(x, k, geometry), x, kernel)
     close(found, expected)
     for ours, theirs in zip(pullback(y), transpose(y), strict=True):
         close(ours, theirs)
 
 
-def test_transposed_convolution_and_its_gradients(arrays):
-    x, kernel, y, padding = arrays
-    reference = jax.linear_transpose(lambda x: plain(x, kernel, padding), x)
+@pytest.mark.parametrize("case", BLOCKS, ids=str)
+def test_transposed_convolution_and_its_gradients(case):
+    x, kernel, y, geometry = make_arrays(case)
 
     def transposed(y, kernel):
-        return jax.linear_transpose(lambda x: plain(x, kernel, padding), x)(y)[0]
+        return jax.linear_transpose(lambda x: plain(x, kernel, geometry), x)(y)[0]
 
-    found, pullback = jax.vjp(lambda y, k: forms.strided_conv_transpose(y, k, padding), y, kernel)
-    close(found, reference(y)[0])
-    _, transpose = jax.vjp(transposed, y, kernel)
+    expected, transpose = jax.vjp(transposed, y, kernel)
+    found, pullback = jax.vjp(lambda y, k: forms.convolve_transposed(y, k, geometry), y, kernel)
+    close(found, expected)
     for ours, theirs in zip(pullback(x), transpose(x), strict=True):
         close(ours, theirs)
 
 
-def test_forms_of_other_platforms_agree(arrays):
-    x, kernel, y, padding = arrays
+@pytest.mark.parametrize("case", BLOCKS, ids=str)
+def test_blocks_agree_with_the_form_of_other_platforms(case):
+    x, kernel, y, geometry = make_arrays(case)
     close(
-        forms._up_by_dilation(y, kernel, padding=padding),
-        forms._up_by_blocks(y, kernel, padding=padding),
+        forms._up_by_blocks(y, kernel, padding=geometry.padding),
+        forms._up_by_transposition(y, kernel, high_size=x.shape[1:3], geometry=geometry),
     )
     close(
-        forms._correlate_by_convolution(x, y, padding=padding),
-        forms._correlate_by_blocks(x, y, padding=padding),
+        forms._correlate_by_blocks(x, y, padding=geometry.padding),
+        forms._correlate_by_transposition(x, y, size=4, geometry=geometry),
     )
+
+
+def test_depthwise_convolution_and_its_gradients():
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.standard_normal((2, 5, 6, 4)), jnp.float32)
+    kernel = jnp.asarray(rng.standard_normal((3, 3, 1, 4)), jnp.float32)
+    expected, transpose = jax.vjp(forms._depthwise_by_convolution, x, kernel)
+    found, pullback = jax.vjp(forms.depthwise_convolve, x, kernel)
+    close(found, expected)
+    for ours, theirs in zip(pullback(x), transpose(x), strict=True):
+        close(ours, theirs)
 
 
 def test_accelerators_get_the_plain_forms():
     """Lowered for a TPU from this machine, the transpose is one dilated convolution."""
     y, kernel = jnp.zeros((1, 4, 4, 8)), jnp.zeros((4, 4, 3, 8))
-    function = jax.jit(lambda y, kernel: forms.strided_conv_transpose(y, kernel, 1))
+    function = jax.jit(lambda y, kernel: forms.convolve_transposed(y, kernel, Geometry(2, 1)))
     for_tpu = function.trace(y, kernel).lower(lowering_platforms=("tpu",)).as_text()
     for_cpu = function.trace(y, kernel).lower(lowering_platforms=("cpu",)).as_text()
     assert "lhs_dilate = [2, 2]" in for_tpu

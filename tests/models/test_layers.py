@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from harmony_jax.models.layers import BatchNorm, LayerMaker, elu
+from harmony_jax.models.batchnorm import BatchNorm
+from harmony_jax.models.layers import LayerMaker, elu
 
 
 def test_running_variance_is_unbiased_and_counts_batches():

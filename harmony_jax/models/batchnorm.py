@@ -1,0 +1,111 @@
+"""Batch normalisation with PyTorch's conventions and two reductions each way."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+Features = Float[Array, "batch height width features"]
+Statistics = Float[Array, " features"]
+
+_FEW = 16  # values of an image
+
+
+class BatchNorm(nnx.Module):
+    """Batch normalisation with PyTorch's conventions.
+
+    Differs from `nnx.BatchNorm` in the running variance, which is the *unbiased* one: at the
+    bottleneck, where a channel has as many values as the batch has images, the two are far apart.
+    Statistics are always float32. `num_batches_tracked` counts training steps as PyTorch does.
+    """
+
+    momentum = 0.1
+    epsilon = 1e-5
+
+    def __init__(self, features: int, *, dtype: DTypeLike):
+        self.dtype = dtype
+        self.use_running_average = False
+        self.scale = nnx.Param(jnp.ones(features))
+        self.bias = nnx.Param(jnp.zeros(features))
+        self.mean = nnx.BatchStat(jnp.zeros(features))
+        self.var = nnx.BatchStat(jnp.ones(features))
+        self.num_batches_tracked = nnx.BatchStat(jnp.zeros((), jnp.int32))
+
+    def __call__(self, x: Features) -> Features:
+        x = x.astype(self.dtype)
+        scale, bias = self.scale[...], self.bias[...]
+        if self.use_running_average:
+            return _affine(x, self.mean[...], self.var[...], scale, bias, self.epsilon)
+        y, mean, var = _normalize(x, self.mean[...], scale, bias, self.epsilon)
+        count = x.size // x.shape[-1]
+        # PyTorch refuses a single value; dividing by one keeps such a step finite.
+        unbiased = var * (count / max(count - 1, 1))
+        self.mean[...] += self.momentum * (mean - self.mean[...])
+        self.var[...] += self.momentum * (unbiased - self.var[...])
+        self.num_batches_tracked[...] += 1
+        return y
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _normalize(
+    x: Features, near_mean: Statistics, scale: Statistics, bias: Statistics, epsilon: float
+) -> tuple[Features, Statistics, Statistics]:
+    """Normalises by the batch's statistics, and returns mean and biased variance.
+
+    `near_mean` is any guess of the mean, in which the result's rounding alone depends. Gradients
+    flow through the first result alone: the statistics are there to be kept.
+    """
+    mean, var = _batch_statistics(x, near_mean)
+    return _affine(x, mean, var, scale, bias, epsilon), mean, var
+
+
+def _normalize_forward(x, near_mean, scale, bias, epsilon):
+    y, mean, var = _normalize(x, near_mean, scale, bias, epsilon)
+    return (y, mean, var), (x, mean, jax.lax.rsqrt(var + epsilon), scale)
+
+
+def _normalize_backward(epsilon, residuals, gradients):
+    """The textbook's two sums; automatic differentiation takes five."""
+    x, mean, inverse_std, scale = residuals
+    gradient = gradients[0].astype(jnp.float32)
+    normalized = (x.astype(jnp.float32) - mean) * inverse_std
+    bias_gradient = gradient.sum((0, 1, 2))
+    scale_gradient = (gradient * normalized).sum((0, 1, 2))
+    count = x.size // x.shape[-1]
+    centred = gradient - bias_gradient / count - normalized * (scale_gradient / count)
+    x_gradient = (centred * (scale * inverse_std)).astype(x.dtype)
+    return x_gradient, jnp.zeros_like(mean), scale_gradient, bias_gradient
+
+
+_normalize.defvjp(_normalize_forward, _normalize_backward)
+
+
+def _batch_statistics(x: Features, near_mean: Statistics) -> tuple[Statistics, Statistics]:
+    x = x.astype(jnp.float32)
+    if x.shape[1] * x.shape[2] <= _FEW:
+        # A second pass over so little is free, and a bottleneck needs it: of two close values,
+        # the difference of mean square and squared mean keeps few digits.
+        mean = x.mean((0, 1, 2))
+        return mean, jnp.square(x - mean).mean((0, 1, 2))
+    # One pass, which is what matters for large maps. Shifted to near the mean, the two numbers
+    # that are subtracted are not both large; clipped, as rounding may go below zero.
+    deviation = x - near_mean
+    offset = deviation.mean((0, 1, 2))
+    var = jnp.maximum(jnp.square(deviation).mean((0, 1, 2)) - jnp.square(offset), 0.0)
+    return near_mean + offset, var
+
+
+def _affine(
+    x: Features,
+    mean: Statistics,
+    var: Statistics,
+    scale: Statistics,
+    bias: Statistics,
+    epsilon: float,
+) -> Features:
+    factor = scale * jax.lax.rsqrt(var + epsilon)
+    offset = bias - mean * factor
+    return x * factor.astype(x.dtype) + offset.astype(x.dtype)
