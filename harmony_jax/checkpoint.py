@@ -5,6 +5,9 @@
 `metrics` if the step was validated. Inference reads model and metadata alone.
 """
 
+import errno
+import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,12 +18,14 @@ from flax import nnx
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from harmony_jax.errors import InputError
-from harmony_jax.models import create_model
+from harmony_jax.models import HarmonizationModel, create_model
 from harmony_jax.variables import Variables, split
 
 FOLDER = "checkpoints"
 
 Metadata = dict[str, Any]
+
+_NO_TRAINING = "none (weights alone, without an optimizer)"
 
 
 class Loaded(NamedTuple):
@@ -111,6 +116,47 @@ class Checkpoints:
             ) from error
 
 
+def save_model(folder: Path, model: nnx.Module, metadata: Metadata) -> None:
+    """Saves a model for inference, without an optimizer, as step 0 of a new workdir.
+
+    Args:
+        folder: the workdir; it gets its `checkpoints` whole or not at all.
+        model: whose parameters and running statistics are saved.
+        metadata: what `load_model` and prediction need: `model` (`name` and `overrides`) and
+            `image_size`.
+
+    Raises:
+        InputError: the folder has checkpoints already, or cannot be written.
+    """
+    target = folder / FOLDER
+    if target.exists():
+        raise InputError(f"{target}: is there already: choose another folder or remove it")
+    temporary = folder / f".{FOLDER}.{os.getpid()}.tmp"
+    variables = split(model)[1]._asdict()
+    needed = sum(leaf.nbytes for leaf in jax.tree.leaves(variables))
+    try:
+        temporary.mkdir(parents=True)
+        free = shutil.disk_usage(temporary).free
+        if free < needed:  # met halfway, orbax would print a traceback for each array
+            sizes = f"{needed / 1e6:.0f} MB needed, {free / 1e6:.0f} MB free"
+            raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {sizes}")
+        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+            checkpointer.save(
+                temporary.absolute() / "0",
+                args=ocp.args.Composite(
+                    model=ocp.args.StandardSave(variables),
+                    # Training compares this with its own data, and says why it cannot continue.
+                    metadata=ocp.args.JsonSave({**metadata, "training data": _NO_TRAINING}),
+                ),
+            )
+        temporary.rename(target)
+    except (OSError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"{folder}: cannot be written ({reason}): choose another") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def open_checkpoint(path: Path) -> tuple[Checkpoints, int]:
     """Finds the checkpoint that a path stands for.
 
@@ -130,11 +176,7 @@ def open_checkpoint(path: Path) -> tuple[Checkpoints, int]:
         folder = path / FOLDER
     elif path.name.isdigit():
         folder, step = path.parent, int(path.name)
-    steps = (
-        [int(child.name) for child in folder.iterdir() if child.name.isdigit()]
-        if (folder.is_dir())
-        else []
-    )
+    steps = saved_steps(folder)
     if not steps or (step is not None and step not in steps):
         raise InputError(
             f"{path}: no checkpoint there: pass a workdir that was trained in, or one of its "
@@ -146,9 +188,16 @@ def open_checkpoint(path: Path) -> tuple[Checkpoints, int]:
     return checkpoints, max(steps) if step is None else step
 
 
+def saved_steps(folder: Path) -> list[int]:
+    """Steps with a checkpoint in a `checkpoints` folder; none if there is no such folder."""
+    if not folder.is_dir():
+        return []
+    return [int(child.name) for child in folder.iterdir() if child.name.isdigit()]
+
+
 def load_model(
     path: Path, sharding: jax.sharding.Sharding | None = None, **overrides: Any
-) -> tuple[nnx.Module, Loaded]:
+) -> tuple[HarmonizationModel, Loaded]:
     """Builds the model that a checkpoint holds, ready for inference.
 
     Args:

@@ -1,0 +1,191 @@
+"""The authors' released PyTorch checkpoints, fetched by model name."""
+
+import http.client
+import json
+import os
+import re
+import urllib.error
+import urllib.request
+from email.message import Message
+from pathlib import Path
+
+from tqdm import tqdm
+
+from harmony_jax.errors import InputError
+
+BASE_ADDRESS = "https://github.com/saic-vul/image_harmonization/releases/download/v1.0"
+
+# Model -> released file (the README of the released code).
+FILES = {
+    "deeplab_r34_idih256": "deeplab_idih256.pth",
+    "hrnet18_idih256": "hrnet18_idih256.pth",
+    "hrnet18_v2p_idih256": "hrnet18_v2p_idih256.pth",
+    "hrnet18s_idih256": "hrnet18s_idih256.pth",
+    "hrnet32_idih256": "hrnet32_idih256.pth",
+    "improved_dih256": "idih256.pth",
+    "improved_ssam256": "issam256.pth",
+}
+
+_TIMEOUT_SECONDS = 60
+_CHUNK_BYTES = 1 << 18
+
+_Answer = http.client.HTTPResponse | urllib.error.HTTPError
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: `harmony_jax` in $XDG_CACHE_HOME, by default ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "harmony_jax"
+
+
+def download(name: str, folder: Path | None = None, base_address: str = BASE_ADDRESS) -> Path:
+    """Fetches a released checkpoint, unless it is in the folder already.
+
+    A download that was interrupted leaves FILE.part, and the next one continues it if the server
+    still has the same file. A bar on the terminal shows the progress.
+
+    Args:
+        name: a model that was released with weights, one of `FILES`.
+        folder: where to keep the file; by default `cache_folder()`.
+        base_address: http(s) address that the file's name is added to.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: unknown name, no answer or an unwilling one, a lost connection, or a folder
+            that cannot be written.
+    """
+    if name not in FILES:
+        raise InputError(f"no released checkpoint of {name!r}: choose one of {', '.join(FILES)}")
+    if not base_address.startswith(("http://", "https://")):
+        raise InputError(f"base address {base_address!r}: expected http://... or https://...")
+    target = (folder or cache_folder()) / FILES[name]
+    if target.is_file():
+        return target
+    part = target.with_name(f"{target.name}.part")
+    notes = target.with_name(f"{target.name}.part.json")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _fetch(f"{base_address.rstrip('/')}/{target.name}", part, notes)
+        part.replace(target)
+        notes.unlink()
+    except OSError as error:  # those of the network are InputErrors by now
+        raise InputError(
+            f"{error.filename or part}: cannot be written ({error.strerror}): choose another "
+            "cache folder"
+        ) from error
+    return target
+
+
+def _fetch(address: str, part: Path, notes: Path) -> None:
+    """Completes `part`; `notes` says what it is a part of."""
+    known = _read_notes(notes)
+    if known.get("address") != address:
+        part.unlink(missing_ok=True)
+    start = part.stat().st_size if part.exists() else 0
+    headers = {}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+        if known["validator"]:  # the server sends the whole file if it is no longer the same
+            headers["If-Range"] = known["validator"]
+    with _open(address, headers) as response:
+        status, (first, total) = response.status, _content_range(response.headers)
+        if start and total == known["length"]:
+            if status == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and start == total:
+                return
+            if status == http.HTTPStatus.PARTIAL_CONTENT and start == first:
+                _receive(response, address, part, total)
+                return
+        part.unlink(missing_ok=True)
+        if status == http.HTTPStatus.OK:
+            total = _content_length(response.headers)
+            known = {
+                "address": address,
+                "validator": _validator(response.headers),
+                "length": total,
+            }
+            notes.write_text(json.dumps(known))
+            _receive(response, address, part, total)
+            return
+    if not start:
+        raise InputError(f"{address}: the server answered {status}: check the address")
+    _fetch(address, part, notes)  # another file by now: from its beginning
+
+
+def _open(address: str, headers: dict[str, str]) -> _Answer:
+    """The server's answer, which may be that there is nothing left to send."""
+    try:
+        request = urllib.request.Request(address, headers=headers)
+        return urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS)
+    except urllib.error.HTTPError as error:
+        if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            return error
+        error.close()
+        raise InputError(
+            f"{address}: the server answered {error.code} {error.reason}: check the "
+            "address, or try later"
+        ) from error
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise InputError(
+            f"{address}: no connection ({getattr(error, 'reason', error)}): check network "
+            "and address, then run it again"
+        ) from error
+
+
+def _receive(response: _Answer, address: str, part: Path, total: int | None) -> None:
+    """Appends the answer's body to `part`, until that has `total` bytes."""
+    with (
+        part.open("ab") as file,
+        tqdm(
+            desc=part.stem,
+            initial=file.tell(),
+            total=total,
+            unit="B",
+            unit_scale=True,
+            disable=None,  # where there is no terminal
+        ) as bar,
+    ):
+        while chunk := _read(response, address):
+            file.write(chunk)
+            bar.update(len(chunk))
+        received = file.tell()
+    if total is not None and received != total:
+        raise _lost(address, f"after {received} of {total} bytes")
+
+
+def _read(response: _Answer, address: str) -> bytes:
+    try:
+        return response.read1(_CHUNK_BYTES)
+    except (OSError, http.client.HTTPException) as error:
+        raise _lost(address, str(error)) from error
+
+
+def _lost(address: str, detail: str) -> InputError:
+    return InputError(f"{address}: the connection was lost ({detail}): run it again to continue")
+
+
+def _read_notes(path: Path) -> dict:
+    try:
+        notes = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):  # nothing begun, or cut off while it began
+        return {}
+    return notes
+
+
+def _validator(headers: Message) -> str | None:
+    """What a server recognises the same bytes by; weak tags do not promise them."""
+    tag = headers.get("ETag")
+    return tag if tag and not tag.startswith("W/") else headers.get("Last-Modified")
+
+
+def _content_length(headers: Message) -> int | None:
+    length = headers.get("Content-Length", "")
+    return int(length) if length.isdigit() else None
+
+
+def _content_range(headers: Message) -> tuple[int | None, int | None]:
+    """First byte sent and length of the whole file; `bytes */10` says that none was sent."""
+    match = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+)", headers.get("Content-Range", ""))
+    if not match:
+        return None, None
+    return int(match[1]) if match[1] else None, int(match[2])
