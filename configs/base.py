@@ -31,6 +31,11 @@ def get_config() -> ConfigDict:
     config.model.attend_from = config_dict.placeholder(int)  # first decoder block with attention
     config.model.init_variance = config_dict.placeholder(float)  # kernels': times the mean fan
 
+    config.init = ConfigDict()
+    # Weight file of an ImageNet classifier for the backbone, .pth or .safetensors; unset: random.
+    # Read when a training begins, not when it continues.
+    config.init.backbone = ""
+
     config.data = ConfigDict()
     config.data.name = "iharmony4"  # iharmony4: the four downloaded folders; demo: made on the fly
     config.data.root = ""  # folder that holds HCOCO/, HAdobe5k/, HFlickr/, Hday2night/
@@ -69,4 +74,12 @@ def get_config() -> ConfigDict:
     config.checkpoint = ConfigDict()
     config.checkpoint.every_epochs = 5  # besides those at each validation and at the end
     config.checkpoint.keep_newest = 2  # besides the best
+    return config
+
+
+def get_short_config() -> ConfigDict:
+    """The released schedule of the models without a backbone."""
+    config = get_config()
+    config.train.epochs = 120
+    config.optimizer.milestones = (105, 115)
     return config

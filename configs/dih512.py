@@ -13,9 +13,9 @@ from configs import base
 
 
 def get_config() -> ConfigDict:
-    config = base.get_config()
+    config = base.get_short_config()
     config.model.name = "dih512"
     config.data.image_size = 512
-    config.train.epochs = 120  # released scripts of the models without a backbone
-    config.optimizer.milestones = (105, 115)
+    config.loss.name = "mse"  # released script
+    config.optimizer.milestones = ()  # it keeps its rate
     return config

@@ -13,8 +13,6 @@ from configs import base
 
 
 def get_config() -> ConfigDict:
-    config = base.get_config()
+    config = base.get_short_config()
     config.model.name = "improved_dih256"
-    config.train.epochs = 120  # released scripts of the models without a backbone
-    config.optimizer.milestones = (105, 115)
     return config

@@ -13,9 +13,8 @@ from configs import base
 
 
 def get_config() -> ConfigDict:
-    config = base.get_config()
+    config = base.get_short_config()
     config.model.name = "improved_dih512"
     config.data.image_size = 512
-    config.train.epochs = 120  # released scripts of the models without a backbone
-    config.optimizer.milestones = (105, 115)
+    config.loss.min_area = 1000.0  # released scripts at 512 pixels
     return config

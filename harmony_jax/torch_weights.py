@@ -1,17 +1,18 @@
-"""Weights of the released PyTorch models, to Flax and back.
+"""Weights of PyTorch models, to Flax and back: the released ones, and ImageNet's for backbones.
 
 Modules are named after the released ones, so a parameter's path is its PyTorch key but for the
 last name, and one small table of names and axes serves every model.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from harmony_jax.errors import InputError
+from harmony_jax.models import imagenet_key
 
 # Our leaf -> PyTorch's, and the axes of ours in PyTorch's order by number of dimensions.
 # Transposed convolutions keep the kernel of the convolution they transpose, as PyTorch does.
@@ -25,6 +26,25 @@ _LEAVES: dict[str, tuple[str, dict[int, tuple[int, ...]]]] = {
     "num_batches_tracked": ("num_batches_tracked", {}),
 }
 
+# Modules that only a classifier has: HRNet's and the ResNet's.
+_CLASSIFIER_HEADS = ("classifier", "downsamp_modules", "final_layer", "incre_modules", "fc")
+
+_COUNTER = ".num_batches_tracked"  # PyTorch had none before 0.4.1
+
+_NUM_LISTED = 10  # keys in an error, of each kind
+
+
+class _Leaf(NamedTuple):
+    variable: nnx.Variable
+    axes: tuple[int, ...]  # in PyTorch's order; empty: as they are
+
+
+class BackboneLoad(NamedTuple):
+    """How many of a classifier's arrays a backbone took, and how many were of its head."""
+
+    taken: int
+    ignored: int
+
 
 def load_torch_state_dict(model: nnx.Module, state_dict: Mapping[str, np.ndarray]) -> None:
     """Fills a model, in place, with a released state_dict.
@@ -37,21 +57,52 @@ def load_torch_state_dict(model: nnx.Module, state_dict: Mapping[str, np.ndarray
     Raises:
         InputError: a key is missing, left over or of another shape.
     """
-    leaves = _torch_leaves(model)
-    _check_fits(
-        {key: _torch_shape(variable.shape, axes) for key, (_, variable, axes) in leaves.items()},
-        {key: np.shape(value) for key, value in state_dict.items()},
-    )
-    for key, (_, variable, axes) in leaves.items():
-        value = np.transpose(state_dict[key], np.argsort(axes) if axes else None)
-        variable.set_value(jnp.asarray(value, variable.dtype))
+    _fill(_torch_leaves(model), state_dict, "the model")
+
+
+def load_backbone_state_dict(
+    model: nnx.Module, state_dict: Mapping[str, np.ndarray]
+) -> BackboneLoad:
+    """Fills the pre-trained part of a model's backbone, in place, from an ImageNet classifier.
+
+    That part is what `harmony_jax.models.is_pretrained` says: HRNet without its OCR head, or the
+    ResNet-34 in DeepLab; parameters and running statistics. All else stays as it is.
+
+    Args:
+        model: from `create_model`, with a backbone.
+        state_dict: the classifier's, PyTorch key to array. Its head is ignored. The counters
+            `num_batches_tracked`, which old checkpoints lack, may be missing.
+
+    Raises:
+        InputError: the model has no such part, or a key is missing, left over or of another
+            shape; the model is then unchanged.
+    """
+    leaves = {}
+    for key, leaf in _torch_leaves(model).items():
+        if (name := imagenet_key(key)) is not None:
+            leaves[name] = leaf
+    if not leaves:
+        raise InputError("the model has no backbone for it: choose a model with one, or no file")
+    found = {
+        key: value
+        for key, value in state_dict.items()
+        if key.partition(".")[0] not in _CLASSIFIER_HEADS
+    }
+    needed = {
+        key: leaf for key, leaf in leaves.items() if key in found or not key.endswith(_COUNTER)
+    }
+    try:
+        _fill(needed, found, "the backbone")
+    except InputError as error:
+        raise InputError(f"{error} (weights of another network, or of another width?)") from error
+    return BackboneLoad(len(needed), len(state_dict) - len(needed))
 
 
 def to_torch_state_dict(model: nnx.Module) -> dict[str, np.ndarray]:
     """Inverse of `load_torch_state_dict`: PyTorch key to array (float32, counters int64)."""
     return {
         key: np.transpose(_numpy(variable), axes or None)
-        for key, (_, variable, axes) in _torch_leaves(model).items()
+        for key, (variable, axes) in _torch_leaves(model).items()
     }
 
 
@@ -61,12 +112,23 @@ def torch_key(path: tuple[Any, ...], ndim: int) -> tuple[str, tuple[int, ...]]:
     return ".".join(str(part) for part in (*path[:-1], name)), axes.get(ndim, ())
 
 
-def _torch_leaves(model: nnx.Module) -> dict[str, tuple[Any, nnx.Variable, tuple[int, ...]]]:
+def _torch_leaves(model: nnx.Module) -> dict[str, _Leaf]:
     leaves = {}
     for path, variable in nnx.to_flat_state(nnx.state(model, (nnx.Param, nnx.BatchStat))):
         key, axes = torch_key(path, len(variable.shape))
-        leaves[key] = (path, variable, axes)
+        leaves[key] = _Leaf(variable, axes)
     return leaves
+
+
+def _fill(leaves: Mapping[str, _Leaf], state_dict: Mapping[str, np.ndarray], what: str) -> None:
+    _check_fits(
+        {key: _torch_shape(variable.shape, axes) for key, (variable, axes) in leaves.items()},
+        {key: np.shape(value) for key, value in state_dict.items()},
+        what,
+    )
+    for key, (variable, axes) in leaves.items():
+        value = np.transpose(state_dict[key], np.argsort(axes) if axes else None)
+        variable.set_value(jnp.asarray(value, variable.dtype))
 
 
 def _torch_shape(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
@@ -78,17 +140,25 @@ def _numpy(variable: nnx.Variable) -> np.ndarray:
     return value.astype(np.int64) if value.dtype.kind == "i" else value
 
 
-def _check_fits(expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> None:
+def _check_fits(
+    expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]], what: str
+) -> None:
     shared = expected.keys() & found.keys()
     problems = {
         "missing": sorted(expected.keys() - found.keys()),
-        "not in the model": sorted(found.keys() - expected.keys()),
+        f"not in {what}": sorted(found.keys() - expected.keys()),
         "of another shape": [
             f"{key} {found[key]} instead of {expected[key]}"
             for key in sorted(shared)
             if found[key] != expected[key]
         ],
     }
-    parts = [f"{len(keys)} {what}: {', '.join(keys)}" for what, keys in problems.items() if keys]
+    parts = [f"{len(keys)} {kind}: {_listed(keys)}" for kind, keys in problems.items() if keys]
     if parts:
-        raise InputError(f"the state_dict does not fit the model; keys {'; '.join(parts)}")
+        raise InputError(f"the state_dict does not fit {what}; keys {'; '.join(parts)}")
+
+
+def _listed(keys: list[str]) -> str:
+    """The first keys: those of a whole other model would fill a screen."""
+    shown = ", ".join(keys[:_NUM_LISTED])
+    return shown if len(keys) <= _NUM_LISTED else f"{shown} and {len(keys) - _NUM_LISTED} more"

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from harmony_jax import mesh as meshes
-from harmony_jax.checkpoint import FOLDER, Checkpoints, Metadata, with_sharding
+from harmony_jax.checkpoint import FOLDER, Checkpoints, Metadata, saved_steps, with_sharding
 from harmony_jax.data.pipeline import open_split, training_batches
 from harmony_jax.data.sources import Source
 from harmony_jax.errors import InputError
@@ -24,6 +24,7 @@ from harmony_jax.experiment import (
     build_loss,
     build_model,
     check_numbers,
+    initialize_backbone,
     model_arguments,
 )
 from harmony_jax.normalization import network_inputs
@@ -65,6 +66,8 @@ def train(config: ConfigDict, workdir: Path) -> None:
     optimizer = create_optimizer(config.optimizer, schedule)
 
     model = build_model(config)
+    if not saved_steps(workdir / FOLDER):
+        initialize_backbone(model, config.init.backbone)
     graph, state = create_state(model, optimizer, mesh)
     _make_folder(workdir)
     checkpoints = Checkpoints(workdir / FOLDER, config.checkpoint.keep_newest)

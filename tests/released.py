@@ -1,5 +1,6 @@
 """The released models' measured values: weights and inputs by formula, and the golden files."""
 
+import gzip
 import json
 import zlib
 from pathlib import Path
@@ -22,6 +23,11 @@ def golden(name: str) -> dict:
 def evaluation_of_composites() -> dict:
     """Released metrics of the mini set's test composites taken as predictions."""
     return json.loads((GOLDEN / "evaluation_composite.json").read_text())
+
+
+def imagenet_keys(name: str) -> dict:
+    """Of an HRNet model's ImageNet checkpoint: `imagenet_keys` and how many are `loaded`."""
+    return json.loads(gzip.decompress((GOLDEN / "imagenet_hrnet_keys.json.gz").read_bytes()))[name]
 
 
 def make_weights(keys_and_shapes: list, seed: int = 0) -> dict[str, np.ndarray]:

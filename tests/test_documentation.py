@@ -1,0 +1,47 @@
+"""The tables of models in docs/models.md and README.md, against the models."""
+
+import math
+import re
+from pathlib import Path
+
+import pytest
+
+from harmony_jax import list_models
+from harmony_jax.released_checkpoints import FILES
+from tests.released import golden
+
+ROOT = Path(__file__).parents[1]
+
+# Entries of a state_dict that training does not change by gradients.
+_NOT_TRAINED = re.compile(r"running_mean$|running_var$|num_batches_tracked$|mask_blurring")
+
+
+def rows(file: str) -> dict[str, list[str]]:
+    """The other cells of each table row that begins with a model's name."""
+    found = {}
+    for line in (ROOT / file).read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        name = cells[0].strip("`")
+        if line.startswith("| `") and name in list_models():
+            assert name not in found
+            found[name] = cells[1:]
+    return found
+
+
+def test_every_model_is_listed():
+    assert sorted(rows("docs/models.md")) == list_models()
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_parameters(name):
+    trained = (shape for key, shape in golden(name)["state_dict"] if not _NOT_TRAINED.search(key))
+    millions = sum(math.prod(shape) for shape in trained) / 1e6
+    assert rows("docs/models.md")[name][1] == f"{millions:.2f}"
+
+
+def test_released_files():
+    listed = {name: cells[4] for name, cells in rows("docs/models.md").items() if cells[4]}
+    assert {name: cell.split("`")[1] for name, cell in listed.items()} == FILES
+    for name, (_, file, numbers) in rows("README.md").items():
+        assert listed.pop(name) == f"{file}: {numbers}"
+    assert not listed
