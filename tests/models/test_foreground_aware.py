@@ -93,8 +93,14 @@ def test_the_output_depends_on_the_features_where_they_enter(into, mode):
 
 
 def test_choices_give_different_outputs():
+    run = jax.jit(
+        lambda graph, state, *inputs: nnx.merge(graph, state)(*inputs).image, static_argnums=0
+    )
     outputs = [
-        fill(abstract_model("improved_dih256", "hrnet18s", **choice))(*make_inputs()).image
+        run(
+            *nnx.split(fill(abstract_model("improved_dih256", "hrnet18s", **choice))),
+            *make_inputs(),
+        )
         for choice in (
             {},
             {"fuse_into": "decoder"},

@@ -7,10 +7,9 @@ from flax import nnx
 from harmony_jax import InputError, create_model, list_models
 
 
-def test_every_listed_model_can_be_created():
+def test_names_are_sorted():
     assert list_models() == sorted(list_models())
-    for name in list_models():
-        nnx.eval_shape(lambda name=name: create_model(name, rngs=nnx.Rngs(0)))
+    assert {"dih256", "hrnet18s_idih256", "hrnet18_issam512"} < set(list_models())
 
 
 def test_unknown_model_and_argument_are_named():
