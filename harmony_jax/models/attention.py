@@ -10,7 +10,8 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from harmony_jax.models.convolution import Geometry, convolve
-from harmony_jax.models.layers import Buffer, LayerMaker, Linear, Sequential, relu, resize
+from harmony_jax.models.layers import Buffer, LayerMaker, Linear, Sequential, relu
+from harmony_jax.models.resizing import resize
 
 Features = Float[Array, "batch height width features"]
 Mask = Float[Array, "batch mask_height mask_width 1"]

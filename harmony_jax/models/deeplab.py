@@ -16,9 +16,9 @@ from harmony_jax.models.layers import (
     Sequential,
     concatenate,
     relu,
-    resize,
 )
 from harmony_jax.models.residual import BasicBlock
+from harmony_jax.models.resizing import resize
 
 _ATROUS_RATES = (12, 24, 36)
 _SKIP_CHANNELS = 32

@@ -21,7 +21,8 @@ from harmony_jax.models.interfaces import (
     Mask,
     Output,
 )
-from harmony_jax.models.layers import LayerMaker, Sequential, concatenate, resize
+from harmony_jax.models.layers import LayerMaker, Sequential, concatenate
+from harmony_jax.models.resizing import resize
 
 MASK_FUSIONS = ("sum", "rgb", "none")
 

@@ -7,10 +7,11 @@ from flax import nnx
 
 from harmony_jax.models.feature_pyramid import FeaturePyramid
 from harmony_jax.models.interfaces import Backbone, FeatureMap, Image, Mask
-from harmony_jax.models.layers import LayerMaker, Sequential, concatenate, relu, resize
+from harmony_jax.models.layers import LayerMaker, Sequential, concatenate, relu
 from harmony_jax.models.materialize import materialize
 from harmony_jax.models.ocr import ObjectContext
 from harmony_jax.models.residual import BasicBlock, Bottleneck
+from harmony_jax.models.resizing import resize
 
 _STEM_CHANNELS = 64
 

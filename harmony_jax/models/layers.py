@@ -1,11 +1,10 @@
 """Layers with the released models' behaviour, and `LayerMaker`, which networks build them with."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
@@ -185,26 +184,3 @@ def max_pool(x: Float[Array, "batch height width features"], window: int) -> Arr
     height, width = height // window, width // window
     x = x[:, : height * window, : width * window]
     return x.reshape(batch, height, window, width, window, features).max((2, 4))
-
-
-def resize(
-    x: Float[Array, "batch height width features"], size: Sequence[int]
-) -> Float[Array, "batch new_height new_width features"]:
-    """Bilinear resize with aligned corners (PyTorch's `align_corners=True`), as matrix products.
-
-    Args:
-        x: any type.
-        size: the new height and width.
-    """
-    if x.shape[1] != size[0]:
-        x = jnp.einsum("ph,bhwc->bpwc", _interpolation(x.shape[1], size[0]).astype(x.dtype), x)
-    if x.shape[2] != size[1]:
-        x = jnp.einsum("qw,bpwc->bpqc", _interpolation(x.shape[2], size[1]).astype(x.dtype), x)
-    return x
-
-
-def _interpolation(old: int, new: int) -> np.ndarray:
-    """Weights of the `old` positions at each of the `new` ones: [new, old]."""
-    scale = np.float32((old - 1) / (new - 1) if new > 1 else 0)
-    position = np.arange(new, dtype=np.float32) * scale
-    return np.maximum(1 - np.abs(position[:, None] - np.arange(old)), 0).astype(np.float32)

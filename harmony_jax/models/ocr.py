@@ -12,7 +12,8 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from harmony_jax.models.interfaces import FeatureMap
-from harmony_jax.models.layers import LayerMaker, Sequential, concatenate, relu, resize
+from harmony_jax.models.layers import LayerMaker, Sequential, concatenate, relu
+from harmony_jax.models.resizing import resize
 
 Features = Float[Array, "batch height width features"]
 Regions = Float[Array, "batch 1 regions features"]

@@ -75,7 +75,7 @@ _BACKBONES = {
 # How a base and a backbone are joined; see `ForegroundAware` and `BackboneFeatures`.
 _JOIN = {"mask_fusion": "sum", "fuse_into": "encoder", "fuse_mode": "cat"}
 
-# What a single number of the released initializer says (`LayerMaker`).
+# Of every model; see `LayerMaker`.
 _COMMON = {"init_variance": 2.0}
 
 _MODELS = {

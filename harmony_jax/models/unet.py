@@ -20,8 +20,8 @@ from harmony_jax.models.layers import (
     concatenate,
     max_pool,
     relu,
-    resize,
 )
+from harmony_jax.models.resizing import resize
 
 _ATTENTIONS = ("spatial_separated", "masked_channel")
 

@@ -1,0 +1,77 @@
+"""Bilinear resizing with aligned corners, in the form that each platform computes fastest."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+
+def resize(
+    x: Float[Array, "batch height width features"], size: Sequence[int]
+) -> Float[Array, "batch new_height new_width features"]:
+    """Resizes bilinearly as PyTorch does with `align_corners=True`.
+
+    Args:
+        x: any type.
+        size: the new height and width, each at least 1.
+    """
+    height, width = size
+    return x if x.shape[1:3] == (height, width) else _resize(x, (height, width))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _resize(x: Array, size: tuple[int, int]) -> Array:
+    """On a CPU, rows and columns are gathered; accelerators prefer matrix products."""
+    return lax.platform_dependent(
+        x, cpu=partial(_by_gathering, size=size), default=partial(_by_products, size=size)
+    )
+
+
+def _resize_forward(x, size):
+    return _resize(x, size), x
+
+
+def _resize_backward(size, x, gradient):
+    # Matrix products everywhere: the transpose of a gather is a scatter, slow on a CPU as well.
+    return jax.linear_transpose(partial(_by_products, size=size), x)(gradient)
+
+
+_resize.defvjp(_resize_forward, _resize_backward)
+
+
+def _by_products(x: Array, *, size: tuple[int, int]) -> Array:
+    rows, columns = (_weights(old, new) for old, new in zip(x.shape[1:3], size, strict=True))
+    if x.shape[1] != size[0]:
+        x = jnp.einsum("ph,bhwc->bpwc", rows.astype(x.dtype), x)
+    if x.shape[2] != size[1]:
+        x = jnp.einsum("qw,bpwc->bpqc", columns.astype(x.dtype), x)
+    return x
+
+
+def _by_gathering(x: Array, *, size: tuple[int, int]) -> Array:
+    for axis, new in zip((1, 2), size, strict=True):
+        old = x.shape[axis]
+        if old != new:
+            position = _positions(old, new)
+            before = np.minimum(position.astype(np.int32), old - 1)
+            after = np.minimum(before + 1, old - 1)
+            fraction = jnp.asarray(position - before, x.dtype)
+            fraction = fraction.reshape([-1 if i == axis else 1 for i in range(x.ndim)])
+            low, high = (jnp.take(x, index, axis=axis) for index in (before, after))
+            x = low + fraction * (high - low)
+    return x
+
+
+def _weights(old: int, new: int) -> np.ndarray:
+    """Weights of the `old` positions at each of the `new` ones: [new, old]."""
+    distance = np.abs(_positions(old, new)[:, None] - np.arange(old))
+    return np.maximum(1 - distance, 0).astype(np.float32)
+
+
+def _positions(old: int, new: int) -> np.ndarray:
+    scale = np.float32((old - 1) / (new - 1) if new > 1 else 0)
+    return np.arange(new, dtype=np.float32) * scale
