@@ -12,10 +12,10 @@ functions, so it is enough to choose a fast form of each. Accelerators get the p
 which move the fewest bytes there. XLA:CPU has no fast form of a dilated convolution (`up`, 10 to
 40 times slower than the matrix product it amounts to), and `correlate` transposes the images in
 memory. So on a CPU the kernel-4, stride-2 ones are rewritten over 2x2 blocks of pixels
-(space-to-depth turns them into kernel-2, stride-1 ones with four times the channels), and those of
-1x1 kernels as matrix products. docs/performance.md has the measurements, and what was tried and
-left. The choice is made per platform when the program is lowered, so ahead-of-time compilation for
-another platform gets that platform's form.
+(space-to-depth turns them into kernel-2, stride-1 ones with four times the channels), and the
+`correlate` of 1x1 kernels and of large maps as matrix products. docs/performance.md has the
+measurements, and what was tried and left. The choice is made per platform when the program is
+lowered, so ahead-of-time compilation for another platform gets that platform's form.
 """
 
 from collections.abc import Callable
@@ -28,6 +28,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+_LARGE = 128 * 128  # pixels; on smaller maps XLA's kernel gradient is as fast
 
 High = Float[Array, "batch height width high_channels"]
 Low = Float[Array, "batch low_height low_width low_channels"]
@@ -148,6 +149,8 @@ def _correlate(x: High, y: Low, size: int, geometry: Geometry) -> Kernel:
         form = partial(_correlate_by_blocks, padding=geometry.padding)
     elif (size, geometry.stride, geometry.padding) == (1, 1, 0):
         form = _correlate_by_product
+    elif geometry.stride == 1 and _shifts_pay(x, y):
+        form = partial(_correlate_by_shifts, size=size, geometry=geometry)
     else:
         return plain(x, y)
     return lax.platform_dependent(x, y, cpu=form, default=plain)
@@ -172,6 +175,20 @@ def _correlate_by_product(x: High, y: Low) -> Kernel:
     that contracts several axes.
     """
     return _product_over_pixels(x, y)[None, None]
+
+
+def _correlate_by_shifts(x: High, y: Low, *, size: int, geometry: Geometry) -> Kernel:
+    """`correlate` of stride 1 as one matrix product over all pixels.
+
+    The column shifts of `x` and the row shifts of `y` are laid side by side as channels, so that
+    each pair of them is a tap of the kernel.
+    """
+    high, low = x.shape[-1], y.shape[-1]
+    offsets = [geometry.dilation * tap - geometry.padding for tap in range(size)]
+    columns = [_pad(x, 2, -offset, y.shape[2] + offset - x.shape[2]) for offset in offsets]
+    rows = [_pad(y, 1, offset, x.shape[1] - y.shape[1] - offset) for offset in offsets]
+    product = _product_over_pixels(jnp.concatenate(columns, -1), jnp.concatenate(rows, -1))
+    return product.reshape(size, high, size, low).transpose(2, 0, 1, 3)
 
 
 def _up_by_blocks(y: Low, kernel: Kernel, *, padding: int) -> High:
@@ -222,6 +239,12 @@ def _correlate_by_blocks(x: High, y: Low, *, padding: int) -> Kernel:
         kernel = jnp.stack(columns).reshape(2, 4 * high, 2, low).transpose(2, 0, 1, 3)
     kernel = kernel.reshape(2, 2, 2, 2, high, low).transpose(0, 2, 1, 3, 4, 5)
     return kernel.reshape(4, 4, high, low)
+
+
+def _shifts_pay(x: High, y: Low) -> bool:
+    """Whether maps are large, and neither side has far more channels, which shifts would copy."""
+    high, low = x.shape[-1], y.shape[-1]
+    return x.shape[1] * x.shape[2] >= _LARGE and max(high, low) <= 2 * min(high, low)
 
 
 def _is_twice(high_size: tuple[int, ...], low_size: tuple[int, ...]) -> bool:

