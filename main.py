@@ -11,11 +11,14 @@ import logging
 import sys
 from pathlib import Path
 
+import jax
 from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
-from harmony_jax.errors import InputError
+from harmony_jax.compilation_cache import keep_compiled_programs
+from harmony_jax.distributed import join_processes
+from harmony_jax.errors import InputError, NonFiniteError, StoppedError
 from harmony_jax.evaluate import evaluate_workdir
 from harmony_jax.host_memory import keep_freed_memory
 from harmony_jax.predict import predict
@@ -32,6 +35,11 @@ _CHECKPOINT = flags.DEFINE_string(
 _IMAGE = flags.DEFINE_string("image", None, "predict: a photo, or a folder of photos.")
 _MASK = flags.DEFINE_string("mask", None, "predict: its mask, or a folder of masks.")
 _OUTPUT = flags.DEFINE_string("output", None, "predict: file or folder to write.")
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "Several processes: HOST:PORT of process 0. Cloud TPU finds it itself."
+)
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Several processes: how many.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Several processes: which one, from 0.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "predict: replace outputs already there.")
 
 
@@ -39,9 +47,13 @@ def main(arguments: list[str]) -> None:
     """Runs one mode; a mistake in the input ends in one line and exit status 1."""
     _log_to_terminal()
     keep_freed_memory()
+    keep_compiled_programs()
     try:
         if len(arguments) > 1:
             raise InputError(f"argument {arguments[1]!r}: flags begin with --")
+        join_processes(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+        if jax.process_index() > 0:
+            logging.getLogger("harmony_jax").setLevel(logging.WARNING)
         if _MODE.value == "train":
             train(_required(_CONFIG), Path(_required(_WORKDIR)))
         elif _MODE.value == "evaluate":
@@ -50,8 +62,11 @@ def main(arguments: list[str]) -> None:
         else:
             paths = [Path(_required(flag)) for flag in (_CHECKPOINT, _IMAGE, _MASK, _OUTPUT)]
             predict(*paths, overwrite=_OVERWRITE.value)
-    except InputError as error:
+    except (InputError, NonFiniteError) as error:
         sys.exit(f"error: {error}")
+    except StoppedError as stop:
+        print(stop, file=sys.stderr)
+        sys.exit(128 + stop.signal)  # as a shell reports a signal
 
 
 def _required(flag: flags.FlagHolder):

@@ -38,7 +38,7 @@ def get_config() -> ConfigDict:
 
     config.data = ConfigDict()
     config.data.name = "iharmony4"  # iharmony4: the four downloaded folders; demo: made on the fly
-    config.data.root = ""  # folder that holds HCOCO/, HAdobe5k/, HFlickr/, Hday2night/
+    config.data.root = ""  # the four downloaded folders, or a prepared set (docs/data.md)
     config.data.subsets = ("HCOCO", "HAdobe5k", "HFlickr", "Hday2night")
     config.data.image_size = 256  # pixels a side, in training and evaluation
     # Share of the training photos held out to choose the best checkpoint. With 0 every composite
@@ -46,6 +46,14 @@ def get_config() -> ConfigDict:
     config.data.validation_fraction = 0.02
     config.data.validation_seed = 0  # which photos; apart from config.seed, so that runs compare
     config.data.num_workers = -1  # decoding processes a host; -1: one a core; 0: threads
+    # Where training samples wait. stream: decoded when their turn comes. device, host: decoded
+    # once to resident_size, kept in the memory of the accelerators or of the hosts, and cropped on
+    # the accelerators: for those that are faster than decoding.
+    config.data.placement = "stream"
+    config.data.resident_size = 384  # pixels a side; 7 bytes a pixel
+    # A training sample that cannot be read is an error, or with "skip" another takes its place;
+    # these are counted and listed after each epoch. Evaluation leaves nothing out.
+    config.data.unreadable = "error"
 
     config.loss = ConfigDict()
     config.loss.name = "fn_mse"  # fn_mse: the paper's foreground-normalised MSE; mse
@@ -59,11 +67,22 @@ def get_config() -> ConfigDict:
     config.optimizer.backbone_rate = 0.1  # of its pre-trained part, times the learning rate
     config.optimizer.milestones = (160, 175)  # epochs after which the rate is multiplied ...
     config.optimizer.decay = 0.1  # ... by this
+    config.optimizer.clip_norm = 0.0  # greatest norm of all gradients together; 0: any
 
     config.train = ConfigDict()
     config.train.batch_size = 16  # images a step over all devices
     config.train.epochs = 180
-    config.train.log_every_steps = 50  # progress line and scalars
+    # The batch is computed in so many parts, one after the other, to save memory; statistics of
+    # batch normalisation are those of a part.
+    config.train.accumulate = 1
+    # Keep only the results of convolutions for the backward pass and compute the rest again.
+    config.train.recompute = False
+    config.train.log_every_steps = 50  # progress line and scalars; a loss of NaN is noticed
+
+    config.mesh = ConfigDict()
+    config.mesh.devices = 0  # accelerators to use; 0: all of all processes
+    # Devices that share one copy of parameters and optimizer; 1: each has its own; 0: all share.
+    config.mesh.shards = 1
 
     config.evaluation = ConfigDict()
     config.evaluation.every_epochs = 5  # validation during training; 0: never
@@ -74,6 +93,9 @@ def get_config() -> ConfigDict:
     config.checkpoint = ConfigDict()
     config.checkpoint.every_epochs = 5  # besides those at each validation and at the end
     config.checkpoint.keep_newest = 2  # besides the best
+    config.checkpoint.best_metric = "MSE"  # of the validation set: MSE, fMSE or PSNR
+
+    config.profile = 0  # steps to trace into WORKDIR/tensorboard, the 10 first ones passed
     return config
 
 

@@ -1,4 +1,4 @@
-"""The error a person can act on."""
+"""Errors that end a command in one line instead of a traceback."""
 
 
 class InputError(ValueError):
@@ -7,3 +7,19 @@ class InputError(ValueError):
     The message is one line that names the thing, the value found and what to do. Command-line
     programs print it without a traceback and exit with status 1.
     """
+
+
+class NonFiniteError(RuntimeError):
+    """A training step's loss or gradient was not finite; the message says where its dump lies."""
+
+
+class StoppedError(RuntimeError):
+    """Training was asked to stop and has saved; the same command continues it.
+
+    Attributes:
+        signal: the signal that asked.
+    """
+
+    def __init__(self, message: str, signal: int):
+        super().__init__(message)
+        self.signal = signal

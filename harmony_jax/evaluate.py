@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from harmony_jax import mesh as meshes
 from harmony_jax.checkpoint import load_model
+from harmony_jax.data.feed import Feed
 from harmony_jax.data.photos import write_file, write_photo
 from harmony_jax.data.pipeline import evaluation_batches, open_split
 from harmony_jax.data.sources import Source
@@ -28,6 +29,7 @@ from harmony_jax.metrics import ImageMetrics, Summary, foreground_ratio, image_e
 from harmony_jax.normalization import denormalize, network_inputs
 from harmony_jax.report import Example, comparison_table, example_sheet
 from harmony_jax.variables import Variables, split
+from harmony_jax.workdir import keep_previous
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -83,9 +85,8 @@ class Evaluator:
                 else (results | {"blend_mask": output.blend_mask})
             )
 
-        self._predict = jax.jit(
-            predict, in_shardings=(meshes.replicated(mesh), meshes.sharded(mesh))
-        )
+        # Variables come as they are, in training perhaps divided over the mesh.
+        self._predict = jax.jit(predict)
 
     def evaluate(self, variables: Variables, source: Source) -> Evaluation:
         """Evaluates every sample of a source once.
@@ -107,7 +108,8 @@ class Evaluator:
             process_index=jax.process_index(),
             process_count=jax.process_count(),
         )
-        for number, batch in enumerate(meshes.to_devices(batches, self._mesh)):
+        feed = Feed(meshes.to_devices(batches, self._mesh))
+        for number, batch in enumerate(feed):
             first = number * batch_size
             results = self._predict(variables, batch)
             pictures = {
@@ -124,6 +126,7 @@ class Evaluator:
                     _example(source, index, rows, {k: v[index - first] for k, v in pixels.items()})
                     for index in wanted
                 ]
+        feed.close()
         batches.close()
         return Evaluation(summarize(rows["model"]), summarize(rows["composite"]), examples)
 
@@ -147,7 +150,7 @@ def evaluate_workdir(config: ConfigDict, workdir: Path, checkpoint: Path | None 
     """
     check_numbers(config)
     source = evaluated_source(config)
-    mesh = meshes.create_mesh()
+    mesh = meshes.create_mesh(config.mesh.devices, config.mesh.shards)
     model, loaded = load_model(
         checkpoint or workdir, meshes.replicated(mesh), dtype=compute_dtype(config)
     )
@@ -181,8 +184,9 @@ def evaluated_source(config: ConfigDict) -> Source:
 
 def _write(evaluation: Evaluation, workdir: Path, stem: str) -> None:
     target, picture = workdir / f"{stem}.json", workdir / f"{stem}.png"
-    _keep_previous(target)
-    _keep_previous(picture)
+    for path in (target, picture):
+        if kept := keep_previous(path):
+            _LOGGER.info("%s was there already: kept as %s", path, kept)
     result = {"model": evaluation.model, "composite": evaluation.composite}
     write_file(target, (json.dumps(result, indent=1) + "\n").encode())
     written = str(target)
@@ -190,15 +194,6 @@ def _write(evaluation: Evaluation, workdir: Path, stem: str) -> None:
         write_photo(picture, example_sheet(evaluation.examples))
         written += f" and {picture}"
     print(f"{comparison_table(evaluation.model, evaluation.composite)}\nWritten: {written}")
-
-
-def _keep_previous(path: Path) -> None:
-    if path.exists():
-        number = 1
-        while (kept := path.with_name(f"{path.stem}.{number}{path.suffix}")).exists():
-            number += 1
-        path.rename(kept)
-        _LOGGER.info("%s was there already: kept as %s", path, kept.name)
 
 
 def _image_metrics(source: Source, index: int, errors: dict, kind: str, row: int) -> ImageMetrics:

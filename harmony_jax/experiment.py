@@ -36,8 +36,10 @@ def check_numbers(config: ConfigDict) -> None:
     """Raises InputError, naming the field, if a count of the config is not a positive one."""
     for name in (
         "data.image_size",
+        "data.resident_size",
         "train.batch_size",
         "train.epochs",
+        "train.accumulate",
         "train.log_every_steps",
         "evaluation.batch_size",
         "checkpoint.keep_newest",

@@ -1,7 +1,8 @@
 """The device mesh, and where arrays live on it."""
 
-from collections import deque
-from collections.abc import Generator, Iterable
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -9,58 +10,115 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from harmony_jax.errors import InputError
 
-_BATCH_AXIS = "batch"
-_BATCHES_AHEAD = 2
+_REPLICA, _SHARD = "replica", "shard"
+# Dividing a smaller array saves nothing: the collectives' latency costs more.
+_MIN_SHARDED_SIZE = 2**12
 
 
-def create_mesh() -> Mesh:
-    """All devices of all processes in one axis, over which batches are sharded.
+def create_mesh(devices: int = 0, shards: int = 1) -> Mesh:
+    """The devices as a grid: replicas of the state, each divided over `shards` devices.
 
-    Devices of one process are neighbours, so that its part of a batch is contiguous.
+    Devices of one process are neighbours, so that its part of a batch is contiguous and a divided
+    copy of the state stays within one process where it can.
+
+    Args:
+        devices: how many, the first ones; 0 for all devices of all processes.
+        shards: devices that share one copy of the state; 1 for a copy on each, 0 for one copy in
+            all (fully sharded data parallel).
+
+    Raises:
+        InputError: there are not as many devices, or the numbers do not divide.
     """
-    devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+    available = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+    if not 0 <= devices <= len(available):
+        raise InputError(
+            f"mesh.devices {devices}: there are {len(available)} devices "
+            f"({available[0].platform}): choose 0 (all) to {len(available)}"
+        )
+    if devices and devices < len(available) and jax.process_count() > 1:
+        raise InputError(
+            f"mesh.devices {devices}: with {jax.process_count()} processes all "
+            f"{len(available)} devices take part: choose 0"
+        )
+    count = devices or len(available)
+    shards = shards or count
+    if shards < 0 or count % shards:
+        raise InputError(f"mesh.shards {shards}: must divide the {count} devices")
+    return mesh_of(available[:count], shards)
+
+
+def mesh_of(devices: Iterable[Any], shards: int = 1) -> Mesh:
+    """The mesh of given devices, in their order; `shards` must divide their number."""
+    grid = np.array(list(devices)).reshape(-1, shards)
     # Auto: the compiler propagates shardings, so models are written without a word of them.
-    return Mesh(np.array(devices), (_BATCH_AXIS,), axis_types=(AxisType.Auto,))
+    return Mesh(grid, (_REPLICA, _SHARD), axis_types=(AxisType.Auto,) * 2)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """A copy on every device: the state."""
+    """A copy on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def sharded(mesh: Mesh) -> NamedSharding:
-    """The first axis divided over the devices: batches."""
-    return NamedSharding(mesh, PartitionSpec(_BATCH_AXIS))
+    """The first axis divided over all devices: batches."""
+    return NamedSharding(mesh, PartitionSpec((_REPLICA, _SHARD)))
 
 
-def check_batch_size(field: str, batch_size: int, mesh: Mesh) -> None:
-    """Raises InputError, naming the config field, unless the mesh divides the batch evenly."""
-    if batch_size <= 0 or batch_size % mesh.size:
+def parts_sharded(mesh: Mesh) -> NamedSharding:
+    """The second axis divided over all devices: a batch that is computed in parts."""
+    return NamedSharding(mesh, PartitionSpec(None, (_REPLICA, _SHARD)))
+
+
+def state_shardings(state: Any, mesh: Mesh) -> Any:
+    """Where each array of the state lives: whole, or divided along its longest fitting axis.
+
+    Args:
+        state: a tree of arrays or of their shapes.
+        mesh: with one shard everything is whole.
+
+    Returns:
+        The tree of shardings.
+    """
+    shards = mesh.shape[_SHARD]
+
+    def place(leaf: Any) -> NamedSharding:
+        fitting = [axis for axis, size in enumerate(leaf.shape) if size % shards == 0]
+        if shards == 1 or not fitting or math.prod(leaf.shape) < _MIN_SHARDED_SIZE:
+            return replicated(mesh)
+        longest = max(fitting, key=lambda axis: leaf.shape[axis])
+        return NamedSharding(mesh, PartitionSpec(*[None] * longest, _SHARD))
+
+    return jax.tree.map(place, state)
+
+
+def check_batch_size(field: str, batch_size: int, mesh: Mesh, parts: int = 1) -> None:
+    """Raises InputError, naming the config field, unless the mesh divides the batch evenly.
+
+    Args:
+        field: the name in the config.
+        batch_size: images over all devices.
+        mesh: the devices.
+        parts: that a batch is computed in, each of which the mesh must divide.
+    """
+    if batch_size <= 0 or batch_size % (mesh.size * parts):
+        times = f" times {parts} (train.accumulate)" if parts > 1 else ""
         raise InputError(
-            f"{field} {batch_size}: must be a positive multiple of the {mesh.size} devices"
+            f"{field} {batch_size}: must be a positive multiple of the {mesh.size} devices{times}"
         )
 
 
 def to_devices(
     batches: Iterable[dict[str, np.ndarray]], mesh: Mesh
-) -> Generator[dict[str, jax.Array], None, None]:
-    """Puts batches on the mesh ahead of their use, each process its own part of each batch.
+) -> Iterator[dict[str, jax.Array]]:
+    """Puts batches on the mesh, each process its own part of each batch.
 
     Args:
         batches: this process's share of the global batches; the first axis is sharded.
         mesh: the devices of all processes.
-
-    Close it before its source: on a CPU the batches put ahead share the source's memory.
     """
     sharding = sharded(mesh)
-    ahead: deque[dict[str, jax.Array]] = deque()
     for batch in batches:
-        ahead.append(
-            {
-                key: jax.make_array_from_process_local_data(sharding, value)
-                for key, value in batch.items()
-            }
-        )
-        if len(ahead) == _BATCHES_AHEAD:
-            yield ahead.popleft()
-    yield from ahead
+        yield {
+            key: jax.make_array_from_process_local_data(sharding, value)
+            for key, value in batch.items()
+        }

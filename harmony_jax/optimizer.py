@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import optax
 
+from harmony_jax.errors import InputError
 from harmony_jax.models import is_pretrained
 
 
@@ -22,9 +23,19 @@ def learning_rate_schedule(optimizer, steps_per_epoch: float) -> optax.Schedule:
 def create_optimizer(optimizer, schedule: optax.Schedule) -> optax.GradientTransformation:
     """Adam with the config's constants (paper, section 4.2).
 
-    The pre-trained parts of a backbone learn at `optimizer.backbone_rate` times the rate.
+    The pre-trained parts of a backbone learn at `optimizer.backbone_rate` times the rate. With
+    `optimizer.clip_norm`, gradients are first scaled down to that norm, of all together.
+
+    Raises:
+        InputError: a negative norm.
     """
+    if optimizer.clip_norm < 0:
+        raise InputError(
+            f"optimizer.clip_norm {optimizer.clip_norm}: must be positive, or 0 for no limit"
+        )
+    limit = optax.clip_by_global_norm(optimizer.clip_norm)
     return optax.chain(
+        limit if optimizer.clip_norm else optax.identity(),
         optax.scale_by_adam(b1=optimizer.b1, b2=optimizer.b2, eps=optimizer.eps),
         optax.multi_transform(
             {"pretrained": optax.scale(optimizer.backbone_rate), "new": optax.identity()},
@@ -32,6 +43,16 @@ def create_optimizer(optimizer, schedule: optax.Schedule) -> optax.GradientTrans
         ),
         optax.scale_by_learning_rate(schedule),
     )
+
+
+def learning_rates(optimizer, params: Any) -> dict[str, float]:
+    """The rates that parameters learn at, by a name for each: times the learning rate."""
+    labels = set(jax.tree.leaves(rate_labels(params)))
+    names = {
+        "new": ("learning_rate", 1.0),
+        "pretrained": ("learning_rate_backbone", optimizer.backbone_rate),
+    }
+    return dict(names[label] for label in sorted(labels))
 
 
 def rate_labels(params: Any) -> Any:

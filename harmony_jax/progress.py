@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from harmony_jax.evaluate import Evaluation
 
 
+TENSORBOARD = "tensorboard"  # folder of the workdir
+
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -30,6 +32,7 @@ class Progress:
         total_steps: steps of the whole training.
         config: batch size, epochs and `train.log_every_steps`.
         schedule: the learning rate by steps already done.
+        rates: names of the rates that parameters learn at, each times the learning rate.
     """
 
     def __init__(
@@ -39,50 +42,71 @@ class Progress:
         total_steps: int,
         config: ConfigDict,
         schedule: optax.Schedule,
+        rates: Mapping[str, float],
     ):
         self._active = jax.process_index() == 0 and start_step < total_steps
         self._writer = None
         if self._active:
             # Steps after the checkpoint that training continues from are written again.
-            self._writer = SummaryWriter(str(workdir / "tensorboard"), purge_step=start_step + 1)
+            self._writer = SummaryWriter(str(workdir / TENSORBOARD), purge_step=start_step + 1)
         self._total_steps = total_steps
         self._steps_per_epoch = total_steps / config.train.epochs
         self._epochs = config.train.epochs
         self._batch_size = config.train.batch_size
         self._every = config.train.log_every_steps
         self._schedule = schedule
+        self._rates = rates
         self._first_step = start_step + 1
         self._step = start_step
         self._since = time.monotonic()
+        self._waited = 0.0
 
-    def after_step(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
-        """Reports a step's scalars if it is its turn; else leaves the device undisturbed."""
+    def after_step(
+        self, step: int, metrics: Mapping[str, jax.Array], seconds_waited: float
+    ) -> None:
+        """Reports a step's scalars if it is its turn; else leaves the device undisturbed.
+
+        Args:
+            step: steps done.
+            metrics: scalars of the step.
+            seconds_waited: since the start of the training, for data.
+        """
         if not self._active:
             return
         if step == self._first_step:  # Compilation does not count as speed.
             jax.block_until_ready(metrics)
-            self._step, self._since = step, time.monotonic()
+            self._step, self._since, self._waited = step, time.monotonic(), seconds_waited
             return
         if step % self._every and step != self._total_steps:
             return
-        scalars = {name: float(value) for name, value in metrics.items()}
-        scalars["learning_rate"] = float(self._schedule(step - 1))
+        scalars = {name: float(metrics[name]) for name in ("loss", "gradient_norm")}
+        learning_rate = float(self._schedule(step - 1))
+        scalars |= {name: factor * learning_rate for name, factor in self._rates.items()}
         now = time.monotonic()
-        speed = (step - self._step) / max(now - self._since, 1e-9)
-        self._step, self._since = step, now
+        seconds = max(now - self._since, 1e-9)
+        speed = (step - self._step) / seconds
         scalars["images_per_second"] = speed * self._batch_size
+        scalars["share_of_time_waiting_for_data"] = (seconds_waited - self._waited) / seconds
+        self._step, self._since, self._waited = step, now, seconds_waited
         for name, value in scalars.items():
             self._write(f"train/{name}", value, step)
         _LOGGER.info(
-            "step %d/%d (epoch %.1f/%d)  loss %.4f  %.1f images/s  %s left",
+            "step %d/%d (epoch %.1f/%d)  loss %.4f  %.1f images/s (%.0f %% waiting for data)  "
+            "%s left",
             step,
             self._total_steps,
             step / self._steps_per_epoch,
             self._epochs,
             scalars["loss"],
             scalars["images_per_second"],
+            100 * scalars["share_of_time_waiting_for_data"],
             duration((self._total_steps - step) / speed),
         )
+
+    def after_epoch(self, step: int, unreadable: int) -> None:
+        """Reports how many training samples of the epoch could not be read, if any."""
+        if self._active and unreadable:
+            self._write("train/unreadable_samples", float(unreadable), step)
 
     def after_evaluation(self, step: int, evaluation: "Evaluation") -> None:
         """Reports an evaluation during training, with its pictures."""

@@ -2,47 +2,35 @@
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 import optax
-from flax import nnx
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from harmony_jax import mesh as meshes
-from harmony_jax.checkpoint import FOLDER, Checkpoints, Metadata, saved_steps, with_sharding
-from harmony_jax.data.pipeline import open_split, training_batches
+from harmony_jax import workdir as workdirs
+from harmony_jax.checkpoint import FOLDER, Checkpoints, Metadata, saved_steps
+from harmony_jax.continuation import check_continuation, training_metadata
+from harmony_jax.data.pipeline import open_split
 from harmony_jax.data.sources import Source
-from harmony_jax.errors import InputError
+from harmony_jax.data.training_data import TrainingData, batch_of_step, check_training_data
+from harmony_jax.errors import StoppedError
 from harmony_jax.evaluate import Evaluator, evaluate_workdir, evaluated_source
-from harmony_jax.experiment import (
-    LossFunction,
-    build_loss,
-    build_model,
-    check_numbers,
-    initialize_backbone,
-    model_arguments,
-)
-from harmony_jax.normalization import network_inputs
-from harmony_jax.optimizer import create_optimizer, learning_rate_schedule
-from harmony_jax.progress import Progress
-from harmony_jax.variables import Variables, split
-
-Batch = Mapping[str, jax.Array]
+from harmony_jax.experiment import build_loss, build_model, check_numbers, initialize_backbone
+from harmony_jax.nonfinite import save_dump
+from harmony_jax.optimizer import create_optimizer, learning_rate_schedule, learning_rates
+from harmony_jax.overview import parameter_table
+from harmony_jax.preemption import StopRequest
+from harmony_jax.profiling import Trace
+from harmony_jax.progress import TENSORBOARD, Progress
+from harmony_jax.train_step import TrainState, create_state, make_train_step, with_shardings
 
 _LOGGER = logging.getLogger(__name__)
-
-
-class TrainState(NamedTuple):
-    """All that a step changes."""
-
-    step: jax.Array
-    variables: Variables
-    optimizer: optax.OptState
 
 
 def train(config: ConfigDict, workdir: Path) -> None:
@@ -52,50 +40,81 @@ def train(config: ConfigDict, workdir: Path) -> None:
     the result (see `evaluate_workdir`). A finished workdir is left as it is.
 
     Raises:
-        InputError: config, data or the workdir's checkpoints do not fit.
+        InputError: config, data, disk or the workdir's checkpoints do not fit.
+        NonFiniteError: the loss or gradient of a step was not finite.
+        StoppedError: a signal asked to stop; the state is saved.
     """
     check_numbers(config)
-    mesh = meshes.create_mesh()
-    meshes.check_batch_size("train.batch_size", config.train.batch_size, mesh)
+    mesh = meshes.create_mesh(config.mesh.devices, config.mesh.shards)
+    batch_size, parts = config.train.batch_size, config.train.accumulate
+    meshes.check_batch_size("train.batch_size", batch_size, mesh, parts)
     source, validated = open_split(config.data, "train"), open_split(config.data, "validation")
+    check_training_data(source, config)
     evaluated = evaluated_source(config)  # opened now: a missing file should not wait for the end
-    metadata = _metadata(config, source)
-    steps_per_epoch = len(source) / config.train.batch_size
+    metadata = training_metadata(config, source)
+    steps_per_epoch = len(source) / batch_size
     total_steps = math.floor(config.train.epochs * steps_per_epoch)
     schedule = learning_rate_schedule(config.optimizer, steps_per_epoch)
     optimizer = create_optimizer(config.optimizer, schedule)
+    loss = build_loss(config)
 
     model = build_model(config)
     if not saved_steps(workdir / FOLDER):
         initialize_backbone(model, config.init.backbone)
     graph, state = create_state(model, optimizer, mesh)
-    _make_folder(workdir)
-    checkpoints = Checkpoints(workdir / FOLDER, config.checkpoint.keep_newest)
-    state = _resume(checkpoints, state, metadata, mesh)
-    start_step = int(state.step)
-    if start_step >= total_steps:
-        _LOGGER.info("%s: training is finished (step %d of %d)", workdir, start_step, total_steps)
-    train_step = make_train_step(graph, build_loss(config), optimizer, mesh, config.seed)
     evaluator = Evaluator(model, config, mesh)
-    batches = training_batches(
-        source,
-        image_size=config.data.image_size,
-        batch_size=config.train.batch_size,
+    train_step = make_train_step(
+        graph,
+        state,
+        loss,
+        optimizer,
+        mesh,
         seed=config.seed,
-        start_step=start_step,
-        num_workers=config.data.num_workers,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
+        parts=parts,
+        recompute=config.train.recompute,
     )
-    evaluated_after = _epoch_ends(config.evaluation.every_epochs, steps_per_epoch, total_steps)
-    saved_after = {total_steps} | evaluated_after
-    saved_after |= _epoch_ends(config.checkpoint.every_epochs, steps_per_epoch, total_steps)
-    progress = Progress(workdir, start_step, total_steps, config, schedule)
-    device_batches = meshes.to_devices(batches, mesh)
-    for step in range(start_step + 1, total_steps + 1):
-        state, metrics = train_step(state, next(device_batches))
-        progress.after_step(step, metrics)
-        if step in saved_after:
+    epoch_ends = partial(_epoch_ends, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
+    listed_after = epoch_ends(1)
+    evaluated_after = epoch_ends(config.evaluation.every_epochs)
+    saved_after = epoch_ends(config.checkpoint.every_epochs) | evaluated_after | {total_steps}
+
+    with workdirs.opened(workdir), StopRequest() as stop_request, ExitStack() as at_end:
+        checkpoints = Checkpoints(
+            workdir / FOLDER, config.checkpoint.keep_newest, config.checkpoint.best_metric
+        )
+        at_end.callback(checkpoints.close)
+        state = _resume(checkpoints, state, metadata, mesh)
+        start_step = int(state.step)
+        if start_step >= total_steps:
+            done = f"step {start_step} of {total_steps}"
+            _LOGGER.info("%s: training is finished (%s)", workdir, done)
+            at_end.close()
+            if not _is_evaluated(workdir, start_step):
+                evaluate_workdir(config, workdir)
+            return
+        workdirs.record(config, workdir)
+        params = state.variables.params
+        table = parameter_table(params, config.optimizer.backbone_rate)
+        _LOGGER.info("%s on %d device(s)\n%s", config.model.name, mesh.size, table)
+        rates = learning_rates(config.optimizer, params)
+        progress = Progress(workdir, start_step, total_steps, config, schedule, rates)
+        at_end.callback(progress.close)
+        trace = Trace(workdir / TENSORBOARD, start_step + 1, config.profile)
+        at_end.callback(trace.close)
+        data = TrainingData(source, config, mesh, start_step)
+        at_end.callback(data.close)
+        metrics: dict[str, jax.Array] = {}
+        for step in range(start_step + 1, total_steps + 1):
+            trace.before_step(step, metrics)
+            before = metrics
+            state, metrics = train_step(state, data.next(before))
+            jax.block_until_ready(before)  # the devices have one step in hand, and no more
+            signal = stop_request.received(step)
+            progress.after_step(step, metrics, data.seconds_waited)
+            if step % config.train.log_every_steps == 0 or step in saved_after or signal:
+                _check_finite(state, source, config, mesh, workdir, metadata, schedule)
+            if step in listed_after:
+                progress.after_epoch(step, data.report_unreadable())
             validation = None
             if step in evaluated_after:
                 with progress.paused(metrics):
@@ -104,105 +123,51 @@ def train(config: ConfigDict, workdir: Path) -> None:
                     result = evaluator.evaluate(state.variables, validated or evaluated)
                     progress.after_evaluation(step, result)
                 validation = result.model["All"] if validated else None
-            checkpoints.save(step, state.variables, state.optimizer, metadata, validation)
-    device_batches.close()
-    batches.close()
-    checkpoints.close()
-    progress.close()
-    if start_step < total_steps or not list(workdir.glob("evaluation*.json")):
-        evaluate_workdir(config, workdir)
-
-
-def create_state(
-    model: nnx.Module, optimizer: optax.GradientTransformation, mesh: Mesh
-) -> tuple[nnx.GraphDef, TrainState]:
-    """Splits a model into its structure and the state that training changes, on the mesh."""
-    graph, variables = split(model)
-    state = TrainState(jnp.zeros((), jnp.int32), variables, optimizer.init(variables.params))
-    # A copy: steps donate the state, and the model keeps its own arrays.
-    return graph, jax.device_put(jax.tree.map(jnp.copy, state), meshes.replicated(mesh))
-
-
-def make_train_step(
-    graph: nnx.GraphDef,
-    loss_function: LossFunction,
-    optimizer: optax.GradientTransformation,
-    mesh: Mesh,
-    seed: int = 0,
-) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
-    """Compiles one step: forward, backward, update.
-
-    Args:
-        graph: structure of the model in training mode.
-        loss_function: prediction, target and mask to one loss an image.
-        optimizer: of the parameters.
-        mesh: batches come sharded over it, the state replicated.
-        seed: of dropout, whose masks depend on it and on the step alone.
-
-    Returns:
-        A function of state (donated) and batch (`network_inputs`) to the new state and the
-        scalars `loss` and `gradient_norm`.
-    """
-
-    def loss(params: nnx.State, batch_stats: nnx.State, step: jax.Array, batch: Batch) -> Any:
-        model = nnx.merge(graph, params, batch_stats, copy=True)
-        image, mask, target = network_inputs(batch)
-        rngs = nnx.Rngs(dropout=jax.random.fold_in(jax.random.key(seed), step))
-        losses = loss_function(model(image, mask, rngs=rngs).image, target, mask)
-        return losses.mean(), nnx.state(model, nnx.BatchStat)
-
-    def train_step(state: TrainState, batch: Batch) -> Any:
-        params, batch_stats = state.variables
-        (value, batch_stats), gradients = jax.value_and_grad(loss, has_aux=True)(
-            params, batch_stats, state.step, batch
-        )
-        updates, optimizer_state = optimizer.update(gradients, state.optimizer, params)
-        variables = Variables(optax.apply_updates(params, updates), batch_stats)
-        metrics = {"loss": value, "gradient_norm": optax.tree.norm(gradients)}
-        return TrainState(state.step + 1, variables, optimizer_state), metrics
-
-    replicated, sharded = meshes.replicated(mesh), meshes.sharded(mesh)
-    return jax.jit(
-        train_step,
-        in_shardings=(replicated, sharded),
-        out_shardings=(replicated, replicated),
-        donate_argnums=0,
-    )
-
-
-def _make_folder(workdir: Path) -> None:
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"workdir {workdir}: cannot be made ({error.strerror}): choose another"
-        ) from error
+            if step in saved_after or signal:
+                checkpoints.save(step, state.variables, state.optimizer, metadata, validation)
+            if signal:
+                at_end.close()
+                raise StoppedError(
+                    f"stopped after step {step} of {total_steps}, which is saved: the same "
+                    "command continues",
+                    signal,
+                )
+    evaluate_workdir(config, workdir)
 
 
 def _resume(
-    checkpoints: Checkpoints, state: TrainState, wanted: Metadata, mesh: Mesh
+    checkpoints: Checkpoints, state: TrainState, metadata: Metadata, mesh: Mesh
 ) -> TrainState:
-    step = checkpoints.newest_step()
-    if step is None:
-        return state
-    found = checkpoints.metadata(step)
-    differing = [key for key in wanted if found.get(key) != wanted[key]]
-    if differing:
-        key = differing[0]
-        raise InputError(
-            f"{checkpoints.folder / str(step)}: holds {key} {found.get(key)}, the config asks for "
-            f"{wanted[key]}: use the same config or another workdir"
-        )
-    abstract = with_sharding(state, meshes.replicated(mesh))
-    _LOGGER.info("Continuing after step %d (%s)", step, checkpoints.folder)
-    return TrainState(
-        jax.device_put(jnp.asarray(step, jnp.int32), meshes.replicated(mesh)),
-        checkpoints.model(step, abstract.variables),
-        checkpoints.optimizer_state(step, abstract.optimizer),
+    abstract = with_shardings(state, mesh)
+    found = checkpoints.restore_newest(
+        abstract.variables,
+        abstract.optimizer,
+        check=lambda folder, saved: check_continuation(saved, metadata, folder),
     )
+    if found is None:
+        return state
+    _LOGGER.info("Continuing after step %d (%s)", found.step, checkpoints.folder)
+    step = jax.device_put(np.int32(found.step), meshes.replicated(mesh))
+    return TrainState(step, state.halted, found.variables, found.optimizer)
 
 
-def _epoch_ends(every_epochs: int, steps_per_epoch: float, total_steps: int) -> set[int]:
+def _check_finite(
+    state: TrainState,
+    source: Source,
+    config: ConfigDict,
+    mesh: Mesh,
+    workdir: Path,
+    metadata: Metadata,
+    schedule: optax.Schedule,
+) -> None:
+    failed = int(state.halted)
+    if failed:
+        batch = batch_of_step(source, config, mesh, failed)
+        rate = float(schedule(failed - 1))
+        raise save_dump(workdir / "nonfinite" / str(failed), state, batch, metadata, rate)
+
+
+def _epoch_ends(every_epochs: int, *, steps_per_epoch: float, total_steps: int) -> set[int]:
     """Steps after which every so many epochs are full, and the last step; 0 epochs: none."""
     if every_epochs <= 0:
         return set()
@@ -211,14 +176,7 @@ def _epoch_ends(every_epochs: int, steps_per_epoch: float, total_steps: int) -> 
     return (ends - {0}) | {total_steps}
 
 
-def _metadata(config: ConfigDict, source: Source) -> Metadata:
-    """What must stay the same when training continues; inference needs the first two."""
-    return {
-        "model": model_arguments(config),
-        "image_size": config.data.image_size,
-        "training data": {
-            "samples": len(source),
-            "batch_size": config.train.batch_size,
-            "seed": config.seed,
-        },
-    }
+def _is_evaluated(workdir: Path, step: int) -> bool:
+    """Whether an evaluation followed the checkpoint: one from before more epochs does not count."""
+    saved = (workdir / FOLDER / str(step)).stat().st_mtime
+    return any(path.stat().st_mtime >= saved for path in workdir.glob("evaluation*.json"))

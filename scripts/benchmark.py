@@ -43,7 +43,7 @@ from harmony_jax.models import (
     released_image_size,
 )
 from harmony_jax.optimizer import create_optimizer
-from harmony_jax.train import create_state, make_train_step
+from harmony_jax.train_step import create_state, make_train_step
 from harmony_jax.variables import Variables, split
 
 _IMAGE_SIZE = 256  # of the input pipeline
@@ -209,7 +209,7 @@ def _measure_step(name: str, batch_size: int, dtype: str) -> None:
     graph, state = create_state(_create(name, dtype), optimizer, mesh)
     created = time.perf_counter()
     loss = partial(foreground_normalized_mse, min_area=100.0)
-    step: Any = make_train_step(graph, loss, optimizer, mesh)
+    step: Any = make_train_step(graph, state, loss, optimizer, mesh)
     side = released_image_size(name)
     shape = (batch_size, side, side)
     batch = {key: jnp.ones((*shape, 3), jnp.uint8) for key in ("composite", "real")}

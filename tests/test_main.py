@@ -75,9 +75,11 @@ def test_a_damaged_photo_met_by_a_worker_process_is_one_line(tmp_path):
     write_iharmony4(tmp_path / "data", train=8, test=4)
     photo = tmp_path / "data" / "HFlickr" / "real_images" / "train001.jpg"
     photo.write_bytes(photo.read_bytes()[:-40])
-    line = failure(
-        *small(tmp_path / "data", tmp_path / "run"), "--config.evaluation.every_epochs=0"
-    )
+    result = run(*small(tmp_path / "data", tmp_path / "run"), "--config.evaluation.every_epochs=0")
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    line = result.stderr.splitlines()[-1]
+    assert line.startswith("error: ")
     assert f"{photo}: damaged JPEG" in line
 
 

@@ -5,16 +5,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harmony_jax.data.photos import read_mask, read_photo
+from harmony_jax.data.photos import Pixels, decode_mask, decode_photo, read_file
 from harmony_jax.data.sources import Sample
 from harmony_jax.errors import InputError
 
 SUBSETS = ("HCOCO", "HAdobe5k", "HFlickr", "Hday2night")
 
+# Composites in each list as published: 65,742 and 7,404.
+PUBLISHED = {
+    "train": {"HCOCO": 38545, "HAdobe5k": 19437, "HFlickr": 7449, "Hday2night": 311},
+    "test": {"HCOCO": 4283, "HAdobe5k": 2160, "HFlickr": 828, "Hday2night": 133},
+}
+
 
 @dataclass(frozen=True)
 class Record:
-    """Where one sample lies; the real photo is what composites of one photo share."""
+    """Where one sample lies; composites of one photo share the real photo, and may the mask."""
 
     subset: str
     name: str
@@ -39,15 +45,12 @@ class IHarmony4Source:
     """
 
     def __init__(self, root: str, split: str, subsets: Sequence[str] = SUBSETS):
-        if split not in ("train", "test"):
-            raise InputError(f"split {split!r}: iHarmony4 has 'train' and 'test'")
-        if not root:
-            raise InputError(
-                "data.root is empty: pass --config.data.root=FOLDER with the iHarmony4 subsets"
-            )
-        if not Path(root).is_dir():
-            raise InputError(f"data.root {root}: no such folder: pass the one with {SUBSETS[0]}/")
-        self.records = [record for subset in subsets for record in _records(root, subset, split)]
+        check_root_and_split(root, split)
+        self.records: list[Record] = []
+        for subset in subsets:
+            records = read_list(root, subset, split)
+            _check_presence(records, f"{subset}_{split}.txt")
+            self.records += records
 
     def __len__(self) -> int:
         return len(self.records)
@@ -59,21 +62,10 @@ class IHarmony4Source:
             InputError: a picture is damaged, sizes differ, or the mask has no foreground.
         """
         record = self.records[index]
-        composite, real = read_photo(record.composite), read_photo(record.real)
-        mask = read_mask(record.mask)
-        for path, pixels in ((record.real, real), (record.mask, mask)):
-            if pixels.shape[:2] != composite.shape[:2]:
-                raise InputError(
-                    f"{path}: {pixels.shape[0]}x{pixels.shape[1]} (height x width), but "
-                    f"{record.composite} is {composite.shape[0]}x{composite.shape[1]}: "
-                    "make the sizes equal"
-                )
-        if not mask.any():
-            raise InputError(
-                f"{record.mask}: the mask has no foreground: repair it or take "
-                f"{record.name} out of the list"
-            )
-        return {"composite": composite, "real": real, "mask": mask}
+        composite, real, mask = (
+            (str(path), read_file(path)) for path in (record.composite, record.real, record.mask)
+        )
+        return decode_sample(composite, real, mask)
 
     def subset(self, index: int) -> str:
         return self.records[index].subset
@@ -82,11 +74,32 @@ class IHarmony4Source:
         return self.records[index].name
 
     def photo(self, index: int) -> str:
-        """Identifies the real photo, which several composites may share."""
-        return str(self.records[index].real)
+        return photo_of(self.records[index].subset, self.records[index].name)
 
 
-def _records(root: str, subset: str, split: str) -> list[Record]:
+def photo_of(subset: str, name: str) -> str:
+    """Identifies the real photo of composite `name`, which several composites may share."""
+    return f"{subset}/{name.split('_')[0]}.jpg"
+
+
+def check_root_and_split(root: str, split: str) -> None:
+    """Raises InputError unless iHarmony4 has the split and there is a folder to look for it in."""
+    if split not in ("train", "test"):
+        raise InputError(f"split {split!r}: iHarmony4 has 'train' and 'test'")
+    if not root:
+        raise InputError(
+            "data.root is empty: pass --config.data.root=FOLDER with the iHarmony4 subsets"
+        )
+    if not Path(root).is_dir():
+        raise InputError(f"data.root {root}: no such folder: pass the one with {SUBSETS[0]}/")
+
+
+def read_list(root: str, subset: str, split: str) -> list[Record]:
+    """The samples of one list file, in its order; whether their files exist is not looked at.
+
+    Raises:
+        InputError: unknown subset, or the list is missing, empty or holds another kind of name.
+    """
     if subset not in SUBSETS:
         raise InputError(f"subset {subset!r}: iHarmony4 has {', '.join(SUBSETS)}")
     folder = Path(root) / subset
@@ -98,7 +111,51 @@ def _records(root: str, subset: str, split: str) -> list[Record]:
     names = [line.strip() for line in list_file.read_text().splitlines() if line.strip()]
     if not names:
         raise InputError(f"{list_file}: the list is empty: expected one composite a line")
-    records = [_record(folder, subset, name, list_file) for name in names]
+    return [_record(folder, subset, name, list_file) for name in names]
+
+
+def decode_sample(
+    composite: tuple[str, bytes], real: tuple[str, bytes], mask: tuple[str, bytes]
+) -> Sample:
+    """Decodes the three files of a sample; of each, what messages call it and its bytes.
+
+    Raises:
+        InputError: a picture is damaged, sizes differ, or the mask has no foreground.
+    """
+    sample = Sample(
+        composite=decode_photo(composite[1], composite[0]),
+        real=decode_photo(real[1], real[0]),
+        mask=decode_mask(mask[1], mask[0]),
+    )
+    shape = sample["composite"].shape
+    check_size(real[0], sample["real"].shape, composite[0], shape)
+    check_size(mask[0], sample["mask"].shape, composite[0], shape)
+    check_foreground(mask[0], sample["mask"], composite[0])
+    return sample
+
+
+def check_size(
+    label: str, shape: Sequence[int], composite_label: str, composite_shape: Sequence[int]
+) -> None:
+    """Raises InputError unless a picture has its composite's height and width."""
+    if shape[:2] != composite_shape[:2]:
+        raise InputError(
+            f"{label}: {shape[0]}x{shape[1]} (height x width), but {composite_label} is "
+            f"{composite_shape[0]}x{composite_shape[1]}: make the sizes equal"
+        )
+
+
+def check_foreground(label: str, mask: Pixels, composite_label: str) -> None:
+    """Raises InputError if a mask is black all over."""
+    if not mask.any():
+        raise InputError(
+            f"{label}: the mask has no foreground: repair it or take {Path(composite_label).name} "
+            "out of the list"
+        )
+
+
+def _check_presence(records: Sequence[Record], list_name: str) -> None:
+    """Raises InputError if a file of one list's samples is missing."""
     # One listing a folder instead of three look-ups a sample: 65,742 samples on a network drive.
     for kind in ("composite", "real", "mask"):
         paths: list[Path] = [getattr(record, kind) for record in records]
@@ -107,9 +164,8 @@ def _records(root: str, subset: str, split: str) -> list[Record]:
         if missing:
             raise InputError(
                 f"{missing[0]}: {kind} not found ({len(missing)} of {len(paths)} listed in "
-                f"{list_file.name} are missing): complete the download"
+                f"{list_name} are missing): complete the download"
             )
-    return records
 
 
 def _record(folder: Path, subset: str, name: str, list_file: Path) -> Record:

@@ -10,11 +10,15 @@ from ml_collections import ConfigDict
 
 from harmony_jax.data.demo import DemoSource
 from harmony_jax.data.iharmony4 import IHarmony4Source
-from harmony_jax.data.sources import Selection, Source, hold_out
+from harmony_jax.data.prepared import PreparedSource, is_prepared
+from harmony_jax.data.sources import Numbered, Selection, Source, hold_out
 from harmony_jax.data.transforms import RandomCropAndFlip, Resize
+from harmony_jax.data.worker_processes import start_worker
 from harmony_jax.errors import InputError
 
-# `composite`, `real` [batch, size, size, 3] and `mask` [batch, size, size], uint8.
+# `composite`, `real` [batch, size, size, 3] and `mask` [batch, size, size], uint8; for training
+# also `index` [batch], each sample's number in the source, and `unreadable` [batch], the number of
+# the sample that it stands in for, or -1.
 Batch = dict[str, np.ndarray]
 
 _MAX_WORKERS = 16
@@ -44,7 +48,8 @@ def open_split(data: ConfigDict, split: str) -> Source:
     listed = "test" if split == "test" else "train"
     source: Source
     if data.name == "iharmony4":
-        source = IHarmony4Source(data.root, listed, tuple(data.subsets))
+        form = PreparedSource if is_prepared(data.root) else IHarmony4Source
+        source = form(data.root, listed, tuple(data.subsets))
     elif data.name == "demo":
         source = _demo_source(listed, data.image_size)
     else:
@@ -66,13 +71,14 @@ def training_batches(
     seed: int,
     start_step: int,
     num_workers: int,
+    unreadable: str = "error",
     process_index: int = 0,
     process_count: int = 1,
 ) -> grain.DatasetIterator[Batch]:
     """Endless augmented batches; every epoch visits every sample once, in another order.
 
     Step, seed and source determine a batch, so training continues at `start_step` with the batch
-    it would have seen, and P processes together see what one process would.
+    it would have seen. P processes see the P parts of what one process would.
 
     Args:
         source: samples to train on.
@@ -81,26 +87,35 @@ def training_batches(
         seed: of order and augmentation.
         start_step: steps already done.
         num_workers: decoding processes, 0 for threads of this one, -1 for one a core.
+        unreadable: `data.unreadable`, see `Numbered`.
         process_index, process_count: this JAX process among all.
 
     Raises:
-        InputError: fewer samples than one batch.
+        InputError: fewer samples than one batch, or an unknown policy.
     """
+    check_number_of_samples(source, batch_size)
+    own = batch_size // process_count
+    dataset = (
+        grain.MapDataset.source(Numbered(source, unreadable))
+        .seed(seed)
+        .shuffle()
+        .repeat()
+        .random_map(RandomCropAndFlip(image_size))
+        .slice(slice(start_step * batch_size, None))
+        .batch(own, drop_remainder=True)
+        # Each process takes a contiguous part of every batch, as the devices are ordered.
+        .slice(slice(process_index, None, process_count))
+    )
+    return _iterate(dataset, num_workers)
+
+
+def check_number_of_samples(source: Source, batch_size: int) -> None:
+    """Raises InputError unless the training set fills a batch."""
     if len(source) < batch_size:
         raise InputError(
             f"train.batch_size {batch_size}: the training set has {len(source)} samples: "
             "choose a smaller batch"
         )
-    dataset = (
-        grain.MapDataset.source(source)
-        .seed(seed)
-        .shuffle()
-        .repeat()
-        .random_map(RandomCropAndFlip(image_size))
-        .slice(slice(start_step * batch_size + process_index, None, process_count))
-        .batch(batch_size // process_count, drop_remainder=True)
-    )
-    return _iterate(dataset, num_workers)
 
 
 def evaluation_batches(
@@ -118,7 +133,6 @@ def evaluation_batches(
     `training_batches`.
     """
     padded = -(-len(source) // batch_size) * batch_size
-    # Each process takes a contiguous part of every batch, as the devices are ordered.
     indices = np.arange(padded).reshape(-1, process_count, batch_size // process_count)
     own = (indices[:, process_index].ravel() % len(source)).tolist()
     dataset = (
@@ -140,4 +154,4 @@ def _iterate(dataset: grain.MapDataset, num_workers: int) -> grain.DatasetIterat
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()  # grain's workers read flags; a notebook parses none
     options = grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=_READ_AHEAD_BATCHES)
-    return iter(batches.mp_prefetch(options))
+    return iter(batches.mp_prefetch(options, start_worker))

@@ -5,6 +5,10 @@ from typing import Protocol, TypedDict, runtime_checkable
 
 import numpy as np
 
+from harmony_jax.errors import InputError
+
+_MAX_UNREADABLE_IN_A_ROW = 16
+
 
 class Sample(TypedDict):
     """One decoded sample, uint8, all three of one height and width."""
@@ -56,6 +60,55 @@ class Selection:
 
     def photo(self, index: int) -> str:
         return self._source.photo(self._indices[index])
+
+
+class NumberedSample(Sample):
+    """A sample that says which it is."""
+
+    index: int  # its number in the source
+    unreadable: int  # the number of the sample that it stands in for; -1: of none
+
+
+class Numbered:
+    """A source's samples with their numbers, for training.
+
+    Args:
+        source: the samples.
+        unreadable: what a sample is that cannot be read: an `error`, or with `skip` the next
+            sample that can be read takes its place, so that batches keep their size and every
+            step its samples, whichever files are damaged.
+
+    Raises:
+        InputError: an unknown policy.
+    """
+
+    def __init__(self, source: Source, unreadable: str):
+        if unreadable not in ("error", "skip"):
+            raise InputError(f"data.unreadable {unreadable!r}: choose 'error' or 'skip'")
+        self._source = source
+        self._skip = unreadable == "skip"
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> NumberedSample:
+        """One sample, or the one in its place.
+
+        Raises:
+            InputError: it is unreadable and this is an error, or so are all behind it.
+        """
+        tries = _MAX_UNREADABLE_IN_A_ROW if self._skip else 1
+        for number in range(tries):
+            found = (index + number) % len(self._source)
+            try:
+                sample = self._source[found]
+            except InputError as error:
+                if not self._skip:
+                    raise
+                reason = error
+            else:
+                return {**sample, "index": found, "unreadable": index if number else -1}
+        raise InputError(f"{tries} samples in a row cannot be read, the last one: {reason}")
 
 
 def hold_out(source: Source, fraction: float, seed: int) -> tuple[Selection, Selection]:

@@ -51,7 +51,7 @@ class RandomCropAndFlip(grain.transforms.RandomMap):
         )
         if rng.random() < 0.5:
             composite, real, mask = (cv2.flip(pixels, 1) for pixels in (composite, real, mask))
-        return {"composite": composite, "real": real, "mask": mask}
+        return {**element, "composite": composite, "real": real, "mask": mask}
 
 
 def resize(pixels: np.ndarray, size: int) -> np.ndarray:

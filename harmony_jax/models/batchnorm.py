@@ -74,7 +74,7 @@ def _normalize_backward(epsilon, residuals, gradients):
     normalized = (x.astype(jnp.float32) - mean) * inverse_std
     bias_gradient = gradient.sum((0, 1, 2))
     scale_gradient = (gradient * normalized).sum((0, 1, 2))
-    count = x.size // x.shape[-1]
+    count = float(x.size // x.shape[-1])  # of a pod's batch more than int32 holds
     centred = gradient - bias_gradient / count - normalized * (scale_gradient / count)
     x_gradient = (centred * (scale * inverse_std)).astype(x.dtype)
     return x_gradient, jnp.zeros_like(mean), scale_gradient, bias_gradient

@@ -18,7 +18,8 @@ def test_samples_follow_the_lists_and_the_naming(root):
     assert len(source) == 8
     assert [source.subset(i) for i in range(8)] == ["HCOCO"] * 4 + ["HFlickr"] * 4
     assert source.name(1) == "train000_1_1.jpg"
-    assert source.photo(0) == source.photo(1) != source.photo(2)
+    assert source.photo(0) == source.photo(1) == "HCOCO/train000.jpg" != source.photo(2)
+    assert source.photo(4) == "HFlickr/train000.jpg"  # another photo, whatever it is called
     sample = source[1]
     folder = root / "HCOCO"
     for key, path in (

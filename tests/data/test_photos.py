@@ -1,4 +1,5 @@
 import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -76,6 +77,18 @@ def test_other_files_that_are_no_pictures(tmp_path):
         read_mask(tmp_path / "gone.png")
     with pytest.raises(InputError, match=r"text\.jpg: not a readable mask"):
         read_mask(tmp_path / "text.jpg")
+
+
+def test_a_header_that_asks_for_too_many_pixels(tmp_path):
+    path = tmp_path / "huge.png"
+    cv2.imwrite(str(path), np.zeros((9, 7), np.uint8))
+    header = b"IHDR" + struct.pack(">IIBBBBB", 40000, 40000, 8, 0, 0, 0, 0)
+    data = path.read_bytes()
+    path.write_bytes(data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:])
+    with pytest.raises(InputError, match=r"huge\.png: not a readable mask"):
+        read_mask(path)
+    with pytest.raises(InputError, match=r"huge\.png: not a readable picture"):
+        read_photo(path)
 
 
 def test_nothing_half_written_is_left(tmp_path, pixels):

@@ -24,7 +24,7 @@ from harmony_jax.models import HarmonizationModel, released_image_size
 from harmony_jax.models.foreground_aware import ForegroundAware
 from harmony_jax.optimizer import create_optimizer, rate_labels
 from harmony_jax.torch_weights import torch_key
-from harmony_jax.train import create_state, make_train_step
+from harmony_jax.train_step import create_state, make_train_step
 from tests.released import GOLDEN, golden, make_inputs, make_weights
 
 TRAINED = (
@@ -139,9 +139,12 @@ def test_training(name):
     image, mask, target = make_inputs(2, (256, 256), 2)
     batch = {"composite": 255 * image, "mask": 255 * mask[..., 0], "real": 255 * target}
     mesh = create_mesh()
+    if name.startswith("hrnet"):
+        # Its later losses follow the rounding, which differs with the number of devices.
+        mesh = create_mesh(1)
     optimizer = create_optimizer(config.optimizer, optax.constant_schedule(1e-3))
     graph, state = create_state(case.model, optimizer, mesh)
-    step = make_train_step(graph, build_loss(config), optimizer, mesh)
+    step = make_train_step(graph, state, build_loss(config), optimizer, mesh)
 
     state, metrics = step(state, batch)
     losses = [float(metrics["loss"])]
@@ -152,9 +155,7 @@ def test_training(name):
         state, metrics = step(state, batch)
         losses.append(float(metrics["loss"]))
 
-    # The third and fourth loss come after steps whose direction is in part amplified rounding.
-    differences = np.abs(np.divide(losses, case.expected["train_losses"]) - 1)
-    assert (differences < [5e-3, 5e-3, 1e-2, 1e-2]).all(), differences
+    np.testing.assert_allclose(losses, case.expected["train_losses"], rtol=5e-3)
     expected = case.expected["grad_norms"]
     assert gradients.keys() == expected.keys()
     # A bias before batch normalisation has no influence: its gradient is rounding.

@@ -1,0 +1,158 @@
+"""A run's folder: one training at a time, and a record of what ran."""
+
+import fcntl
+import json
+import logging
+import os
+import platform
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from harmony_jax.data.photos import write_file
+from harmony_jax.errors import InputError
+
+_LOCK = ".lock"
+_RECORD = "config.json"
+_PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+
+_LOGGER = logging.getLogger(__name__)
+
+
+@contextmanager
+def opened(workdir: Path) -> Iterator[None]:
+    """Makes the folder and keeps every other training out of it.
+
+    With several processes the first one holds the folder for all. A killed process holds nothing.
+
+    Raises:
+        InputError: the folder cannot be made or written, or another training is at work in it.
+    """
+    if str(workdir).startswith(("gs:", "s3:")):
+        raise InputError(
+            f"workdir {workdir}: is not a folder: mount the bucket (gcsfuse) and pass its path"
+        )
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        lock = (workdir / _LOCK).open("a+")
+    except OSError as error:
+        raise InputError(
+            f"workdir {workdir}: cannot be written ({error.strerror}): choose another"
+        ) from error
+    with lock:
+        if jax.process_index() != 0:  # the first one stands for all
+            yield
+            return
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            owner = lock.read().strip() or "another process"
+            raise InputError(
+                f"workdir {workdir}: {owner} is training in it: wait, or choose another"
+            ) from error
+        try:
+            lock.truncate(0)
+            lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+            lock.flush()
+        except OSError as error:
+            raise InputError(
+                f"workdir {workdir}: cannot be written ({error.strerror}): make room"
+            ) from error
+        yield
+
+
+def record(config: ConfigDict, workdir: Path) -> None:
+    """Writes `config.json`: the config, the code's version, and the machine.
+
+    One that differs from the file there renames it first, so that the folder tells its history.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    if jax.process_index() != 0:
+        return
+    target = workdir / _RECORD
+    entry: dict[str, Any] = {
+        "config": plain(config),
+        "version": code_version(),
+        "machine": _machine(),
+    }
+    if target.exists():
+        try:
+            previous = json.loads(target.read_text())
+        except ValueError:
+            previous = {}
+        if all(previous.get(key) == value for key, value in entry.items()):
+            return
+        kept = keep_previous(target)
+        _LOGGER.info("%s differs from this run: kept as %s", target, kept)
+    entry["started"] = datetime.now(UTC).isoformat(timespec="seconds")
+    write_file(target, (json.dumps(entry, indent=1) + "\n").encode())
+
+
+def keep_previous(path: Path) -> str | None:
+    """Renames a file that is about to be replaced: NAME.1.json, NAME.2.json and so on.
+
+    Returns:
+        Its new name, or None if there is no such file.
+    """
+    if not path.exists():
+        return None
+    number = 1
+    while (kept := path.with_name(f"{path.stem}.{number}{path.suffix}")).exists():
+        number += 1
+    path.rename(kept)
+    return kept.name
+
+
+def plain(config: ConfigDict) -> dict[str, Any]:
+    """The config as JSON holds it: nested dictionaries, lists instead of tuples."""
+    return json.loads(json.dumps(config.to_dict()))
+
+
+def code_version() -> dict[str, str]:
+    """Versions of this package, its commit if it is a clone, and of the libraries."""
+    folder = Path(__file__).parents[1]
+    versions = {"harmony_jax": _installed("harmony_jax"), "python": platform.python_version()}
+    versions |= {name: _installed(name) for name in _PACKAGES}
+    if (folder / ".git").exists():
+        commit = _git(folder, "rev-parse", "HEAD")
+        if commit:
+            changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+            versions["commit"] = commit + (" with changes" if changed else "")
+    return versions
+
+
+def _installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False
+        )
+    except OSError:  # no git here
+        return ""
+    return result.stdout.strip()
+
+
+def _machine() -> dict[str, Any]:
+    devices = jax.devices()
+    return {
+        "device": devices[0].device_kind,
+        "devices": len(devices),
+        "processes": jax.process_count(),
+    }

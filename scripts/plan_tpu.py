@@ -1,0 +1,105 @@
+"""Plans a training on a TPU slice from a machine without one; docs/tpu_planning.md says more.
+
+    python scripts/plan_tpu.py --config=configs/hrnet18s_idih256.py --topology=v5e:4x4 \\
+        [--config.train.batch_size=2048] [--config.model.dtype=bfloat16] \\
+        [--find_batch] [--quick] [--json]
+
+Compiles the config's training step for the slice (pip install 'harmony_jax[tpu]') and prints its
+memory, FLOPs, bytes and collectives, and what they allow: images/s at most, hours at least.
+"""
+
+import json
+import logging
+import sys
+from pathlib import Path
+
+import jax
+from absl import app, flags
+from ml_collections import ConfigDict, config_flags
+
+from harmony_jax.errors import InputError
+from harmony_jax.plan_report import batches_text, plan_json, plan_text
+from harmony_jax.tpu_chips import Slice, find_slice
+from harmony_jax.tpu_plan import Plan, find_largest_batch, plan_training
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Config file; its fields are flags too.")
+_TOPOLOGY = flags.DEFINE_string("topology", None, "Chip and shape of the slice: v5e:4x4.")
+_FIND_BATCH = flags.DEFINE_bool(
+    "find_batch", False, "Find the largest batch that fits, beginning with train.batch_size."
+)
+_QUICK = flags.DEFINE_bool(
+    "quick", False, "Compile with the least optimisation, several times faster; less exact."
+)
+_JSON = flags.DEFINE_bool("json", False, "Print JSON: a plan, or with --find_batch a list.")
+
+
+def main(arguments: list[str]) -> None:
+    """Prints one plan or those of a search; a mistake ends in one line and exit status 1."""
+    _log_to_terminal()
+    jax.config.update("jax_platforms", "cpu")  # nothing runs, so no accelerator is taken
+    if _QUICK.value:
+        jax.config.update("jax_exec_time_optimization_effort", -1.0)
+    try:
+        if len(arguments) > 1:
+            raise InputError(f"argument {arguments[1]!r}: flags begin with --")
+        if _CONFIG.value is None or _TOPOLOGY.value is None:
+            missing = _CONFIG if _CONFIG.value is None else _TOPOLOGY
+            raise InputError(f"--{missing.name} is missing")
+        _print_plans(_plans(_CONFIG.value, find_slice(_TOPOLOGY.value)))
+    except InputError as error:
+        sys.exit(f"error: {error}")
+
+
+def _plans(config: ConfigDict, tpu: Slice) -> list[Plan]:
+    if _FIND_BATCH.value:
+        plans = find_largest_batch(config, tpu)
+    else:
+        plan = plan_training(config, tpu)
+        plans = [plan] if plan else []
+    if not plans:
+        raise InputError(
+            f"train.batch_size {config.train.batch_size}: does not fit into the memory of "
+            f"{tpu.name}: choose less, or a larger train.accumulate, or train.recompute"
+        )
+    return plans
+
+
+def _print_plans(plans: list[Plan]) -> None:
+    if _JSON.value:
+        found = [plan_json(plan) for plan in plans]
+        print(json.dumps(found if _FIND_BATCH.value else found[0], indent=2))
+        return
+    best = max(plans, key=lambda plan: plan.images_per_second)
+    print(plan_text(best))
+    if _FIND_BATCH.value:
+        print(f"\nThat is the fastest of these:\n{batches_text(plans)}")
+
+
+def _log_to_terminal() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logger = logging.getLogger("harmony_jax")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+def _parse_flags(arguments: list[str]) -> list[str]:
+    """Absl's parser, with one line for a flag or a config that cannot be."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where configs find each other
+    try:
+        rest = flags.FLAGS(arguments)
+        getattr(_CONFIG.value, "seed", None)  # a config that failed to load says so when read
+    except (AttributeError, KeyError) as error:
+        sys.exit(f"error: unknown config field: {_one_line(error)}")
+    except (flags.Error, OSError, SyntaxError, TypeError, ValueError) as error:
+        sys.exit(f"error: {_one_line(error)}")
+    return rest
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=_parse_flags)

@@ -1,0 +1,104 @@
+"""Packs the downloaded iHarmony4 folders into a prepared data set, for config.data.root.
+
+    python scripts/prepare_iharmony4.py --input=IHARMONY4 --output=DIR
+    python scripts/prepare_iharmony4.py --input=IHARMONY4 --output=DIR --subsets=HCOCO,HFlickr
+
+The downloaded files stay as they are. Interrupted, the same command continues.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from harmony_jax.data.iharmony4 import PUBLISHED, SUBSETS
+from harmony_jax.data.preparation import Preparation
+from harmony_jax.data.prepare import UNREADABLE_LIST, prepare
+from harmony_jax.errors import InputError
+
+_SHOWN = 10
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message} (--help shows how)")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prepares one set; a mistake or an unreadable sample ends in one line and exit status 1."""
+    try:
+        _run(_parse(arguments))
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted: the same command continues")
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = _Parser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--input", type=Path, required=True, help=f"folder with {', '.join(SUBSETS)}"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="folder to make")
+    parser.add_argument(
+        "--subsets", default=",".join(SUBSETS), help="which ones, with commas; by default all"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=_cores(), help="processes; by default one a core"
+    )
+    parser.add_argument(
+        "--skip-unreadable",
+        action="store_true",
+        help="leave out listed samples with missing or damaged files, instead of failing",
+    )
+    return parser.parse_args(arguments)
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    found = prepare(
+        arguments.input,
+        arguments.output,
+        tuple(arguments.subsets.split(",")),
+        workers=arguments.workers,
+        skip_unreadable=arguments.skip_unreadable,
+    )
+    print(found.table())
+    _print_unreadable(found)
+    if not found.complete:
+        raise InputError(
+            f"{arguments.output / UNREADABLE_LIST}: {len(found.unreadable)} of "
+            f"{sum(found.listed.values())} listed samples are missing or damaged: replace their "
+            "files and run the command again, or leave them out with --skip-unreadable"
+        )
+    if not found.as_published:
+        totals = " and ".join(
+            f"{sum(counts.values()):,} for {split}" for split, counts in PUBLISHED.items()
+        )
+        print(f"This is not all of iHarmony4, which has {totals}.")
+    print(
+        f"Use: python main.py --config=configs/improved_dih256.py --workdir=runs/idih "
+        f"--config.data.root={arguments.output}"
+    )
+
+
+def _print_unreadable(found: Preparation) -> None:
+    for sample in found.unreadable[:_SHOWN]:
+        print(f"unreadable: {sample}")
+    if len(found.unreadable) > _SHOWN:
+        print(f"... and {len(found.unreadable) - _SHOWN} more, in {UNREADABLE_LIST}")
+
+
+if __name__ == "__main__":
+    main()

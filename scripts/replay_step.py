@@ -1,0 +1,34 @@
+"""Runs the step again that stopped a training with a loss that is not finite.
+
+    python scripts/replay_step.py runs/idih/nonfinite/1234
+
+The folder is the one that training named: it holds the state before the step, and its batch.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from harmony_jax.errors import InputError
+from harmony_jax.nonfinite import replay
+
+
+def main() -> None:
+    """Prints what the step gives."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    arguments = parser.parse_args()
+    try:
+        found = replay(arguments.folder)
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    print(f"step {found['step']}: loss {found['loss']}, gradient norm {found['gradient_norm']}")
+    print(f"samples: {', '.join(found['samples'])}")
+    if found["parameters"]:
+        print(f"not finite before the step: {', '.join(found['parameters'])}")
+    if not found["reproduced"]:
+        print("It is finite this time: on one device, with today's code and libraries.")
+
+
+if __name__ == "__main__":
+    main()

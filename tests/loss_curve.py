@@ -1,0 +1,76 @@
+"""Trains some steps and prints the losses: a program of its own, as devices are set at start.
+
+python -m tests.loss_curve ROOT '{"devices": 4, "shards": 1, "process": [0, 2, "localhost:1234"]}'
+
+Several settings run one after the other; `process` (index, count, coordinator) goes for all.
+"""
+
+import json
+import sys
+
+import jax
+
+from configs import base
+from harmony_jax.data.pipeline import open_split
+from harmony_jax.data.training_data import TrainingData
+from harmony_jax.distributed import join_processes
+from harmony_jax.experiment import build_loss, build_model
+from harmony_jax.mesh import create_mesh
+from harmony_jax.optimizer import create_optimizer, learning_rate_schedule
+from harmony_jax.train_step import create_state, make_train_step
+from tests.made_data import SUBSETS
+
+STEPS = 20
+
+
+def config_of(root: str):
+    """`hrnet18s_idih256` at 64 pixels, with a narrow encoder and decoder, and dropout."""
+    config = base.get_config()
+    config.model.name = "hrnet18s_idih256"
+    config.model.depth = 4
+    config.model.channels = 8
+    config.model.max_channels = 32
+    config.model.ocr_channels = 16
+    config.data.root = root
+    config.data.subsets = SUBSETS
+    config.data.image_size = 64
+    config.data.num_workers = 0
+    config.data.validation_fraction = 0.0
+    config.train.batch_size = 16
+    config.optimizer.learning_rate = 1e-4
+    return config
+
+
+def main() -> None:
+    settings = [json.loads(argument) for argument in sys.argv[2:]]
+    index, count, coordinator = settings[0].get("process", (None, None, None))
+    join_processes(coordinator, count, index)
+    config = config_of(sys.argv[1])
+    source = open_split(config.data, "train")
+    model = build_model(config)
+    optimizer = create_optimizer(config.optimizer, learning_rate_schedule(config.optimizer, 100.0))
+    for setting in settings:
+        mesh = create_mesh(setting["devices"], setting["shards"])
+        graph, state = create_state(model, optimizer, mesh)
+        step = make_train_step(
+            graph,
+            state,
+            build_loss(config),
+            optimizer,
+            mesh,
+            seed=config.seed,
+            parts=setting.get("parts", 1),
+            recompute=setting.get("recompute", False),
+        )
+        data = TrainingData(source, config, mesh, 0)
+        losses = []
+        for _ in range(STEPS):
+            state, metrics = step(state, data.next())
+            losses.append(float(metrics["loss"]))
+        data.close()
+        if jax.process_index() == 0:
+            print(json.dumps({"setting": setting, "losses": losses}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
