@@ -202,8 +202,7 @@ def _step(arguments: argparse.Namespace) -> None:
 
 def _measure_step(name: str, batch_size: int, dtype: str) -> None:
     keep_freed_memory()
-    constants = ConfigDict({"b1": 0.9, "b2": 0.999, "eps": 1e-8, "backbone_rate": 0.1})
-    optimizer = create_optimizer(constants, optax.constant_schedule(1e-3))
+    optimizer = create_optimizer(base.get_config().optimizer, optax.constant_schedule(1e-3))
     mesh = create_mesh()
     start = time.perf_counter()
     graph, state = create_state(_create(name, dtype), optimizer, mesh)

@@ -220,7 +220,7 @@ def test_a_saved_model_is_evaluated(small, tmp_path):
 
 def test_training_does_not_continue_weights_without_an_optimizer(small):
     config, workdir = small
-    with pytest.raises(InputError, match=r"weights alone, without an optimizer.*another workdir"):
+    with pytest.raises(InputError, match=r"holds weights alone.*train in another workdir"):
         train(config, workdir)
 
 

@@ -101,7 +101,7 @@ def test_killed_at_any_moment_the_same_command_ends_with_the_same_parameters(
 
 def test_sigterm_saves_and_the_same_command_continues(command, whole, tmp_path):
     process = command(tmp_path)
-    wait_for((tmp_path / FOLDER / "6").exists, process)
+    wait_for((tmp_path / "config.json").exists, process)  # from here signals are waited for
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM

@@ -148,8 +148,8 @@ def test_training(name):
 
     state, metrics = step(state, batch)
     losses = [float(metrics["loss"])]
-    adam = state.optimizer[0]
-    gradients = {key: norm / 0.1 for key, norm in norms_by_torch_key(adam.mu).items()}
+    moment = optax.tree.get(state.optimizer, "mu")
+    gradients = {key: norm / 0.1 for key, norm in norms_by_torch_key(moment).items()}
     statistics = norms_by_torch_key(state.variables.batch_stats)
     for _ in range(3):
         state, metrics = step(state, batch)
