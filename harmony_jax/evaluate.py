@@ -108,7 +108,7 @@ class Evaluator:
             process_index=jax.process_index(),
             process_count=jax.process_count(),
         )
-        feed = Feed(meshes.to_devices(batches, self._mesh))
+        feed = Feed(meshes.to_devices(batch, self._mesh) for batch in batches)
         for number, batch in enumerate(feed):
             first = number * batch_size
             results = self._predict(variables, batch)

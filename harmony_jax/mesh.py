@@ -1,7 +1,7 @@
 """The device mesh, and where arrays live on it."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -107,18 +107,14 @@ def check_batch_size(field: str, batch_size: int, mesh: Mesh, parts: int = 1) ->
         )
 
 
-def to_devices(
-    batches: Iterable[dict[str, np.ndarray]], mesh: Mesh
-) -> Iterator[dict[str, jax.Array]]:
-    """Puts batches on the mesh, each process its own part of each batch.
+def to_devices(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """Puts a batch on the mesh, each process its own part.
 
     Args:
-        batches: this process's share of the global batches; the first axis is sharded.
+        batch: this process's share of the global batch; the first axis is sharded.
         mesh: the devices of all processes.
     """
     sharding = sharded(mesh)
-    for batch in batches:
-        yield {
-            key: jax.make_array_from_process_local_data(sharding, value)
-            for key, value in batch.items()
-        }
+    return {
+        key: jax.make_array_from_process_local_data(sharding, value) for key, value in batch.items()
+    }

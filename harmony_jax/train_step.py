@@ -39,8 +39,9 @@ def create_state(
 ) -> tuple[nnx.GraphDef, TrainState]:
     """Splits a model into its structure and the state that training changes, on the mesh."""
     graph, variables = split(model)
-    # A copy: steps donate the state, and the model keeps its own arrays.
-    state = _begin(jax.tree.map(jnp.copy, variables), optimizer)
+    # A copy: steps donate the state, and the model keeps its own arrays. Of its own type: a weakly
+    # typed array comes back from a step as an ordinary one, and the next step is compiled anew.
+    state = _begin(jax.tree.map(lambda x: jnp.array(x, x.dtype), variables), optimizer)
     return graph, jax.device_put(state, meshes.state_shardings(state, mesh))
 
 

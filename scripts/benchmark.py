@@ -2,290 +2,97 @@
 
     python scripts/benchmark.py models [--names=improved_dih256,...|all] [--released=CLONE]
     python scripts/benchmark.py step [--names=improved_dih256,...|all]
-    python scripts/benchmark.py input --root=IHARMONY4
+    python scripts/benchmark.py input --root=IHARMONY4 [--prepared=PREPARED]
+    python scripts/benchmark.py train --root=IHARMONY4 [--names=...] [--placements=stream,device]
 
-`models` prints, for each model, compile seconds and ms an image, forward and forward+backward,
-and what `step` prints: compile seconds and peak memory of the whole training step, in a process of
-its own. `--released` names a clone of the authors' PyTorch repository (needs torch and
-tensorboard): its model is timed in turns with ours, in one run, and the ratio printed. Times are
-medians; the least is in brackets.
+models: compile seconds and ms an image, forward and forward+backward, and what `step` prints.
+        --released names a clone of the authors' PyTorch repository (needs torch and tensorboard),
+        whose model is timed in turns with ours.
+step:   compile seconds and peak memory of the whole training step, each in a process of its own.
+input:  samples/s of the folders, the prepared set and samples held by the devices. A core's rate
+        is in CPU time, all threads together.
+train:  images/s of the training loop and the share of time spent waiting for data, each
+        combination of model, batch and placement in a process of its own.
+
+Times are medians; the best is in brackets.
 """
 
 import argparse
-import copy
-import statistics
-import subprocess
+import importlib
 import sys
-import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-import cv2
-import jax
-import jax.numpy as jnp
-import numpy as np
-import optax
-from flax import nnx
-from ml_collections import ConfigDict
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # configs
 
-from harmony_jax.data.iharmony4 import IHarmony4Source
-from harmony_jax.data.pipeline import training_batches
-from harmony_jax.data.transforms import RandomCropAndFlip, random_crop, resize
-from harmony_jax.host_memory import keep_freed_memory
-from harmony_jax.losses import foreground_normalized_mse
-from harmony_jax.mesh import create_mesh
-from harmony_jax.models import (
-    HarmonizationModel,
-    create_model,
-    list_models,
-    released_image_size,
-)
-from harmony_jax.optimizer import create_optimizer
-from harmony_jax.train_step import create_state, make_train_step
-from harmony_jax.variables import Variables, split
-
-_IMAGE_SIZE = 256  # of the input pipeline
-
-Run = Callable[[], Any]
+from harmony_jax.models import list_models
 
 
 def main() -> None:
     """Parses the command and prints its table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments = _parse()
+    if arguments.command == "input":
+        loading = importlib.import_module("benchmarks.loading")
+        loading.measure(arguments.root, arguments.prepared, arguments.samples, arguments.rounds)
+        return
+    names = list_models() if arguments.names == ["all"] else arguments.names
+    unknown = sorted(set(names) - set(list_models()))
+    if unknown:
+        sys.exit(f"error: --names {', '.join(unknown)}: choose of {', '.join(list_models())}")
+    if arguments.command == "models":
+        importlib.import_module("benchmarks.models").measure(names, arguments)
+    elif arguments.command == "step":
+        step = importlib.import_module("benchmarks.step")
+        measure = step.measure if arguments.here else step.measure_apart
+        for name in names:
+            for batch in arguments.batches:
+                measure(name, arguments.dtype, batch)
+    else:
+        training = importlib.import_module("benchmarks.training")
+        measure = training.measure if arguments.here else training.measure_apart
+        for name in names:
+            for batch in arguments.batches:
+                for placement in arguments.placements:
+                    measure(
+                        name, arguments.root, arguments.dtype, batch, placement, arguments.steps
+                    )
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("models", "step"):
-        command = commands.add_parser(name)
-        command.add_argument("--names", default="improved_dih256,hrnet18s_idih256")
+    models, step, train = (commands.add_parser(name) for name in ("models", "step", "train"))
+    for command, batches in ((models, "1,8"), (step, "16"), (train, "16")):
+        command.add_argument("--names", default="improved_dih256,hrnet18s_idih256", type=_words)
         command.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
-    commands.choices["models"].add_argument("--batches", default="1,8")
-    commands.choices["models"].add_argument("--rounds", type=int, default=7)
-    commands.choices["models"].add_argument("--released", type=Path)
-    commands.choices["models"].add_argument(
+        command.add_argument("--batches", default=batches, type=_numbers, help="images a step")
+    models.add_argument("--rounds", type=int, default=7)
+    models.add_argument("--released", type=Path)
+    models.add_argument(
         "--default-allocator", action="store_true", help="leave glibc's allocator as it is"
     )
-    commands.choices["step"].add_argument("--batch", type=int, default=16)
-    commands.choices["step"].add_argument("--here", action="store_true", help=argparse.SUPPRESS)
-    command = commands.add_parser("input")
-    command.add_argument("--root", required=True)
-    command.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
-    {"models": _models, "step": _step, "input": _input}[arguments.command](arguments)
-
-
-def _models(arguments: argparse.Namespace) -> None:
-    if not arguments.default_allocator:
-        keep_freed_memory()
-    dtype = arguments.dtype
-    print(f"{jax.devices()[0].device_kind}, {jax.device_count()} device(s), {dtype}; ms an image")
-    for name in _names(arguments):
-        for batch in (int(size) for size in arguments.batches.split(",")):
-            runs, seconds = _ours(name, batch, dtype)
-            contenders = {kind: {"ours": run} for kind, run in runs.items()}
-            if arguments.released:
-                for kind, run in _released(arguments.released, name, batch).items():
-                    if kind in contenders:
-                        contenders[kind]["PyTorch"] = run
-            for kind, both in contenders.items():
-                _print_times(f"{name} batch {batch} {kind}", both, batch, arguments.rounds)
-                print(f"{name} batch {batch} {kind} compile: {seconds[kind]:.1f} s", flush=True)
-        _in_new_process("step", f"--names={name}", f"--dtype={dtype}", "--here")
-
-
-def _names(arguments: argparse.Namespace) -> list[str]:
-    return list_models() if arguments.names == "all" else arguments.names.split(",")
-
-
-def _ours(name: str, batch: int, dtype: str = "float32") -> tuple[dict[str, Run], dict[str, float]]:
-    """The compiled forward and forward+backward pass, and the seconds that each took to compile.
-
-    The latter is left out at batch 1, where a 1x1 bottleneck has no statistics.
-    """
-    rng = np.random.default_rng(0)
-    side = released_image_size(name)
-    shape = (batch, side, side)
-    image, target = (jnp.asarray(rng.standard_normal((*shape, 3)), jnp.float32) for _ in range(2))
-    mask = jnp.asarray(rng.random((*shape, 1)) > 0.5, jnp.float32)
-    model = _create(name, dtype)
-    training_graph, variables = split(model)
-    model.eval()
-    graph = nnx.graphdef(model)
-
-    def forward(variables: Variables, image: jax.Array, mask: jax.Array) -> Any:
-        return nnx.merge(graph, *variables)(image, mask)
-
-    def loss(params: nnx.State, batch_stats: nnx.State) -> jax.Array:
-        trained = nnx.merge(training_graph, params, batch_stats, copy=True)
-        prediction = trained(image, mask, rngs=nnx.Rngs(0)).image
-        return foreground_normalized_mse(prediction, target, mask, min_area=100.0).mean()
-
-    passes: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
-        "forward": (forward, (variables, image, mask))
-    }
-    if batch > 1:
-        passes["forward+backward"] = (jax.value_and_grad(loss), tuple(variables))
-    runs: dict[str, Run] = {}
-    seconds = {}
-    for kind, (function, inputs) in passes.items():
-        start = time.perf_counter()
-        compiled = jax.jit(function).lower(*inputs).compile()
-        seconds[kind] = time.perf_counter() - start
-        runs[kind] = partial(_run, compiled, inputs)
-    return runs, seconds
-
-
-def _run(compiled: Callable[..., Any], inputs: tuple[Any, ...]) -> None:
-    jax.block_until_ready(compiled(*inputs))
-
-
-def _create(name: str, dtype: str) -> HarmonizationModel:
-    return create_model(name, rngs=nnx.Rngs(0), dtype=jnp.dtype(dtype))
-
-
-def _released(clone: Path, name: str, batch: int) -> dict[str, Run]:
-    """The authors' model, forward without gradients and forward+backward."""
-    sys.path.insert(0, str(clone))
-    np.int = int  # type: ignore[attr-defined]  # their code is older than NumPy 1.24
-    import torch
-    from iharm.mconfigs import ALL_MCONFIGS
-
-    if name not in ALL_MCONFIGS:
-        sys.exit(f"error: {clone} has no configuration {name}: choose {', '.join(ALL_MCONFIGS)}")
-    config = copy.deepcopy(ALL_MCONFIGS[name])  # making a model changes it
-    model = config["model"](**config["params"])
-    side = released_image_size(name)
-    image, target = (torch.randn(batch, 3, side, side) for _ in range(2))
-    mask = (torch.rand(batch, 1, side, side) > 0.5).float()
-
-    def forward() -> None:
-        model.eval()
-        with torch.no_grad():
-            model(image, mask)
-
-    def backward() -> None:
-        model.train()
-        model.zero_grad()
-        square = (model(image, mask)["images"] - target) ** 2
-        (square.sum((1, 2, 3)) / (3 * mask.sum((1, 2, 3)).clamp(min=100))).mean().backward()
-
-    return {"forward": forward, "forward+backward": backward}
-
-
-def _print_times(title: str, contenders: dict[str, Run], batch: int, rounds: int) -> None:
-    """Times the contenders in turns, so that a slow minute of the machine hits them alike."""
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    for run in contenders.values():
-        run()
-        run()
-    for _ in range(rounds):
-        for name, run in contenders.items():
-            start = time.perf_counter()
-            run()
-            times[name].append((time.perf_counter() - start) * 1e3 / batch)
-    cells = [f"{n} {statistics.median(t):.1f} ({min(t):.1f})" for n, t in times.items()]
-    if len(times) > 1:
-        ours, theirs = (statistics.median(t) for t in times.values())
-        cells.append(f"ratio {ours / theirs:.2f}")
-    print(f"{title}: {', '.join(cells)}", flush=True)
-
-
-def _step(arguments: argparse.Namespace) -> None:
-    """Compiles the training step and runs it three times, each model in a fresh process."""
-    for name in _names(arguments):
-        if arguments.here:
-            _measure_step(name, arguments.batch, arguments.dtype)
-        else:
-            flags = (f"--names={name}", f"--dtype={arguments.dtype}", f"--batch={arguments.batch}")
-            _in_new_process("step", *flags, "--here")
-
-
-def _measure_step(name: str, batch_size: int, dtype: str) -> None:
-    keep_freed_memory()
-    optimizer = create_optimizer(base.get_config().optimizer, optax.constant_schedule(1e-3))
-    mesh = create_mesh()
-    start = time.perf_counter()
-    graph, state = create_state(_create(name, dtype), optimizer, mesh)
-    created = time.perf_counter()
-    loss = partial(foreground_normalized_mse, min_area=100.0)
-    step: Any = make_train_step(graph, state, loss, optimizer, mesh)
-    side = released_image_size(name)
-    shape = (batch_size, side, side)
-    batch = {key: jnp.ones((*shape, 3), jnp.uint8) for key in ("composite", "real")}
-    batch["mask"] = jnp.ones(shape, jnp.uint8)
-    compiling = time.perf_counter()
-    compiled = step.lower(state, batch).compile()
-    seconds = time.perf_counter() - compiling
-    for _ in range(3):
-        state, metrics = compiled(state, batch)
-    jax.block_until_ready(metrics)
-    memory = (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
-    if memory is None:  # a CPU: that of the process
-        status = Path("/proc/self/status").read_text()
-        memory = int(status.partition("VmHWM:")[2].split()[0]) * 2**10
-    print(
-        f"{name} training step of {batch_size} images, {dtype}: created in "
-        f"{created - start:.1f} s, compiled in {seconds:.1f} s, peak memory "
-        f"{memory / 2**30:.2f} GiB",
-        flush=True,
+    for command in (step, train):
+        command.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    train.add_argument("--root", required=True, help="iHarmony4, downloaded or prepared")
+    train.add_argument("--placements", default="stream,device", type=_words)
+    train.add_argument("--steps", type=int, default=20, help="steps to time")
+    loading = commands.add_parser("input")
+    loading.add_argument("--root", required=True, help="iHarmony4 as downloaded")
+    loading.add_argument(
+        "--prepared", type=Path, help="the same, prepared; by default made for this run"
     )
+    loading.add_argument("--samples", type=int, default=256)
+    loading.add_argument("--rounds", type=int, default=5)
+    return parser.parse_args()
 
 
-def _in_new_process(*arguments: str) -> None:
-    subprocess.run([sys.executable, __file__, *arguments], check=True)
+def _words(text: str) -> list[str]:
+    return text.split(",")
 
 
-def _input(arguments: argparse.Namespace) -> None:
-    cv2.setNumThreads(1)
-    source = IHarmony4Source(arguments.root, "train")
-    augment = RandomCropAndFlip(_IMAGE_SIZE)
-    rng = np.random.default_rng(0)
-
-    def ours() -> None:
-        for index in range(len(source)):
-            augment.random_map(source[index], rng)
-
-    def plain() -> None:
-        for record in source.records:
-            composite, real = (
-                cv2.cvtColor(np.asarray(cv2.imread(str(path))), cv2.COLOR_BGR2RGB)
-                for path in (record.composite, record.real)
-            )
-            mask = np.asarray(cv2.imread(str(record.mask)))[:, :, 0].astype(np.float32) / 255
-            top, left, height, width = random_crop(*mask.shape[:2], rng=rng)
-            window = (slice(top, top + height), slice(left, left + width))
-            for pixels in (composite, real, mask):
-                resize(pixels[window], _IMAGE_SIZE)
-
-    rates: dict[str, list[float]] = {"ours": [], "plain OpenCV": []}
-    ours()
-    for _ in range(arguments.rounds):
-        for name, run in (("ours", ours), ("plain OpenCV", plain)):
-            start = time.perf_counter()
-            run()
-            rates[name].append(len(source) / (time.perf_counter() - start))
-    medians = {name: statistics.median(values) for name, values in rates.items()}
-    cells = [f"{name} {medians[name]:.0f} ({max(values):.0f})" for name, values in rates.items()]
-    ratio = medians["ours"] / medians["plain OpenCV"]
-    print(f"samples/s on one core: {', '.join(cells)}, ratio {ratio:.2f}")
-
-    batches = training_batches(
-        source,
-        image_size=_IMAGE_SIZE,
-        batch_size=16,
-        seed=0,
-        start_step=0,
-        num_workers=-1,
-    )
-    for _ in range(8):
-        next(batches)
-    start = time.perf_counter()
-    count = 64
-    for _ in range(count):
-        next(batches)
-    rate = 16 * count / (time.perf_counter() - start)
-    batches.close()
-    print(f"samples/s of the whole pipeline, a worker process a core: {rate:.0f}")
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]
 
 
 if __name__ == "__main__":

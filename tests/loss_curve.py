@@ -68,6 +68,7 @@ def main() -> None:
             state, metrics = step(state, data.next())
             losses.append(float(metrics["loss"]))
         data.close()
+        assert step._cache_size() == 1  # compiled once
         if jax.process_index() == 0:
             print(json.dumps({"setting": setting, "losses": losses}), flush=True)
 

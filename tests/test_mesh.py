@@ -37,7 +37,7 @@ def test_a_batch_that_the_mesh_does_not_divide():
 
 def test_rows_of_a_batch_lie_on_the_devices_in_order():
     mesh = create_mesh()
-    (batch,) = to_devices([{"index": np.arange(4)}], mesh)
+    batch = to_devices({"index": np.arange(4)}, mesh)
     assert batch["index"].sharding == sharded(mesh)
     rows = [np.asarray(shard.data).tolist() for shard in batch["index"].addressable_shards]
     assert rows == [[0, 1], [2, 3]]

@@ -1,6 +1,9 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from flax import nnx
 
 from harmony_jax import InputError
 from harmony_jax.experiment import build_loss, build_model
@@ -23,12 +26,24 @@ def losses(steps: int = 4, shards: int = 1, clip_norm: float = 0.0, **options) -
     for number in range(steps):
         state, metrics = step(state, batch_of(config, number))
         found.append(float(metrics["loss"]))
+    assert step._cache_size() == 1
     return found
 
 
 @pytest.fixture(scope="module")
 def plain() -> list[float]:
     return losses()
+
+
+def test_a_step_is_compiled_once_whatever_type_the_parameters_began_with():
+    class Scale(nnx.Module):
+        def __init__(self):
+            self.factor = nnx.Param(jnp.full(1, 2.0))  # weakly typed, as a Python number is
+
+    assert Scale().factor.get_value().weak_type
+    optimizer = create_optimizer(tiny_config().optimizer, optax.constant_schedule(0.1))
+    _, state = create_state(Scale(), optimizer, create_mesh(2))
+    assert not [leaf for leaf in jax.tree.leaves(state) if leaf.weak_type]
 
 
 def test_a_divided_state_trains_the_same(plain):

@@ -76,10 +76,12 @@ class TrainingData:
         Raises:
             InputError: a sample cannot be read.
         """
-        return self._feed.next(running)
+        batch, unreadable = self._feed.next(running)
+        self._unreadable |= unreadable
+        return batch
 
     def report_unreadable(self) -> int:
-        """Logs the samples that could not be read since the last report, and why.
+        """Logs the samples of the batches since the last report that could not be read, and why.
 
         Returns:
             How many they were, of this process.
@@ -96,18 +98,17 @@ class TrainingData:
             _LOGGER.warning("  %s: %s", sample_name(self._source, index), reason)
         return len(found)
 
-    def _to_devices(self, mesh: Mesh) -> Iterator[dict[str, jax.Array]]:
+    def _to_devices(self, mesh: Mesh) -> Iterator[tuple[dict[str, jax.Array], set[int]]]:
+        """Each batch, with the numbers of the samples that others in it stand in for."""
         if isinstance(self._batches, resident.ResidentBatches):
-            self._unreadable |= set(self._batches.unreadable)
+            unreadable = set(self._batches.unreadable)  # found while all were decoded
             for batch in self._batches:
-                yield {key: batch[key] for key in PIXELS}
-        else:
-            yield from meshes.to_devices(self._pixels(), mesh)
-
-    def _pixels(self) -> Iterator[dict[str, np.ndarray]]:
+                yield {key: batch[key] for key in PIXELS}, unreadable
+                unreadable = set()
+            return
         for batch in self._batches:
-            self._unreadable |= set(batch["unreadable"].tolist()) - {-1}
-            yield {key: batch[key] for key in PIXELS}
+            pixels = {key: batch[key] for key in PIXELS}
+            yield meshes.to_devices(pixels, mesh), set(batch["unreadable"].tolist()) - {-1}
 
 
 def check_training_data(source: Source, config: ConfigDict) -> None:

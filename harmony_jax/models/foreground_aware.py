@@ -131,7 +131,7 @@ class LearnedScale(nnx.Module):
     """Multiplies by the absolute value of one learned number."""
 
     def __init__(self, initial: float):
-        self.factor = nnx.Param(jnp.full(1, initial))
+        self.factor = nnx.Param(jnp.full(1, initial, jnp.float32))
 
     def __call__(self, x: Array) -> Array:
         return x * jnp.abs(self.factor[...]).astype(x.dtype)

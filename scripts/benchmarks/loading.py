@@ -1,0 +1,158 @@
+"""`benchmark.py input`: samples/s of every form that training data comes in."""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import cv2
+import jax
+import numpy as np
+
+from benchmarks.timing import Run, in_turns
+from harmony_jax.data.iharmony4 import SUBSETS, IHarmony4Source
+from harmony_jax.data.pipeline import training_batches
+from harmony_jax.data.prepare import prepare
+from harmony_jax.data.prepared import PreparedSource
+from harmony_jax.data.resident import ResidentBatches
+from harmony_jax.data.sources import Selection, Source
+from harmony_jax.data.transforms import RandomCropAndFlip, random_crop, resize
+from harmony_jax.mesh import create_mesh
+
+_IMAGE_SIZE, _STORED_SIZE = 256, 384
+_BATCH = 16
+
+
+def measure(root: str, prepared: Path | None, samples: int, rounds: int) -> None:
+    """Prints samples/s, decoded, cropped and resized.
+
+    Args:
+        root: the downloaded folders.
+        prepared: a prepared set of them; made for the time of the run if there is none.
+        samples: how many to use, spread evenly over the list.
+        rounds: over all of them.
+    """
+    cv2.setNumThreads(1)
+    with nullcontext(prepared) if prepared else _prepared_for_now(root) as folder:
+        files = IHarmony4Source(root, "train", _present(root))
+        spread = np.linspace(0, len(files) - 1, min(samples, len(files))).astype(int).tolist()
+        forms = {
+            "folder": Selection(files, spread),
+            "prepared": Selection(PreparedSource(str(folder), "train", _present(root)), spread),
+        }
+        runs: dict[str, Run] = {name: _decode(source) for name, source in forms.items()}
+        runs["plain OpenCV"] = _plain([files.records[index] for index in spread])
+        resident, count = _resident(forms["prepared"])
+        runs["resident"] = resident
+        # Each process's own time: others' work on this machine does not count, all threads do.
+        wall: dict[str, list[float]] = {name: [] for name in runs}
+        timed = {name: _also_wall(run, wall[name]) for name, run in runs.items()}
+        times = in_turns(timed, rounds, time.process_time)
+        counts = {name: count if name == "resident" else len(spread) for name in runs}
+        print(f"{len(spread)} samples, {rounds} rounds; the best in brackets")
+        print("form            samples/s a core    samples/s in wall time")
+        for name, seconds in times.items():
+            cells = [_rate(counts[name], found) for found in (seconds, wall[name][1:])]
+            print(f"{name:<14}  {cells[0]:>16}    {cells[1]:>22}")
+        for name, source in forms.items():
+            print(f"pipeline, {name}, a worker process a core: {_pipeline(source):.0f} samples/s")
+
+
+def _present(root: str) -> tuple[str, ...]:
+    return tuple(subset for subset in SUBSETS if (Path(root) / subset).is_dir())
+
+
+@contextmanager
+def _prepared_for_now(root: str) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        prepare(Path(root), Path(folder) / "set", _present(root), workers=jax.local_device_count())
+        yield Path(folder) / "set"
+
+
+def _decode(source: Source) -> Run:
+    augment, rng = RandomCropAndFlip(_IMAGE_SIZE), np.random.default_rng(0)
+
+    def run() -> None:
+        for index in range(len(source)):
+            augment.random_map(source[index], rng)
+
+    return run
+
+
+def _plain(records: Any) -> Run:
+    """The least that a loader with OpenCV does."""
+    rng = np.random.default_rng(0)
+
+    def run() -> None:
+        for record in records:
+            composite, real = (
+                cv2.cvtColor(np.asarray(cv2.imread(str(path))), cv2.COLOR_BGR2RGB)
+                for path in (record.composite, record.real)
+            )
+            mask = np.asarray(cv2.imread(str(record.mask)))[:, :, 0].astype(np.float32) / 255
+            top, left, height, width = random_crop(*mask.shape[:2], rng=rng)
+            window = (slice(top, top + height), slice(left, left + width))
+            for pixels in (composite, real, mask):
+                resize(pixels[window], _IMAGE_SIZE)
+
+    return run
+
+
+def _resident(source: Source) -> tuple[Run, int]:
+    """One pass over samples held by the devices, and how many samples it makes."""
+    start = time.perf_counter()
+    batches = ResidentBatches(
+        source,
+        image_size=_IMAGE_SIZE,
+        stored_size=_STORED_SIZE,
+        batch_size=_BATCH,
+        seed=0,
+        start_step=0,
+        num_workers=-1,
+        mesh=create_mesh(),
+        placement="device",
+    )
+    seconds = time.perf_counter() - start
+    print(f"resident: {len(source) / seconds:.0f} samples/s decoded and stored, once")
+    steps = max(1, len(source) // _BATCH)
+
+    def run() -> None:
+        for _ in range(steps):
+            jax.block_until_ready(next(batches))
+
+    return run, steps * _BATCH
+
+
+def _also_wall(run: Run, seconds: list[float]) -> Callable[[], None]:
+    def timed() -> None:
+        start = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - start)
+
+    return timed
+
+
+def _rate(count: int, seconds: list[float]) -> str:
+    return f"{count / statistics.median(seconds):.0f} ({count / min(seconds):.0f})"
+
+
+def _pipeline(source: Source, batches_timed: int = 64) -> float:
+    batches = training_batches(
+        source,
+        image_size=_IMAGE_SIZE,
+        batch_size=_BATCH,
+        seed=0,
+        start_step=0,
+        num_workers=-1,
+    )
+    for _ in range(8):
+        next(batches)
+    start = time.perf_counter()
+    for _ in range(batches_timed):
+        next(batches)
+    rate = _BATCH * batches_timed / (time.perf_counter() - start)
+    batches.close()
+    return rate

@@ -1,0 +1,53 @@
+"""Timing several ways of doing the same, fairly; memory."""
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+
+Run = Callable[[], Any]
+
+_COMMAND = Path(__file__).resolve().parents[1] / "benchmark.py"
+
+
+def in_turns(
+    contenders: dict[str, Run], rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, list[float]]:
+    """Seconds of each round, by contender.
+
+    Each is run once untimed, then all take turns, so that a slow minute of the machine hits them
+    alike.
+    """
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for run in contenders.values():
+        run()
+    for _ in range(rounds):
+        for name, run in contenders.items():
+            start = clock()
+            run()
+            times[name].append(clock() - start)
+    return times
+
+
+def shown(seconds: list[float], factor: float) -> str:
+    """The median, with the least in brackets."""
+    return f"{statistics.median(seconds) * factor:.1f} ({min(seconds) * factor:.1f})"
+
+
+def peak_memory() -> int:
+    """Bytes: of the first accelerator, or on a CPU of this process."""
+    found = (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+    if found is None:
+        status = Path("/proc/self/status").read_text()
+        found = int(status.partition("VmHWM:")[2].split()[0]) * 2**10
+    return found
+
+
+def in_new_process(*arguments: str) -> None:
+    """Runs one more benchmark where nothing has been allocated before."""
+    subprocess.run([sys.executable, str(_COMMAND), *arguments, "--here"], check=True)
