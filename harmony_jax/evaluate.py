@@ -17,7 +17,7 @@ from harmony_jax import mesh as meshes
 from harmony_jax.checkpoint import load_model
 from harmony_jax.data.feed import Feed
 from harmony_jax.data.photos import write_file, write_photo
-from harmony_jax.data.pipeline import evaluation_batches, open_split
+from harmony_jax.data.pipeline import close_batches, evaluation_batches, open_split
 from harmony_jax.data.sources import Source
 from harmony_jax.errors import InputError
 from harmony_jax.experiment import (
@@ -127,7 +127,7 @@ class Evaluator:
                     for index in wanted
                 ]
         feed.close()
-        batches.close()
+        close_batches(batches)
         return Evaluation(summarize(rows["model"]), summarize(rows["composite"]), examples)
 
 

@@ -10,6 +10,14 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
 install_import_hook("harmony_jax", "beartype.beartype")
 
 
+# Files that take minutes come first, so that no worker is left alone with one at the end.
+SLOW = ("test_sharding.py", "test_released_values.py", "test_survival.py")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name not in SLOW)
+
+
 @pytest.fixture(scope="session")
 def mini_root(tmp_path_factory):
     """A data set of 20 tiny composites in iHarmony4's layout, for runs of a few steps."""

@@ -1,6 +1,7 @@
 """A training that is killed, stopped or damaged goes on as if nothing had happened."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -106,10 +107,8 @@ def test_sigterm_saves_and_the_same_command_continues(command, whole, tmp_path):
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
     assert "Traceback" not in output
-    last = output.splitlines()[-1]
-    assert last.startswith("stopped after step ")
-    assert last.endswith("of 21, which is saved: the same command continues")
-    step = last.split()[3]
+    stopped = r"^stopped after step (\d+) of 21, which is saved: the same command continues$"
+    step = re.search(stopped, output, re.MULTILINE)[1]
     assert (tmp_path / FOLDER / step).exists()
     assert f"Continuing after step {step}" in finish(command(tmp_path))
     assert_same_result(tmp_path, whole)

@@ -1,11 +1,13 @@
 """The grain pipeline: from a source to uint8 batches, the same on any number of workers."""
 
+import gc
 import os
 from functools import cache
 
 import grain
 import numpy as np
 from absl import flags
+from grain._src.python.ipc.shared_memory_array import SharedMemoryArray
 from ml_collections import ConfigDict
 
 from harmony_jax.data.demo import DemoSource
@@ -141,6 +143,16 @@ def evaluation_batches(
         .batch(batch_size // process_count)
     )
     return _iterate(dataset, num_workers if len(source) >= _MIN_SAMPLES_FOR_WORKERS else 0)
+
+
+def close_batches(batches: grain.DatasetIterator[Batch]) -> None:
+    """Ends the workers and gives back the memory shared with them; no batch may be in use."""
+    batches.close()
+    gc.collect()
+    # grain frees it in a thread of its own, which the end of the program would interrupt.
+    freeing = SharedMemoryArray._del_thread_pool
+    if freeing is not None:
+        freeing.apply(int)
 
 
 def _iterate(dataset: grain.MapDataset, num_workers: int) -> grain.DatasetIterator[Batch]:

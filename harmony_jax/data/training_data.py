@@ -60,7 +60,10 @@ class TrainingData:
     def close(self) -> None:
         """Ends the thread and the workers."""
         self._feed.close()
-        self._batches.close()
+        if isinstance(self._batches, resident.ResidentBatches):
+            self._batches.close()
+        else:
+            pipeline.close_batches(self._batches)
 
     @property
     def seconds_waited(self) -> float:
@@ -137,7 +140,7 @@ def batch_of_step(source: Source, config: ConfigDict, mesh: Mesh, step: int) -> 
     pixels = {key: np.array(batch[key]) for key in PIXELS}
     names = [sample_name(source, index) for index in batch["index"].tolist()]
     if config.data.placement == "stream":
-        batches.close()
+        pipeline.close_batches(batches)
     return NamedBatch(pixels, names)
 
 
