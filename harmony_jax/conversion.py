@@ -6,9 +6,9 @@ from typing import NamedTuple
 import jax
 from flax import nnx
 
-from harmony_jax.checkpoint import load_model, save_model
 from harmony_jax.errors import InputError
 from harmony_jax.models import HarmonizationModel, create_model, released_image_size
+from harmony_jax.saved_model import load_model, save_model
 from harmony_jax.torch_weights import load_torch_state_dict, to_torch_state_dict
 from harmony_jax.variables import split
 from harmony_jax.weight_files import is_weight_file, read_state_dict, write_state_dict

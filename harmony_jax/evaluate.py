@@ -14,7 +14,6 @@ from jaxtyping import Array
 from ml_collections import ConfigDict
 
 from harmony_jax import mesh as meshes
-from harmony_jax.checkpoint import load_model
 from harmony_jax.data.feed import Feed
 from harmony_jax.data.photos import write_file, write_photo
 from harmony_jax.data.pipeline import close_batches, evaluation_batches, open_split
@@ -28,6 +27,7 @@ from harmony_jax.experiment import (
 from harmony_jax.metrics import ImageMetrics, Summary, foreground_ratio, image_errors, summarize
 from harmony_jax.normalization import denormalize, network_inputs
 from harmony_jax.report import Example, comparison_table, example_sheet
+from harmony_jax.saved_model import load_model
 from harmony_jax.variables import Variables, split
 from harmony_jax.workdir import keep_previous
 

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from harmony_jax.checkpoint import load_model
 from harmony_jax.data.photos import read_mask, read_photo, write_photo
 from harmony_jax.data.transforms import resize
 from harmony_jax.errors import InputError
 from harmony_jax.normalization import denormalize, normalize
+from harmony_jax.saved_model import load_model
 from harmony_jax.variables import Variables, split
 
 _LOGGER = logging.getLogger(__name__)

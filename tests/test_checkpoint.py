@@ -8,7 +8,8 @@ from flax import nnx
 from jax.sharding import SingleDeviceSharding
 
 from harmony_jax import InputError, create_model
-from harmony_jax.checkpoint import FOLDER, Checkpoints, Restored, open_checkpoint, with_sharding
+from harmony_jax.checkpoint import FOLDER, Checkpoints, Restored
+from harmony_jax.saved_model import open_checkpoint, with_sharding
 from harmony_jax.variables import Variables, split
 
 SMALL = {"depth": 2, "channels": 2, "max_channels": 2}

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from harmony_jax.checkpoint import FOLDER, load_model
+from harmony_jax.checkpoint import FOLDER
+from harmony_jax.saved_model import load_model
 from tests.test_main import ROOT, small
 
 STEPS = 21

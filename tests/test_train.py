@@ -8,10 +8,11 @@ import pytest
 from flax import nnx
 
 from harmony_jax import InputError
-from harmony_jax.checkpoint import FOLDER, Checkpoints, load_model
+from harmony_jax.checkpoint import FOLDER, Checkpoints
 from harmony_jax.experiment import build_loss, build_model
 from harmony_jax.mesh import create_mesh
 from harmony_jax.progress import Progress, duration
+from harmony_jax.saved_model import load_model
 from harmony_jax.train import train
 from harmony_jax.train_step import create_state, make_train_step
 from tests.made_data import tiny_config
