@@ -142,6 +142,7 @@ class Checkpoints:
         arrays = {"model": variables._asdict(), "optimizer": optimizer_state}
         sums = {name: checksum(tree) for name, tree in arrays.items()}
         with self._reporting_errors():
+            self._manager.wait_until_finished()  # then the one before is there, and old ones gone
             check_free_space(self.folder, arrays)
             self._manager.save(
                 step,
