@@ -1,7 +1,7 @@
 """Trains, evaluates or runs a harmonization model.
 
     python main.py --config=configs/improved_dih256.py --workdir=runs/idih --config.data.root=DIR
-    python main.py ... --mode=evaluate [--checkpoint=DIR]
+    python main.py ... --mode=evaluate [--checkpoint=DIR | --predictions=FOLDER]
     python main.py --mode=predict --checkpoint=runs/idih --image=a.jpg --mask=a.png --output=b.jpg
 
 Kept short: everything is in the package.
@@ -18,7 +18,7 @@ from ml_collections import config_flags
 
 from harmony_jax.compilation_cache import keep_compiled_programs
 from harmony_jax.distributed import join_processes
-from harmony_jax.errors import InputError, NonFiniteError, StoppedError
+from harmony_jax.errors import InputError, NonFiniteError, StoppedError, root_cause
 from harmony_jax.evaluate import evaluate_workdir
 from harmony_jax.host_memory import keep_freed_memory
 from harmony_jax.predict import predict
@@ -31,6 +31,9 @@ _MODE = flags.DEFINE_enum(
 )
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", None, "Workdir or checkpoint folder to evaluate or predict with."
+)
+_PREDICTIONS = flags.DEFINE_string(
+    "predictions", None, "evaluate: folder of pictures made by any program, instead of a model."
 )
 _IMAGE = flags.DEFINE_string("image", None, "predict: a photo, or a folder of photos.")
 _MASK = flags.DEFINE_string("mask", None, "predict: its mask, or a folder of masks.")
@@ -58,7 +61,8 @@ def main(arguments: list[str]) -> None:
             train(_required(_CONFIG), Path(_required(_WORKDIR)))
         elif _MODE.value == "evaluate":
             checkpoint = Path(_CHECKPOINT.value) if _CHECKPOINT.value else None
-            evaluate_workdir(_required(_CONFIG), Path(_required(_WORKDIR)), checkpoint)
+            predictions = Path(_PREDICTIONS.value) if _PREDICTIONS.value else None
+            evaluate_workdir(_required(_CONFIG), Path(_required(_WORKDIR)), checkpoint, predictions)
         else:
             paths = [Path(_required(flag)) for flag in (_CHECKPOINT, _IMAGE, _MASK, _OUTPUT)]
             predict(*paths, overwrite=_OVERWRITE.value)
@@ -100,7 +104,7 @@ def _parse_flags(arguments: list[str]) -> list[str]:
             reason = reason.args[0]
         sys.exit(f"error: unknown config field: {_one_line(reason)}")
     except (flags.Error, OSError, SyntaxError, TypeError, ValueError) as error:
-        sys.exit(f"error: {_one_line(error)}")
+        sys.exit(f"error: {_one_line(root_cause(error))}")
     return rest
 
 

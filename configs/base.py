@@ -45,6 +45,10 @@ def get_config() -> ConfigDict:
     # trains, nothing is chosen, and the newest checkpoint is the result (the released recipe).
     config.data.validation_fraction = 0.02
     config.data.validation_seed = 0  # which photos; apart from config.seed, so that runs compare
+    # Augmentation: a crop of 50 to 100 % of the photo's area, resized; a flip left to right of half
+    # the samples. Without, the photo is resized as a whole, or never flipped.
+    config.data.random_crop = True
+    config.data.random_flip = True
     config.data.num_workers = -1  # decoding processes a host; -1: one a core; 0: threads
     # Where training samples wait. stream: decoded when their turn comes. device, host: decoded
     # once to resident_size, kept in the memory of the accelerators or of the hosts, and cropped on
@@ -88,6 +92,13 @@ def get_config() -> ConfigDict:
     config.evaluation.every_epochs = 5  # validation during training; 0: never
     config.evaluation.batch_size = 16  # images over all devices
     config.evaluation.split = "test"  # of --mode=evaluate: test, validation or train
+    # Size the metrics are taken at. square: image_size both ways, as published; longest: shrunk if
+    # the longest side is above longest_side; none: as the photos are. The last two are padded for
+    # the network, and the output is cut back.
+    config.evaluation.resize = "square"
+    config.evaluation.image_size = 0  # pixels a side; 0: data.image_size
+    config.evaluation.longest_side = 1024  # pixels
+    config.evaluation.flip = False  # average the predictions of the picture and its mirror image
     config.evaluation.num_pictures = 8  # example rows in TensorBoard and in the picture file
 
     config.checkpoint = ConfigDict()

@@ -9,6 +9,16 @@ class InputError(ValueError):
     """
 
 
+def root_cause(error: BaseException) -> BaseException:
+    """The InputError that an error came from: flags wrap those of a config in their own."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, InputError) and cause.__context__ is None:
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return error
+
+
 class NonFiniteError(RuntimeError):
     """A training step's loss or gradient was not finite; the message says where its dump lies."""
 

@@ -1,170 +1,292 @@
 """Evaluation: every image once, the model's prediction beside the composite itself."""
 
-import json
 import logging
+from collections.abc import Collection, Iterable
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
-from jaxtyping import Array
+from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
 from harmony_jax import mesh as meshes
+from harmony_jax.data.evaluation_data import PIXELS, EvaluationData, sizing_of
 from harmony_jax.data.feed import Feed
-from harmony_jax.data.photos import write_file, write_photo
-from harmony_jax.data.pipeline import close_batches, evaluation_batches, open_split
-from harmony_jax.data.sources import Source
+from harmony_jax.data.pipeline import close_batches, open_split
+from harmony_jax.data.predictions import Predictions
+from harmony_jax.data.sources import Selection, Source
 from harmony_jax.errors import InputError
-from harmony_jax.experiment import (
-    check_numbers,
-    compute_dtype,
-    model_arguments,
+from harmony_jax.evaluation_files import write_evaluation
+from harmony_jax.experiment import check_numbers, compute_dtype, model_arguments
+from harmony_jax.html_report import choose_shown
+from harmony_jax.metrics import (
+    COMPOSITE,
+    Record,
+    Summary,
+    foreground_ratio,
+    image_errors,
+    summarize,
 )
-from harmony_jax.metrics import ImageMetrics, Summary, foreground_ratio, image_errors, summarize
+from harmony_jax.models import HarmonizationModel
 from harmony_jax.normalization import denormalize, network_inputs
-from harmony_jax.report import Example, comparison_table, example_sheet
+from harmony_jax.report import Example, Pictures
 from harmony_jax.saved_model import load_model
+from harmony_jax.ssim import ssim
 from harmony_jax.variables import Variables, split
-from harmony_jax.workdir import keep_previous
 
 _LOGGER = logging.getLogger(__name__)
 
 
-class Evaluation(NamedTuple):
+class Evaluation:
     """Result over one set.
 
-    Attributes:
-        model, composite: means (`harmony_jax.metrics.summarize`) of the model's predictions, and
-            of the composites taken as predictions.
-        examples: a few samples spread over the set, with their pictures.
+    Args:
+        records: one an image (`harmony_jax.metrics.Record`), in the order of the set.
+        left_out: images that could not be read, and why, one text each.
+        pictures: of the images asked for, by index into `records`.
     """
 
-    model: Summary
-    composite: Summary
-    examples: list[Example]
+    def __init__(self, records: list[Record], left_out: list[str], pictures: dict[int, Pictures]):
+        self.records, self.left_out, self.pictures = records, left_out, pictures
+
+    @cached_property
+    def model(self) -> Summary:
+        """Means of the model's predictions (`harmony_jax.metrics.summarize`)."""
+        return summarize(self.records)
+
+    @cached_property
+    def composite(self) -> Summary:
+        """Means of the composites taken as predictions."""
+        return summarize(self.records, COMPOSITE)
+
+    @property
+    def examples(self) -> list[Example]:
+        """The images with pictures."""
+        return [
+            Example(
+                title=f"{record['subset']} {record['name']}",
+                pictures=pictures,
+                composite_mse=record[f"{COMPOSITE}MSE"],
+                model_mse=record["MSE"],
+            )
+            for index, pictures in self.pictures.items()
+            for record in [self.records[index]]
+        ]
 
 
 class Evaluator:
-    """Compiled once, evaluates a model's variables on any set.
+    """Compiled once for each size, evaluates a model's variables on any set.
 
     Args:
-        model: gives the structure.
-        config: batch size, image size and number of examples.
-        mesh: batches are sharded over it.
+        model: gives the structure; None evaluates ready predictions.
+        config: its `evaluation` section, and `data.image_size` and `num_workers`.
+        mesh: batches are sharded over it; the numbers are the same on any.
+        with_ssim: whether to compute it, which takes longer than all other metrics together.
 
     Raises:
-        InputError: the batch size does not fit the mesh.
+        InputError: the batch size does not fit the mesh, or a field that cannot be.
     """
 
-    def __init__(self, model: nnx.Module, config: ConfigDict, mesh: Mesh):
+    def __init__(
+        self,
+        model: HarmonizationModel | None,
+        config: ConfigDict,
+        mesh: Mesh,
+        *,
+        with_ssim: bool = False,
+    ):
         meshes.check_batch_size("evaluation.batch_size", config.evaluation.batch_size, mesh)
-        model = nnx.clone(model)
-        model.eval()
-        graph = nnx.graphdef(model)
-        self._config = config
-        self._mesh = mesh
+        self._config, self._mesh = config, mesh
+        self._sizing = sizing_of(config, model.size_divisor if model else 1)
+        graph = None
+        if model is not None:
+            if self._sizing.resize == "square":
+                model.check_image_size(*self._sizing.size(0, 0))
+            model = nnx.clone(model)
+            model.eval()
+            graph = nnx.graphdef(model)
 
-        def predict(variables: Variables, batch: dict[str, Array]) -> dict[str, Any]:
+        def measure(
+            variables: Variables | None, batch: dict[str, Array], counter: Int[Array, ""]
+        ) -> dict[str, Any]:
             image, mask, _ = network_inputs(batch)
-            output = nnx.merge(graph, *variables)(image, mask)
-            prediction = denormalize(output.image)
+            results: dict[str, Any] = {}
+            if graph is None or variables is None:
+                prediction = batch["prediction"].astype(jnp.float32)
+            else:
+                output = nnx.merge(graph, *variables)(image, mask)
+                prediction, blend_mask = output.image, output.blend_mask
+                if config.evaluation.flip:
+                    mirrored = nnx.merge(graph, *variables)(image[:, :, ::-1], mask[:, :, ::-1])
+                    prediction = (prediction + mirrored.image[:, :, ::-1]) / 2
+                    if blend_mask is not None:
+                        blend_mask = (blend_mask + mirrored.blend_mask[:, :, ::-1]) / 2
+                prediction = denormalize(prediction)
+                if blend_mask is not None:
+                    results["blend_mask"] = blend_mask[..., 0]
             composite, real = (batch[key].astype(prediction.dtype) for key in ("composite", "real"))
-            results = {
-                "prediction": prediction,
-                "foreground_ratio": foreground_ratio(mask),
-                "model": image_errors(prediction, real, mask),
-                "composite": image_errors(composite, real, mask),
-            }
-            return (
-                results
-                if output.blend_mask is None
-                else (results | {"blend_mask": output.blend_mask})
-            )
+            valid = _valid(batch["extent"], *mask.shape[1:3]) if "extent" in batch else None
+            model_errors = image_errors(prediction, real, mask, valid)
+            composite_errors = image_errors(composite, real, mask, valid)
+            if with_ssim:
+                images = (jnp.clip(prediction, 0, 255), composite)
+                both = ssim(images, real, counter, valid)
+                model_errors["SSIM"], composite_errors["SSIM"] = both
+            errors = {"foreground_ratio": foreground_ratio(mask, valid), **model_errors}
+            errors |= {COMPOSITE + name: values for name, values in composite_errors.items()}
+            return {"errors": errors, "prediction": prediction, **results}
 
         # Variables come as they are, in training perhaps divided over the mesh.
-        self._predict = jax.jit(predict)
+        self._measure = jax.jit(measure)
 
-    def evaluate(self, variables: Variables, source: Source) -> Evaluation:
+    def evaluate(
+        self,
+        variables: Variables | None,
+        source: Source,
+        *,
+        shown: Collection[int] = (),
+        predictions: Predictions | None = None,
+    ) -> Evaluation:
         """Evaluates every sample of a source once.
 
+        Args:
+            variables: the model's.
+            source: the samples.
+            shown: samples whose pictures are wanted, by their number.
+            predictions: of the source's samples, if there is no model.
+
         Raises:
-            InputError: the source is empty, or one of its files is damaged.
+            InputError: the source is empty.
         """
         if not len(source):
             raise InputError("nothing to evaluate: the set has no sample")
-        batch_size = self._config.evaluation.batch_size
-        shown = _spread(len(source), self._config.evaluation.num_pictures)
-        rows: dict[str, list[ImageMetrics]] = {"model": [], "composite": []}
-        examples = []
-        batches = evaluation_batches(
+        data = EvaluationData(
             source,
-            image_size=self._config.data.image_size,
-            batch_size=batch_size,
-            num_workers=self._config.data.num_workers,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
+            self._sizing,
+            self._config.evaluation.batch_size,
+            self._config.data.num_workers,
+            predictions,
+            (jax.process_index(), jax.process_count()),
         )
-        feed = Feed(meshes.to_devices(batch, self._mesh) for batch in batches)
-        for number, batch in enumerate(feed):
-            first = number * batch_size
-            results = self._predict(variables, batch)
-            pictures = {
-                key: results.pop(key) for key in ("prediction", "blend_mask") if key in results
-            }
-            errors = _to_host(results)
-            for index in range(first, min(first + batch_size, len(source))):
-                for kind, metrics in rows.items():
-                    metrics.append(_image_metrics(source, index, errors, kind, index - first))
-            wanted = [index for index in shown if first <= index < first + batch_size]
-            if wanted:
-                pixels = _to_host(pictures | batch)
-                examples += [
-                    _example(source, index, rows, {k: v[index - first] for k, v in pixels.items()})
-                    for index in wanted
-                ]
+        records: dict[int, Record] = {}
+        pictures: dict[int, Pictures] = {}
+        counter = np.int32(0)
+        names = PIXELS if predictions else PIXELS[:3]
+        feed = Feed(_put(batch, self._mesh) for batch in data.batches)
+        for number, (batch, readable) in enumerate(feed):
+            results = self._measure(variables, batch, counter)
+            errors, readable = _to_host((results.pop("errors"), readable))
+            here = {}
+            for row, index in enumerate(data.indices(number)):
+                if index < 0:
+                    continue
+                if not readable[row]:
+                    data.left_out.add(index)
+                    continue
+                values = {name: float(column[row]) for name, column in errors.items()}
+                named = {"subset": source.subset(index), "name": source.name(index)}
+                records[index] = {**named, **values}
+                if index in shown:
+                    here[index] = row
+            if here:
+                wanted = {**{name: batch[name] for name in names}, **results}
+                wanted |= {key: batch[key] for key in batch if key == "extent"}
+                arrays = _to_host(wanted)
+                for index, row in here.items():
+                    pictures[index] = _pictures({k: array[row] for k, array in arrays.items()})
         feed.close()
-        close_batches(batches)
-        return Evaluation(summarize(rows["model"]), summarize(rows["composite"]), examples)
+        close_batches(data.batches)
+        order = sorted(records)
+        place = {index: number for number, index in enumerate(order)}
+        return Evaluation(
+            [records[index] for index in order],
+            [f"{_name(source, index)}: {data.reason(index)}" for index in sorted(data.left_out)],
+            {place[index]: pictures[index] for index in sorted(pictures)},
+        )
 
 
-def evaluate_workdir(config: ConfigDict, workdir: Path, checkpoint: Path | None = None) -> Summary:
-    """Evaluates a checkpoint on the config's split and writes the result into the workdir.
+def spread(count: int, wanted: int) -> list[int]:
+    """Up to `wanted` indices below `count`, evenly spread."""
+    return sorted({int(index) for index in np.linspace(0, count - 1, min(wanted, count))})
 
-    Prints a table, and writes `evaluation.json` (`evaluation_SPLIT.json` for another split than
-    test) and beside it a picture of examples. Results already there are renamed, not lost.
+
+def evaluate_workdir(
+    config: ConfigDict,
+    workdir: Path,
+    checkpoint: Path | None = None,
+    predictions: Path | None = None,
+) -> Summary:
+    """Evaluates a checkpoint, or ready predictions, on the config's split; writes into the workdir.
+
+    Prints tables, and writes `evaluation.json` (`evaluation_SPLIT.json` for another split than
+    test) and beside it the same as .md and .csv, the numbers of every image (`_images.csv`), a
+    report with pictures (.html) and a few examples (.png). Results already there are renamed, not
+    lost.
 
     Args:
         config: the data, and the model that the checkpoint must hold.
         workdir: where to write; also where to look for the checkpoint if none is named.
         checkpoint: as `open_checkpoint` takes.
+        predictions: folder of pictures made by another program (`Predictions`); no checkpoint is
+            read.
 
     Returns:
         The model's means.
 
     Raises:
-        InputError: no checkpoint, a checkpoint of another model, or data that cannot be read.
+        InputError: no checkpoint, a checkpoint of another model, a prediction missing; or, after
+            everything else was evaluated and written, an image that cannot be read.
     """
     check_numbers(config)
     source = evaluated_source(config)
     mesh = meshes.create_mesh(config.mesh.devices, config.mesh.shards)
-    model, loaded = load_model(
-        checkpoint or workdir, meshes.replicated(mesh), dtype=compute_dtype(config)
-    )
-    if config.model.name and loaded.metadata["model"] != model_arguments(config):
-        raise InputError(
-            f"{loaded.folder}: holds model {loaded.metadata['model']}, the config asks for "
-            f"{model_arguments(config)}: use the config it was trained with"
+    variables, ready, name = None, None, None
+    if predictions is not None:
+        if checkpoint is not None:
+            raise InputError("--predictions and --checkpoint: pass one of them")
+        ready, subject = Predictions(predictions, source), str(predictions)
+        evaluator = Evaluator(None, config, mesh, with_ssim=True)
+    else:
+        model, loaded = load_model(
+            checkpoint or workdir, meshes.replicated(mesh), dtype=compute_dtype(config)
         )
-    model.check_image_size(config.data.image_size, config.data.image_size)
-    _LOGGER.info("Evaluating %s on the %s set", loaded.folder, config.evaluation.split)
-    evaluation = Evaluator(model, config, mesh).evaluate(split(model)[1], source)
-    if jax.process_index() == 0:
-        suffix = "" if config.evaluation.split == "test" else f"_{config.evaluation.split}"
-        _write(evaluation, workdir, f"evaluation{suffix}")
+        if config.model.name and loaded.metadata["model"] != model_arguments(config):
+            raise InputError(
+                f"{loaded.folder}: holds model {loaded.metadata['model']}, the config asks for "
+                f"{model_arguments(config)}: use the config it was trained with"
+            )
+        evaluator = Evaluator(model, config, mesh, with_ssim=True)
+        variables, subject, name = (
+            split(model)[1],
+            str(loaded.folder),
+            loaded.metadata["model"]["name"],
+        )
+    _LOGGER.info("Evaluating %s on the %s set", subject, config.evaluation.split)
+    examples = spread(len(source), config.evaluation.num_pictures)
+    evaluation = evaluator.evaluate(variables, source, shown=examples, predictions=ready)
+    if evaluation.records:
+        shown = choose_shown(evaluation.records)
+        pictures = _pictures_of(
+            evaluator, variables, source, evaluation.records, shown, predictions
+        )
+        if jax.process_index() == 0:
+            suffix = "" if config.evaluation.split == "test" else f"_{config.evaluation.split}"
+            write_evaluation(
+                evaluation, workdir, f"evaluation{suffix}", subject, name, config, shown, pictures
+            )
+    if evaluation.left_out:
+        listed = "".join(f"\n  {text}" for text in evaluation.left_out)
+        _LOGGER.warning("Left out, as they could not be read:%s", listed)
+        raise InputError(
+            f"{len(evaluation.left_out)} of {len(source)} images could not be read and were left "
+            f"out, the first one: {evaluation.left_out[0]}"
+        )
     return evaluation.model
 
 
@@ -182,49 +304,64 @@ def evaluated_source(config: ConfigDict) -> Source:
     return source
 
 
-def _write(evaluation: Evaluation, workdir: Path, stem: str) -> None:
-    target, picture = workdir / f"{stem}.json", workdir / f"{stem}.png"
-    for path in (target, picture):
-        if kept := keep_previous(path):
-            _LOGGER.info("%s was there already: kept as %s", path, kept)
-    result = {"model": evaluation.model, "composite": evaluation.composite}
-    write_file(target, (json.dumps(result, indent=1) + "\n").encode())
-    written = str(target)
-    if evaluation.examples:
-        write_photo(picture, example_sheet(evaluation.examples))
-        written += f" and {picture}"
-    print(f"{comparison_table(evaluation.model, evaluation.composite)}\nWritten: {written}")
+def _pictures_of(
+    evaluator: Evaluator,
+    variables: Variables | None,
+    source: Source,
+    records: list[Record],
+    shown: Iterable[int],
+    predictions: Path | None,
+) -> dict[int, Pictures]:
+    """Pictures of some records, which are computed once more: all would not fit into memory."""
+    numbers = {_name(source, index): index for index in range(len(source))}
+    chosen = list(shown)
+    subset = Selection(
+        source, [numbers[f"{records[i]['subset']}/{records[i]['name']}"] for i in chosen]
+    )
+    ready = Predictions(predictions, subset) if predictions else None
+    found = evaluator.evaluate(
+        variables, subset, shown=range(len(chosen)), predictions=ready
+    ).pictures
+    return {chosen[number]: pictures for number, pictures in found.items()}
 
 
-def _image_metrics(source: Source, index: int, errors: dict, kind: str, row: int) -> ImageMetrics:
-    return ImageMetrics(
-        subset=source.subset(index),
-        name=source.name(index),
-        foreground_ratio=float(errors["foreground_ratio"][row]),
-        MSE=float(errors[kind]["MSE"][row]),
-        fMSE=float(errors[kind]["fMSE"][row]),
-        PSNR=float(errors[kind]["PSNR"][row]),
+def _valid(
+    extent: Int[Array, "batch 4"], height: int, width: int
+) -> Float[Array, "batch height width 1"]:
+    """1 inside each picture, 0 in its padding."""
+
+    def inside(side: int, axis: int) -> Array:
+        start, length = extent[:, axis, None], extent[:, axis + 2, None]
+        places = jnp.arange(side)[None]
+        return (places >= start) & (places < start + length)
+
+    return (inside(height, 0)[:, :, None] & inside(width, 1)[:, None]).astype(jnp.float32)[
+        ..., None
+    ]
+
+
+def _put(batch: dict[str, np.ndarray], mesh: Mesh) -> tuple[dict[str, jax.Array], jax.Array]:
+    placed = meshes.to_devices(batch, mesh)
+    readable = placed.pop("readable")
+    return placed, readable
+
+
+def _pictures(arrays: dict[str, np.ndarray]) -> Pictures:
+    extent = arrays.pop("extent", None)
+    if extent is not None:
+        top, left, height, width = extent.tolist()
+        arrays = {k: array[top : top + height, left : left + width] for k, array in arrays.items()}
+    return Pictures(
+        composite=arrays["composite"],
+        mask=arrays["mask"],
+        blend_mask=arrays.get("blend_mask"),
+        prediction=arrays["prediction"],
+        real=arrays["real"],
     )
 
 
-def _example(
-    source: Source, index: int, rows: dict[str, list[ImageMetrics]], pixels: dict[str, np.ndarray]
-) -> Example:
-    return Example(
-        title=f"{source.subset(index)} {source.name(index)}",
-        composite=pixels["composite"],
-        mask=pixels["mask"],
-        blend_mask=pixels["blend_mask"][..., 0] if "blend_mask" in pixels else None,
-        prediction=pixels["prediction"],
-        real=pixels["real"],
-        composite_mse=rows["composite"][index]["MSE"],
-        model_mse=rows["model"][index]["MSE"],
-    )
-
-
-def _spread(count: int, wanted: int) -> list[int]:
-    """Up to `wanted` indices below `count`, evenly spread."""
-    return sorted({int(index) for index in np.linspace(0, count - 1, min(wanted, count))})
+def _name(source: Source, index: int) -> str:
+    return f"{source.subset(index)}/{source.name(index)}"
 
 
 def _to_host(tree):

@@ -1,7 +1,7 @@
 """The benchmark's metrics of each image, and their means by subset and by foreground ratio."""
 
-from collections.abc import Iterable
-from typing import TypedDict
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -9,17 +9,12 @@ from jaxtyping import Array, Float
 # Foreground ratio ranges of the paper's table 2; both ends belong to a range.
 RATIO_RANGES = ((0.0, 0.05), (0.05, 0.15), (0.15, 1.0), (0.0, 1.0))
 
+METRICS = ("MSE", "fMSE", "PSNR", "SSIM")
+COMPOSITE = "composite_"  # before a metric's name: of the composite taken as a prediction
 
-class ImageMetrics(TypedDict):
-    """One image's numbers: errors on the scale of [0, 255], PSNR in dB, ratio in [0, 1]."""
-
-    subset: str
-    name: str
-    foreground_ratio: float
-    MSE: float
-    fMSE: float
-    PSNR: float
-
+# One image's numbers: `subset`, `name`, `foreground_ratio` in [0, 1]; the model's `MSE` and `fMSE`
+# on the scale of [0, 255], `PSNR` in dB, `SSIM`; and `composite_MSE` and so on.
+Record = dict[str, Any]
 
 Summary = dict[str, dict[str, float]]
 
@@ -28,57 +23,73 @@ def image_errors(
     prediction: Float[Array, "batch height width 3"],
     target: Float[Array, "batch height width 3"],
     mask: Float[Array, "batch height width 1"],
+    valid: Float[Array, "batch height width 1"] | None = None,
 ) -> dict[str, Float[Array, " batch"]]:
     """MSE, fMSE and PSNR of each image, as the released evaluation computes them.
 
     Args:
         prediction: RGB on the scale of [0, 255]; clamped to it here, not rounded.
-        target: real photo, RGB in [0, 255].
-        mask: foreground in [0, 1], soft values kept.
+        target: real photo, RGB in [0, 255]; 0 in padding.
+        mask: foreground in [0, 1], soft values kept; 0 in padding.
+        valid: 1 inside the image, 0 in padding; by default there is no padding.
 
     Returns:
         `MSE` over all pixels, `fMSE` weighted by the mask, `PSNR` in dB against the target's own
         maximum.
     """
     squared_error = jnp.square(jnp.clip(prediction, 0, 255) - target)
-    mean_error = squared_error.mean((1, 2, 3))
+    if valid is None:
+        mean_error = squared_error.mean((1, 2, 3))
+    else:
+        mean_error = (valid * squared_error).sum((1, 2, 3)) / (3 * valid.sum((1, 2, 3)))
     foreground_error = (mask * squared_error).sum((1, 2, 3)) / (3 * mask.sum((1, 2, 3)) + 1e-6)
     peak = target.max((1, 2, 3))
     psnr = 10 * jnp.log10(jnp.square(peak) / (mean_error + 1e-6))
     return {"MSE": mean_error, "fMSE": foreground_error, "PSNR": psnr}
 
 
-def foreground_ratio(mask: Float[Array, "batch height width 1"]) -> Float[Array, " batch"]:
-    """Share of pixels whose mask is above 0.5."""
-    return (mask > 0.5).mean((1, 2, 3))
+def foreground_ratio(
+    mask: Float[Array, "batch height width 1"],
+    valid: Float[Array, "batch height width 1"] | None = None,
+) -> Float[Array, " batch"]:
+    """Share of the image's pixels whose mask is above 0.5; `valid` as in `image_errors`."""
+    foreground = (mask > 0.5).astype(jnp.float32)
+    if valid is None:
+        return foreground.mean((1, 2, 3))
+    return foreground.sum((1, 2, 3)) / valid.sum((1, 2, 3))
 
 
-def summarize(images: Iterable[ImageMetrics]) -> Summary:
+def summarize(records: Iterable[Mapping[str, Any]], prefix: str = "") -> Summary:
     """Means over images: by subset, over all, and over all by range of foreground ratio.
 
+    Args:
+        records: of the images (`Record`); metrics that they lack are left out.
+        prefix: `COMPOSITE` for the means of the composites.
+
     Returns:
-        `{"HCOCO" | ... | "All" | "All 0%-5%" | ...: {"N", "MSE", "fMSE", "PSNR"}}`; groups without
-        an image are left out.
+        `{"HCOCO" | ... | "All" | "All 0%-5%" | ...: {"N", "MSE", "fMSE", "PSNR", "SSIM"}}`; groups
+        without an image are left out.
     """
-    images = list(images)
-    groups: dict[str, list[ImageMetrics]] = {}
-    for subset in sorted({image["subset"] for image in images}):
-        groups[subset] = [image for image in images if image["subset"] == subset]
-    groups["All"] = images
+    records = list(records)
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for subset in sorted({record["subset"] for record in records}):
+        groups[subset] = [record for record in records if record["subset"] == subset]
+    groups["All"] = records
     for low, high in RATIO_RANGES:
-        groups[f"All {low:.0%}-{high:.0%}"] = [
-            image for image in images if low <= image["foreground_ratio"] <= high
+        groups[range_name(low, high)] = [
+            record for record in records if low <= record["foreground_ratio"] <= high
         ]
-    return {name: _means(members) for name, members in groups.items() if members}
+    return {name: _means(members, prefix) for name, members in groups.items() if members}
 
 
-def _means(images: list[ImageMetrics]) -> dict[str, float]:
-    def mean(values: list[float]) -> float:
-        return sum(values) / len(values)
+def range_name(low: float, high: float) -> str:
+    """The group of a range of foreground ratios, such as All 0%-5%."""
+    return f"All {low:.0%}-{high:.0%}"
 
-    return {
-        "N": float(len(images)),
-        "MSE": mean([image["MSE"] for image in images]),
-        "fMSE": mean([image["fMSE"] for image in images]),
-        "PSNR": mean([image["PSNR"] for image in images]),
-    }
+
+def _means(records: list[Mapping[str, Any]], prefix: str) -> dict[str, float]:
+    means = {"N": float(len(records))}
+    for metric in METRICS:
+        if prefix + metric in records[0]:
+            means[metric] = sum(record[prefix + metric] for record in records) / len(records)
+    return means

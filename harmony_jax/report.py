@@ -12,15 +12,21 @@ _CAPTION = 20
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
-class Example(NamedTuple):
-    """One sample with its prediction. Pictures share height and width; RGB in [0, 255]."""
+class Pictures(NamedTuple):
+    """One sample's pictures, of one height and width; RGB in [0, 255], uint8 or float."""
 
-    title: str
     composite: np.ndarray
     mask: np.ndarray  # [height, width] in [0, 255]
     blend_mask: np.ndarray | None  # [height, width] in [0, 1]
     prediction: np.ndarray
     real: np.ndarray
+
+
+class Example(NamedTuple):
+    """One sample with its pictures and errors."""
+
+    title: str
+    pictures: Pictures
     composite_mse: float
     model_mse: float
 
@@ -28,7 +34,8 @@ class Example(NamedTuple):
 def comparison_table(model: Summary, composite: Summary) -> str:
     """Two results side by side, a line a group (`harmony_jax.metrics.summarize`)."""
     width = max(len(name) for name in model)
-    half = f"{'MSE':>9} {'fMSE':>9} {'PSNR':>7}"
+    with_ssim = all("SSIM" in row["All"] for row in (model, composite))
+    half = f"{'MSE':>9} {'fMSE':>9} {'PSNR':>7}" + (f" {'SSIM':>7}" if with_ssim else "")
     lines = [
         f"{'':{width}} {'':>6}   {'composite':^{len(half)}}   {'model':^{len(half)}}",
         f"{'':{width}} {'N':>6}   {half}   {half}",
@@ -36,6 +43,7 @@ def comparison_table(model: Summary, composite: Summary) -> str:
     for name, ours in model.items():
         cells = [
             f"{row['MSE']:9.2f} {row['fMSE']:9.2f} {row['PSNR']:7.2f}"
+            + (f" {row['SSIM']:7.4f}" if with_ssim else "")
             for row in (composite[name], ours)
         ]
         lines.append(f"{name:{width}} {ours['N']:6.0f}   {cells[0]}   {cells[1]}")
@@ -50,23 +58,29 @@ def example_sheet(examples: list[Example]) -> np.ndarray:
     Returns:
         RGB uint8 [height, width, 3], with captions.
     """
-    rows = []
+    rows: list[np.ndarray] = []
     for example in examples:
         captions, pictures = zip(*_cells(example), strict=True)
         cells = [_captioned(_rgb(p), c) for p, c in zip(pictures, captions, strict=True)]
         rows.append(np.concatenate(cells, 1))
-    return np.concatenate(rows, 0)
+    # Pictures that are not square differ in size.
+    width = max(row.shape[1] for row in rows)
+    padding = [((0, 0), (0, width - row.shape[1]), (0, 0)) for row in rows]
+    return np.concatenate(
+        [np.pad(row, pad, constant_values=255) for row, pad in zip(rows, padding, strict=True)]
+    )
 
 
 def _cells(example: Example) -> list[tuple[str, np.ndarray]]:
+    pictures = example.pictures
     cells = [
-        (f"composite  MSE {example.composite_mse:.0f}", example.composite),
-        ("mask", example.mask),
-        (f"harmonized  MSE {example.model_mse:.0f}", example.prediction),
-        (f"real  {example.title}", example.real),
+        (f"composite  MSE {example.composite_mse:.0f}", pictures.composite),
+        ("mask", pictures.mask),
+        (f"harmonized  MSE {example.model_mse:.0f}", pictures.prediction),
+        (f"real  {example.title}", pictures.real),
     ]
-    if example.blend_mask is not None:
-        cells.insert(2, ("blend mask", 255 * example.blend_mask))
+    if pictures.blend_mask is not None:
+        cells.insert(2, ("blend mask", 255 * pictures.blend_mask))
     return cells
 
 

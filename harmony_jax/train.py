@@ -19,8 +19,8 @@ from harmony_jax.continuation import check_continuation, training_metadata
 from harmony_jax.data.pipeline import open_split
 from harmony_jax.data.sources import Source
 from harmony_jax.data.training_data import TrainingData, batch_of_step, check_training_data
-from harmony_jax.errors import StoppedError
-from harmony_jax.evaluate import Evaluator, evaluate_workdir, evaluated_source
+from harmony_jax.errors import InputError, StoppedError
+from harmony_jax.evaluate import Evaluator, evaluate_workdir, evaluated_source, spread
 from harmony_jax.experiment import build_loss, build_model, check_numbers, initialize_backbone
 from harmony_jax.nonfinite import save_dump
 from harmony_jax.optimizer import create_optimizer, learning_rate_schedule, learning_rates
@@ -120,7 +120,11 @@ def train(config: ConfigDict, workdir: Path) -> None:
                 with progress.paused(metrics):
                     # Without a validation set the evaluated one gives the curves; it must not
                     # choose the checkpoint that it will be evaluated on.
-                    result = evaluator.evaluate(state.variables, validated or evaluated)
+                    chosen = validated or evaluated
+                    shown = spread(len(chosen), config.evaluation.num_pictures)
+                    result = evaluator.evaluate(state.variables, chosen, shown=shown)
+                    if result.left_out:
+                        raise InputError(result.left_out[0])
                     progress.after_evaluation(step, result)
                 validation = result.model["All"] if validated else None
             if step in saved_after or signal:

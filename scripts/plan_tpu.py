@@ -17,7 +17,7 @@ import jax
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
-from harmony_jax.errors import InputError
+from harmony_jax.errors import InputError, root_cause
 from harmony_jax.plan_report import batches_text, plan_json, plan_text
 from harmony_jax.tpu_chips import Slice, find_slice
 from harmony_jax.tpu_plan import Plan, find_largest_batch, plan_training
@@ -93,7 +93,7 @@ def _parse_flags(arguments: list[str]) -> list[str]:
     except (AttributeError, KeyError) as error:
         sys.exit(f"error: unknown config field: {_one_line(error)}")
     except (flags.Error, OSError, SyntaxError, TypeError, ValueError) as error:
-        sys.exit(f"error: {_one_line(error)}")
+        sys.exit(f"error: {_one_line(root_cause(error))}")
     return rest
 
 

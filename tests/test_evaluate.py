@@ -1,16 +1,21 @@
+import csv
 import json
 import os
 import shutil
 from pathlib import Path
 
 import cv2
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from skimage.metrics import structural_similarity
 
-from harmony_jax import InputError
+from harmony_jax import InputError, denormalize, normalize
 from harmony_jax.checkpoint import FOLDER
 from harmony_jax.data.iharmony4 import IHarmony4Source
+from harmony_jax.data.photos import write_photo
 from harmony_jax.evaluate import evaluate_workdir
+from harmony_jax.saved_model import load_model
 from tests.made_data import SUBSETS, tiny_config
 from tests.released import evaluation_of_composites
 
@@ -105,3 +110,147 @@ def test_a_damaged_checkpoint_is_named(trained, tmp_path):
         if file.is_file():
             file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     refuse(config, tmp_path, "checkpoints/10: damaged checkpoint", tmp_path / FOLDER / "10")
+
+
+def evaluated(trained, tmp_path, **fields):
+    """Evaluates the trained model with other fields: JSON, the lines of the images, the config."""
+    config, workdir = trained
+    config = config.copy_and_resolve_references()
+    for name, value in fields.items():
+        config.evaluation[name] = value
+    evaluate_workdir(config, tmp_path, workdir)
+    with (tmp_path / "evaluation_images.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    return json.loads((tmp_path / "evaluation.json").read_text()), lines, config
+
+
+def predictions_of(trained, source, size=None) -> list[np.ndarray]:
+    """The trained model's output for each sample, one by one, resized or padded by hand."""
+    model, _ = load_model(trained[1])
+    found = []
+    for index in range(len(source)):
+        sample = source[index]
+        composite, mask = sample["composite"], sample["mask"]
+        height, width = mask.shape
+        pads = ((0, 0), (0, 0))
+        if size:
+            composite, mask = cv2.resize(composite, (size, size)), cv2.resize(mask, (size, size))
+        else:
+            extra = [-side % model.size_divisor for side in (height, width)]
+            pads = tuple((more // 2, more - more // 2) for more in extra)
+            composite, mask = np.pad(composite, (*pads, (0, 0))), np.pad(mask, pads)
+        output = model(
+            normalize(jnp.asarray(composite)[None]),
+            jnp.asarray(mask, jnp.float32)[None, ..., None] / 255,
+        )
+        pixels = np.clip(denormalize(output.image[0]), 0, 255)
+        if not size:
+            pixels = pixels[pads[0][0] : pads[0][0] + height, pads[1][0] : pads[1][0] + width]
+        found.append(np.asarray(pixels))
+    return found
+
+
+def test_photos_of_their_own_size_are_padded_and_cut_back(trained, mini_root, tmp_path):
+    result, lines, _ = evaluated(trained, tmp_path, resize="none")
+    source = IHarmony4Source(str(mini_root), "test", SUBSETS)
+    for line, pixels, index in zip(
+        lines, predictions_of(trained, source), range(len(source)), strict=True
+    ):
+        sample = source[index]
+        assert line["name"] == source.name(index)
+        square = (pixels - sample["real"].astype(float)) ** 2
+        mask = sample["mask"][..., None] / 255
+        assert float(line["MSE"]) == pytest.approx(square.mean(), rel=1e-3)
+        assert float(line["fMSE"]) == pytest.approx(
+            (mask * square).sum() / (3 * mask.sum()), rel=1e-3
+        )
+        ratio = (mask > 0.5).mean()
+        assert float(line["foreground_ratio"]) == pytest.approx(ratio, rel=1e-5)
+        composite = structural_similarity(
+            sample["composite"],
+            sample["real"],
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+            data_range=255,
+            channel_axis=-1,
+        )
+        assert float(line["composite_SSIM"]) == pytest.approx(composite, rel=1e-3)
+    mean = np.mean([float(line["MSE"]) for line in lines])
+    assert result["model"]["All"]["MSE"] == pytest.approx(mean)
+    assert result["evaluation"]["resize"] == "none"
+
+
+def test_another_size_and_the_mirror_image(trained, mini_root, tmp_path):
+    _, lines, _ = evaluated(trained, tmp_path / "64", image_size=64)
+    source = IHarmony4Source(str(mini_root), "test", SUBSETS)
+    expected = predictions_of(trained, source, 64)
+    real = [cv2.resize(source[i]["real"], (64, 64)).astype(float) for i in range(len(source))]
+    for line, pixels, target in zip(lines, expected, real, strict=True):
+        assert float(line["MSE"]) == pytest.approx(((pixels - target) ** 2).mean(), rel=1e-3)
+    plain, _, _ = evaluated(trained, tmp_path / "plain")
+    flipped, _, _ = evaluated(trained, tmp_path / "flipped", flip=True)
+    assert flipped["composite"] == plain["composite"]
+    assert flipped["model"]["All"]["MSE"] != plain["model"]["All"]["MSE"]
+    # The mean of two predictions is at least as good as they are in the mean: MSE is convex.
+    assert flipped["model"]["All"]["MSE"] < 1.05 * plain["model"]["All"]["MSE"]
+
+
+def test_ready_predictions_of_any_program(trained, mini_root, tmp_path):
+    """Our own predictions, written as pictures, have our own numbers within rounding."""
+    plain, _, config = evaluated(trained, tmp_path / "model")
+    source = IHarmony4Source(str(mini_root), "test", SUBSETS)
+    folder = tmp_path / "rival"
+    for index, pixels in enumerate(predictions_of(trained, source, 32)):
+        name = Path(source.name(index)).with_suffix(".png")
+        write_photo(folder / source.subset(index) / name, np.rint(pixels).astype(np.uint8))
+    evaluate_workdir(config, tmp_path / "out", predictions=folder)
+    found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert found["composite"] == plain["composite"]
+    for metric in ("MSE", "fMSE", "PSNR", "SSIM"):
+        assert found["model"]["All"][metric] == pytest.approx(
+            plain["model"]["All"][metric], rel=0.01
+        )
+    write_photo(
+        folder / source.subset(0) / Path(source.name(0)).with_suffix(".png"),
+        np.zeros((9, 9, 3), np.uint8),
+    )
+    with pytest.raises(
+        InputError, match=r"1 of 6 images could not be read.*9x9 .*expected 32x32 or"
+    ):
+        evaluate_workdir(config, tmp_path / "other", predictions=folder)
+    with pytest.raises(InputError, match="--predictions and --checkpoint: pass one of them"):
+        evaluate_workdir(config, tmp_path / "both", trained[1], predictions=folder)
+
+
+def test_an_unreadable_image_is_left_out_and_named_at_the_end(trained, mini_root, tmp_path):
+    config, workdir = trained
+    config = config.copy_and_resolve_references()
+    shutil.copytree(mini_root, tmp_path / "data")
+    config.data.root = str(tmp_path / "data")
+    photo = next((tmp_path / "data" / "HCOCO" / "composite_images").glob("test*"))
+    photo.write_bytes(photo.read_bytes()[:200])
+    with pytest.raises(
+        InputError, match=rf"1 of 6 images could not be read.*{photo.name}: damaged"
+    ):
+        evaluate_workdir(config, tmp_path, workdir)
+    found = json.loads((tmp_path / "evaluation.json").read_text())
+    assert found["model"]["All"]["N"] == 5
+    assert len(found["left_out"]) == 1
+    assert photo.name in found["left_out"][0]
+    assert "1 images could not be read" in (tmp_path / "evaluation.md").read_text()
+
+
+def test_the_files(trained, tmp_path):
+    result, lines, _ = evaluated(trained, tmp_path)
+    assert len(lines) == 6
+    page = (tmp_path / "evaluation.html").read_text()
+    assert all(line["name"] in page for line in lines)
+    assert page.count("data:image/") >= 5
+    markdown = (tmp_path / "evaluation.md").read_text()
+    assert f"| improved_dih256, this run | {result['model']['HCOCO']['MSE']:.2f}" in markdown
+    assert "30.70" in markdown  # the released weights of this model
+    assert "| composite, unchanged |" in markdown
+    assert f"{result['model']['All']['fMSE']:.2f}" in markdown
+    tables = (tmp_path / "evaluation.csv").read_text()
+    assert "By subset. Images: HCOCO 3" in tables.replace('"', "")

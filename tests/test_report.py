@@ -1,6 +1,6 @@
 import numpy as np
 
-from harmony_jax.report import Example, comparison_table, example_sheet
+from harmony_jax.report import Example, Pictures, comparison_table, example_sheet
 
 
 def test_table_shows_both_results_and_the_change():
@@ -25,16 +25,14 @@ def test_table_shows_both_results_and_the_change():
 def test_sheet_holds_every_picture_unchanged():
     rng = np.random.default_rng(0)
     composite, real = (rng.integers(0, 256, (20, 30, 3)).astype(np.uint8) for _ in range(2))
-    example = Example(
-        title="a",
+    pictures = Pictures(
         composite=composite,
         mask=np.full((20, 30), 255, np.uint8),
         blend_mask=np.full((20, 30), 0.5, np.float32),
         prediction=np.full((20, 30, 3), 300.0),
         real=real,
-        composite_mse=1.0,
-        model_mse=2.0,
     )
+    example = Example("a", pictures, composite_mse=1.0, model_mse=2.0)
     sheet = example_sheet([example, example])
     assert sheet.dtype == np.uint8
     row = sheet[20:40]
@@ -43,5 +41,5 @@ def test_sheet_holds_every_picture_unchanged():
     assert (row[:, 68:98] == 128).all()
     assert (row[:, 102:132] == 255).all()
     np.testing.assert_array_equal(row[:, 136:166], real)
-    without = example_sheet([example._replace(blend_mask=None)])
+    without = example_sheet([example._replace(pictures=pictures._replace(blend_mask=None))])
     assert without.shape == (sheet.shape[0] // 2, sheet.shape[1] // 5 * 4, 3)

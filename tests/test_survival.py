@@ -78,7 +78,8 @@ def whole(command, tmp_path_factory):
 def assert_same_result(workdir: Path, whole: Path) -> None:
     for found, expected in zip(result(workdir), result(whole), strict=True):
         np.testing.assert_array_equal(found, expected)
-    assert (workdir / "evaluation.json").read_text() == (whole / "evaluation.json").read_text()
+    images = "evaluation_images.csv"
+    assert (workdir / images).read_text() == (whole / images).read_text()
 
 
 def test_killed_at_any_moment_the_same_command_ends_with_the_same_parameters(

@@ -8,19 +8,20 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
-# As in transforms.py: share of the image's area; width over height; draws before the central crop.
-_AREA = (0.5, 1.0)
-_ASPECT = (3 / 4, 4 / 3)
-_CROP_ATTEMPTS = 10
-# As in transforms.py: a crop whose mask sums to this many pixels or less is mostly drawn again.
-_MIN_FOREGROUND = 1.0
-_KEEP_BACKGROUND = 0.05
+from harmony_jax.data.transforms import (
+    CROP_AREA,
+    CROP_ASPECT,
+    CROP_ATTEMPTS,
+    KEEP_BACKGROUND,
+    MIN_FOREGROUND,
+)
+
 # Crops drawn at once instead of one after another: a loop that ends when the data says so stalls a
 # GPU, whose host has to read the condition. Where 85 of 100 crops lose the foreground, 1 in 1000
 # of the samples finds none among them and keeps one without.
 _CANDIDATES = 32
 
-DRAWS_A_CROP = 2 * _CROP_ATTEMPTS + 2
+DRAWS_A_CROP = 2 * CROP_ATTEMPTS + 2
 
 
 class Crop(NamedTuple):
@@ -45,18 +46,24 @@ def draw_crop(
     key: Key[Array, ""],
     *,
     image_size: int,
+    crop: bool = True,
+    flip: bool = True,
 ) -> tuple[Crop, Bool[Array, ""]]:
     """Draws one sample's crop, again if it lost the foreground, and whether to flip it.
 
-    The foreground is the sum of the resized mask before it is rounded to uint8.
+    The foreground is the sum of the resized mask before it is rounded to uint8. Without `crop` it
+    is the whole picture, without `flip` never flipped; neither changes what the other draws.
     """
     # All at once: every further draw is a second of compile time.
     draws = jax.random.uniform(key, (_CANDIDATES, DRAWS_A_CROP + 2))
+    flipped = (draws[0, -1] < 0.5) & flip
+    if not crop:
+        return Crop(jnp.zeros_like(size), size), flipped
     candidates = random_crops(draws[:, :DRAWS_A_CROP], size)
     foreground = mask_sums(mask, size, candidates, image_size)
-    kept = draws[:, -2] < _KEEP_BACKGROUND
-    first = jnp.argmax(kept | (foreground > _MIN_FOREGROUND))
-    return Crop(candidates.start[first], candidates.length[first]), draws[0, -1] < 0.5
+    kept = draws[:, -2] < KEEP_BACKGROUND
+    first = jnp.argmax(kept | (foreground > MIN_FOREGROUND))
+    return Crop(candidates.start[first], candidates.length[first]), flipped
 
 
 def random_crops(draws: Float[Array, "crops draws"], size: Int[Array, "2"]) -> Crop:
@@ -68,8 +75,8 @@ def random_crops(draws: Float[Array, "crops draws"], size: Int[Array, "2"]) -> C
     """
     height, width = size.astype(jnp.float32)
     area, aspect = jnp.split(draws[:, :-2], 2, axis=1)
-    area = (_AREA[0] + (_AREA[1] - _AREA[0]) * area) * height * width
-    low, high = jnp.log(jnp.array(_ASPECT))
+    area = (CROP_AREA[0] + (CROP_AREA[1] - CROP_AREA[0]) * area) * height * width
+    low, high = jnp.log(jnp.array(CROP_ASPECT))
     aspect = jnp.exp(low + (high - low) * aspect)
     sides = jnp.stack([jnp.sqrt(area / aspect), jnp.sqrt(area * aspect)], -1)
     length = jnp.round(sides).astype(jnp.int32)  # [crops, attempts, 2]
@@ -79,7 +86,7 @@ def random_crops(draws: Float[Array, "crops draws"], size: Int[Array, "2"]) -> C
     room = size - length
     start = jnp.floor(draws[:, -2:] * (room + 1)).astype(jnp.int32)
 
-    aspect = jnp.clip(width / height, *_ASPECT)
+    aspect = jnp.clip(width / height, *CROP_ASPECT)
     central = jnp.round(jnp.stack([width / aspect, height * aspect])).astype(jnp.int32)
     central = jnp.minimum(central, size)
     found = fits.any(axis=1)[:, None]

@@ -13,8 +13,8 @@ from ml_collections import ConfigDict
 from harmony_jax.data.demo import DemoSource
 from harmony_jax.data.iharmony4 import IHarmony4Source
 from harmony_jax.data.prepared import PreparedSource, is_prepared
-from harmony_jax.data.sources import Numbered, Selection, Source, hold_out
-from harmony_jax.data.transforms import RandomCropAndFlip, Resize
+from harmony_jax.data.sources import Numbered, Source, hold_out
+from harmony_jax.data.transforms import RandomCropAndFlip
 from harmony_jax.data.worker_processes import start_worker
 from harmony_jax.errors import InputError
 
@@ -24,8 +24,6 @@ from harmony_jax.errors import InputError
 Batch = dict[str, np.ndarray]
 
 _MAX_WORKERS = 16
-# A pass over fewer samples than this is over before worker processes have started.
-_MIN_SAMPLES_FOR_WORKERS = 256
 _READ_AHEAD_BATCHES = 2
 _THREADS = 2
 
@@ -74,6 +72,8 @@ def training_batches(
     start_step: int,
     num_workers: int,
     unreadable: str = "error",
+    random_crop: bool = True,
+    random_flip: bool = True,
     process_index: int = 0,
     process_count: int = 1,
 ) -> grain.DatasetIterator[Batch]:
@@ -90,6 +90,7 @@ def training_batches(
         start_step: steps already done.
         num_workers: decoding processes, 0 for threads of this one, -1 for one a core.
         unreadable: `data.unreadable`, see `Numbered`.
+        random_crop, random_flip: what to augment by, see `RandomCropAndFlip`.
         process_index, process_count: this JAX process among all.
 
     Raises:
@@ -102,13 +103,13 @@ def training_batches(
         .seed(seed)
         .shuffle()
         .repeat()
-        .random_map(RandomCropAndFlip(image_size))
+        .random_map(RandomCropAndFlip(image_size, crop=random_crop, flip=random_flip))
         .slice(slice(start_step * batch_size, None))
         .batch(own, drop_remainder=True)
         # Each process takes a contiguous part of every batch, as the devices are ordered.
         .slice(slice(process_index, None, process_count))
     )
-    return _iterate(dataset, num_workers)
+    return iterate(dataset, num_workers)
 
 
 def check_number_of_samples(source: Source, batch_size: int) -> None:
@@ -118,31 +119,6 @@ def check_number_of_samples(source: Source, batch_size: int) -> None:
             f"train.batch_size {batch_size}: the training set has {len(source)} samples: "
             "choose a smaller batch"
         )
-
-
-def evaluation_batches(
-    source: Source,
-    *,
-    image_size: int,
-    batch_size: int,
-    num_workers: int,
-    process_index: int = 0,
-    process_count: int = 1,
-) -> grain.DatasetIterator[Batch]:
-    """Resized samples in order, each once. The last batch is filled up with repeated samples.
-
-    The caller knows the order and drops what lies beyond `len(source)`. Arguments as in
-    `training_batches`.
-    """
-    padded = -(-len(source) // batch_size) * batch_size
-    indices = np.arange(padded).reshape(-1, process_count, batch_size // process_count)
-    own = (indices[:, process_index].ravel() % len(source)).tolist()
-    dataset = (
-        grain.MapDataset.source(Selection(source, own))
-        .map(Resize(image_size))
-        .batch(batch_size // process_count)
-    )
-    return _iterate(dataset, num_workers if len(source) >= _MIN_SAMPLES_FOR_WORKERS else 0)
 
 
 def close_batches(batches: grain.DatasetIterator[Batch]) -> None:
@@ -155,7 +131,7 @@ def close_batches(batches: grain.DatasetIterator[Batch]) -> None:
         freeing.apply(int)
 
 
-def _iterate(dataset: grain.MapDataset, num_workers: int) -> grain.DatasetIterator[Batch]:
+def iterate(dataset: grain.MapDataset, num_workers: int) -> grain.DatasetIterator[Batch]:
     """Reads ahead in threads or worker processes; close the iterator to end these."""
     if num_workers < 0:
         num_workers = min(os.cpu_count() or 1, _MAX_WORKERS)

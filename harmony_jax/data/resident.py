@@ -44,6 +44,7 @@ class ResidentBatches:
         mesh: the devices of all processes.
         placement: where decoded samples stay: in the memory of each `device`, or of the `host`,
             which then sends those of a batch at every step.
+        random_crop, random_flip: what to augment by, see `RandomCropAndFlip`.
 
     Attributes:
         unreadable: numbers of this process's samples that others stand in for.
@@ -64,10 +65,14 @@ class ResidentBatches:
         num_workers: int,
         mesh: Mesh,
         placement: Literal["device", "host"],
+        random_crop: bool = True,
+        random_flip: bool = True,
     ):
         self._step = start_step
         self._lanes = Lanes(len(source), batch_size, seed)
-        self._augmentation = Augmentation(mesh, batch_size, image_size, seed)
+        self._augmentation = Augmentation(
+            mesh, batch_size, image_size, seed, crop=random_crop, flip=random_flip
+        )
         own = [self._lanes.samples[row] for row in self._augmentation.rows]
         count, slots = sum(map(len, own)), self._lanes.slots
         with tqdm(total=count, desc="decoding", unit=" samples", disable=None) as bar:
@@ -109,13 +114,17 @@ def batch_of_step(
     step: int,
     num_workers: int,
     mesh: Mesh,
+    random_crop: bool = True,
+    random_flip: bool = True,
 ) -> dict[str, jax.Array]:
     """The batch that `ResidentBatches` makes after `step` steps, without decoding all others.
 
     Arguments, result and errors as there.
     """
     lanes = Lanes(len(source), batch_size, seed)
-    augmentation = Augmentation(mesh, batch_size, image_size, seed)
+    augmentation = Augmentation(
+        mesh, batch_size, image_size, seed, crop=random_crop, flip=random_flip
+    )
     slots = lanes.slots_at(step)
     own = [lanes.samples[row][slots[row], None] for row in augmentation.rows]
     stored = store_on_host(Decoder(source, own, stored_size, num_workers), 1)
@@ -130,13 +139,23 @@ class Augmentation:
         batch_size: rows over all devices.
         image_size: side of the crops after resizing, in pixels.
         seed: with step and row, of a sample's crop and flip.
+        crop, flip: what to augment by, see `RandomCropAndFlip`.
 
     Attributes:
         rows: the rows of the batch that this process's devices hold.
         sharding: of stored samples, over this process's devices.
     """
 
-    def __init__(self, mesh: Mesh, batch_size: int, image_size: int, seed: int):
+    def __init__(
+        self,
+        mesh: Mesh,
+        batch_size: int,
+        image_size: int,
+        seed: int,
+        *,
+        crop: bool = True,
+        flip: bool = True,
+    ):
         self._batch_size, self._result = batch_size, meshes.sharded(mesh)
         parts = self._result.addressable_devices_indices_map((batch_size,))
         self.rows = np.concatenate([np.arange(batch_size)[part] for part in parts.values()])
@@ -145,7 +164,7 @@ class Augmentation:
         own = Mesh(np.array(list(parts)), (_AXIS,))
         self.sharding = NamedSharding(own, PartitionSpec(_AXIS))
         self._row_numbers = jax.device_put(self.rows.astype(np.int32), self.sharding)
-        self._programs = compile_augmentation(own, image_size, seed)
+        self._programs = compile_augmentation(own, image_size, seed, crop, flip)
 
     def __call__(
         self, stored: Stored, slots: Int[np.ndarray, " rows"], step: int
@@ -178,13 +197,16 @@ class Programs(NamedTuple):
 
 
 @cache  # compiling takes seconds
-def compile_augmentation(mesh: Mesh, image_size: int, seed: int) -> Programs:
+def compile_augmentation(
+    mesh: Mesh, image_size: int, seed: int, crop: bool = True, flip: bool = True
+) -> Programs:
     """The augmentation of rows divided over a mesh.
 
     Args:
         mesh: one axis.
         image_size: side of the result in pixels.
         seed: with row and step, of crops and flips.
+        crop, flip: what to augment by, see `RandomCropAndFlip`.
     """
     # Named, as the default may be another generator, which would draw other crops.
     stream = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), _RANDOM_STREAM)
@@ -194,7 +216,7 @@ def compile_augmentation(mesh: Mesh, image_size: int, seed: int) -> Programs:
     ) -> tuple[Array, ...]:
         pixels, sizes, index = (jax.vmap(lambda lane, slot: lane[slot])(a, slots) for a in stored)
         keys = jax.vmap(partial(jax.random.fold_in, jax.random.fold_in(stream, step)))(rows)
-        draw = jax.vmap(partial(draw_crop, image_size=image_size))
+        draw = jax.vmap(partial(draw_crop, image_size=image_size, crop=crop, flip=flip))
         crops, flips = draw(pixels[:, -1], sizes, keys)
         positions = sampling_positions(sizes, crops, flips, pixels.shape[-1], image_size)
         return pixels, *positions, index

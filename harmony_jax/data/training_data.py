@@ -158,6 +158,8 @@ def _stream(source: Source, config: ConfigDict, start_step: int) -> Any:
         start_step=start_step,
         num_workers=config.data.num_workers,
         unreadable=config.data.unreadable,
+        random_crop=config.data.random_crop,
+        random_flip=config.data.random_flip,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
@@ -172,6 +174,8 @@ def _resident_arguments(source: Source, config: ConfigDict, mesh: Mesh) -> dict[
         "seed": config.seed,
         "num_workers": config.data.num_workers,
         "mesh": mesh,
+        "random_crop": config.data.random_crop,
+        "random_flip": config.data.random_flip,
     }
 
 

@@ -8,11 +8,15 @@ import numpy as np
 
 from harmony_jax.data.sources import Sample
 
+# Ranges of the crop's share of the image's area, and of its width over height; how many draws that
+# do not fit into the image end in the central crop.
+CROP_AREA = (0.5, 1.0)
+CROP_ASPECT = (3 / 4, 4 / 3)
+CROP_ATTEMPTS = 10
 # Crops whose mask sums to this many pixels or less count as having lost the foreground; such a
 # crop is kept all the same with the given probability (released training).
-_MIN_FOREGROUND = 1.0
-_KEEP_BACKGROUND = 0.05
-_CROP_ATTEMPTS = 10
+MIN_FOREGROUND = 1.0
+KEEP_BACKGROUND = 0.05
 
 
 class Resize(grain.transforms.Map):
@@ -34,24 +38,39 @@ class RandomCropAndFlip(grain.transforms.RandomMap):
 
     A random crop of 50 to 100 % of the area and aspect 3/4 to 4/3, resized to `size` x `size` and
     flipped left to right half of the time. A crop that lost the foreground is drawn again.
+
+    Args:
+        size: side of the result in pixels.
+        crop: False to resize the whole picture.
+        flip: False to flip nothing.
     """
 
-    def __init__(self, size: int):
+    def __init__(self, size: int, *, crop: bool = True, flip: bool = True):
         self._size = size
+        self._crop = crop
+        self._flip = flip
 
     def random_map(self, element: Sample, rng: np.random.Generator) -> Sample:
-        while True:
-            top, left, height, width = random_crop(*element["mask"].shape[:2], rng=rng)
-            window = (slice(top, top + height), slice(left, left + width))
-            mask = resize(element["mask"][window], self._size)
-            if rng.random() < _KEEP_BACKGROUND or mask.sum() / 255 > _MIN_FOREGROUND:
-                break
+        window, mask = self._draw_crop(element["mask"], rng)
         composite, real = (
             resize(element[key][window], self._size) for key in ("composite", "real")
         )
-        if rng.random() < 0.5:
+        if self._flip and rng.random() < 0.5:
             composite, real, mask = (cv2.flip(pixels, 1) for pixels in (composite, real, mask))
         return {**element, "composite": composite, "real": real, "mask": mask}
+
+    def _draw_crop(
+        self, mask: np.ndarray, rng: np.random.Generator
+    ) -> tuple[tuple[slice, slice], np.ndarray]:
+        """The crop's rows and columns, and the mask cropped and resized."""
+        if not self._crop:
+            return (slice(None), slice(None)), resize(mask, self._size)
+        while True:
+            top, left, height, width = random_crop(*mask.shape[:2], rng=rng)
+            window = (slice(top, top + height), slice(left, left + width))
+            cropped = resize(mask[window], self._size)
+            if rng.random() < KEEP_BACKGROUND or cropped.sum() / 255 > MIN_FOREGROUND:
+                return window, cropped
 
 
 def resize(pixels: np.ndarray, size: int) -> np.ndarray:
@@ -64,8 +83,8 @@ def random_crop(
     width: int,
     *,
     rng: np.random.Generator,
-    area: tuple[float, float] = (0.5, 1.0),
-    aspect: tuple[float, float] = (3 / 4, 4 / 3),
+    area: tuple[float, float] = CROP_AREA,
+    aspect: tuple[float, float] = CROP_ASPECT,
 ) -> tuple[int, int, int, int]:
     """Draws the crop of "random resized crop".
 
@@ -79,7 +98,7 @@ def random_crop(
         Top, left, height and width in pixels. If no draw fits, the central crop of the nearest
         admissible aspect.
     """
-    for _ in range(_CROP_ATTEMPTS):
+    for _ in range(CROP_ATTEMPTS):
         pixels = rng.uniform(*area) * height * width
         ratio = math.exp(rng.uniform(math.log(aspect[0]), math.log(aspect[1])))
         crop_width, crop_height = round(math.sqrt(pixels * ratio)), round(math.sqrt(pixels / ratio))

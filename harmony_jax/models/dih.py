@@ -69,6 +69,11 @@ class DeepImageHarmonization(BaseNetwork):
         blocks = self.encoder(concatenate(image, mask), features)
         return self.decoder(blocks, image, mask, features)
 
+    @property
+    def size_divisor(self) -> int:
+        """Pictures of any size are padded to multiples of it."""
+        return 2 ** (self.depth + 1)
+
     def check_image_size(self, height: int, width: int) -> None:
         """Raises InputError unless the network can take the size in pixels."""
         step = 2**self.depth

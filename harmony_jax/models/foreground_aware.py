@@ -91,6 +91,11 @@ class ForegroundAware(HarmonizationModel):
         self.check_image_size(image.shape[1], image.shape[2])
         return self.model(image, mask, self.backbone_features(image, mask, rngs=rngs))
 
+    @property
+    def size_divisor(self) -> int:
+        """Pictures of any size are padded to multiples of it."""
+        return self.model.size_divisor
+
     def check_image_size(self, height: int, width: int) -> None:
         """Raises InputError unless the network can take the size in pixels."""
         self.model.check_image_size(height, width)

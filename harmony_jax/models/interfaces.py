@@ -45,6 +45,11 @@ class HarmonizationModel(nnx.Module):
         """Raises InputError unless the network can take the size in pixels."""
         raise NotImplementedError
 
+    @property
+    def size_divisor(self) -> int:
+        """Pictures of any size are padded to multiples of it, as in the released prediction."""
+        raise NotImplementedError
+
 
 class BaseNetwork(HarmonizationModel):
     """A model that a backbone's feature maps may be passed to."""

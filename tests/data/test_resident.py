@@ -155,6 +155,27 @@ def test_nothing_is_communicated():
         arguments = result[:3] if isinstance(result, tuple) else (result,)
 
 
+@pytest.mark.parametrize("flip", [True, False])
+def test_without_crops_the_whole_picture_is_resized(flip, expected):
+    found = take(batches(Photos(), stored_size=32, random_crop=False, random_flip=flip), 4)
+    flips = 0
+    for batch, cropped in zip(found, expected, strict=False):
+        np.testing.assert_array_equal(batch["index"], cropped["index"])
+        for index, mask in zip(batch["index"], batch["mask"].astype(int), strict=True):
+            whole = cv2.resize(Photos()[index]["mask"], (8, 8)).astype(int)
+            flipped = np.abs(mask[:, ::-1] - whole).max() <= 1
+            assert flipped or np.abs(mask - whole).max() <= 1
+            flips += flipped
+    assert (4 < flips < 20) if flip else flips == 0
+
+
+def test_without_flips_the_crops_are_the_same(expected):
+    for other, batch in zip(take(batches(Photos(), random_flip=False), 4), expected, strict=False):
+        for row, mask in zip(other["mask"], batch["mask"], strict=True):
+            assert (row == mask).all() or (row == mask[:, ::-1]).all()
+        assert (other["mask"] != batch["mask"]).any()
+
+
 def test_photos_are_stored_at_their_own_size_or_shrunk(expected):
     sample = {key: x[:12] for key, x in Photos()[3].items()}
     height, width = sample["mask"].shape

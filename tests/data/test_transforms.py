@@ -60,6 +60,31 @@ def test_one_resampling_of_the_crop_without_antialiasing():
     np.testing.assert_array_equal(out["real"], expected)
 
 
+@pytest.mark.parametrize("flip", [True, False])
+def test_without_crops_the_whole_picture_is_resized(flip):
+    augment, sample = RandomCropAndFlip(32, crop=False, flip=flip), ramp_sample()
+    whole = Resize(32).map(sample)
+    flips = 0
+    for seed in range(40):
+        out = augment.random_map(sample, np.random.default_rng(seed))
+        flipped = bool(out["real"][0, 0, 0] > out["real"][0, -1, 0])
+        for key, pixels in out.items():
+            np.testing.assert_array_equal(pixels, whole[key][:, ::-1] if flipped else whole[key])
+        flips += flipped
+    assert (10 < flips < 30) if flip else flips == 0
+
+
+def test_without_flips_the_crops_are_the_same():
+    for seed in range(20):
+        flipping, other = (
+            RandomCropAndFlip(32, flip=flip).random_map(ramp_sample(), np.random.default_rng(seed))
+            for flip in (True, False)
+        )
+        assert other["real"][0, 0, 0] < other["real"][0, -1, 0]
+        same = [np.array_equal(flipping["real"][:, ::step], other["real"]) for step in (1, -1)]
+        assert any(same)
+
+
 def count_draws(monkeypatch) -> list[int]:
     draws = []
 

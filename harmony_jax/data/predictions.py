@@ -1,0 +1,72 @@
+"""Pictures that another program made of a data set's composites."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+from harmony_jax.data.photos import Pixels, read_photo
+from harmony_jax.data.sources import Source
+from harmony_jax.errors import InputError
+
+_ENDINGS = (".png", ".jpg", ".jpeg")
+
+
+class Predictions:
+    """One picture a sample, named as its composite: FOLDER/SUBSET/NAME or FOLDER/NAME.
+
+    The ending may be another: `c100_1_1.png` for `c100_1_1.jpg`.
+
+    Args:
+        folder: holds them.
+        source: the samples.
+
+    Raises:
+        InputError: no such folder, or a picture is missing.
+    """
+
+    def __init__(self, folder: Path, source: Source):
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder of predictions: check the path")
+        # One listing a folder instead of several look-ups a sample.
+        present = {
+            name: {path.name for path in (folder / name).iterdir()}
+            for name in {"."} | {source.subset(index) for index in range(len(source))}
+            if (folder / name).is_dir()
+        }
+        self._paths = []
+        missing = []
+        for index in range(len(source)):
+            name = source.name(index)
+            names = [name, *(f"{Path(name).stem}{ending}" for ending in _ENDINGS)]
+            found = [
+                folder / place / candidate
+                for place in (source.subset(index), ".")
+                for candidate in names
+                if candidate in present.get(place, ())
+            ]
+            self._paths += found[:1]
+            if not found:
+                missing.append(f"{source.subset(index)}/{name}")
+        if missing:
+            raise InputError(
+                f"{folder}: no prediction for {missing[0]} ({len(missing)} of {len(source)} are "
+                f"missing): expected {folder / Path(missing[0]).with_suffix('.png')}"
+            )
+
+    def read(self, index: int, sizes: Collection[tuple[int, int]]) -> Pixels:
+        """One prediction, RGB uint8.
+
+        Args:
+            index: of the sample.
+            sizes: heights and widths that it may have.
+
+        Raises:
+            InputError: it cannot be read or has another size.
+        """
+        pixels = read_photo(self._paths[index])
+        if pixels.shape[:2] not in sizes:
+            expected = " or ".join(f"{height}x{width}" for height, width in sorted(sizes))
+            raise InputError(
+                f"{self._paths[index]}: {pixels.shape[0]}x{pixels.shape[1]} (height x width): "
+                f"expected {expected}, as the composite"
+            )
+        return pixels

@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+
+from harmony_jax import InputError
+from harmony_jax.data.evaluation_data import EvaluationData, Sizing, sizing_of
+from harmony_jax.data.pipeline import close_batches
+from tests.made_data import tiny_config
+
+SIZES = [(40, 60), (64, 64), (30, 100), (40, 60), (61, 33)]
+
+
+class Sized:
+    """Samples of different sizes; sample i has the value i + 1 everywhere, number 3 is damaged."""
+
+    def __init__(self, damaged: int = -1):
+        self.damaged = damaged
+
+    def __len__(self) -> int:
+        return len(SIZES)
+
+    def __getitem__(self, index: int):
+        if index == self.damaged:
+            raise InputError(f"sample{index}.jpg: damaged JPEG")
+        photo = np.full((*SIZES[index], 3), index + 1, np.uint8)
+        return {"composite": photo, "real": photo, "mask": photo[..., 0]}
+
+    def subset(self, index: int) -> str:
+        return "HCOCO"
+
+    def name(self, index: int) -> str:
+        return f"sample{index}.jpg"
+
+    def photo(self, index: int) -> str:
+        return self.name(index)
+
+
+def rows(sizing: Sizing, source, processes: int = 1, batch_size: int = 4) -> dict[int, dict]:
+    """What each sample's row holds, over all batches and processes."""
+    parts = [
+        EvaluationData(source, sizing, batch_size, 0, None, (number, processes))
+        for number in range(processes)
+    ]
+    found: dict[int, dict] = {}
+    for number, batches in enumerate(zip(*(part.batches for part in parts), strict=True)):
+        batch = {key: np.concatenate([b[key] for b in batches]) for key in batches[0]}
+        assert len(batch["mask"]) == batch_size
+        for row, index in enumerate(parts[0].indices(number)):
+            if index >= 0:
+                assert index not in found
+                found[index] = {key: array[row] for key, array in batch.items()}
+    for part in parts:
+        close_batches(part.batches)
+    return found
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("resize", ["square", "longest", "none"])
+def test_every_sample_once_on_any_number_of_processes(resize, processes):
+    found = rows(Sizing(resize, 16, 50, 32), Sized(), processes)
+    assert sorted(found) == list(range(len(SIZES)))
+    for index, row in found.items():
+        assert row["composite"].max() == index + 1
+        assert row["readable"]
+
+
+def test_sizes():
+    square = rows(Sizing("square", 16, 50, 32), Sized())
+    assert {row["mask"].shape for row in square.values()} == {(16, 16)}
+    assert "extent" not in square[0]
+    longest = rows(Sizing("longest", 16, 50, 32), Sized())
+    assert longest[0]["extent"].tolist() == [15, 7, 33, 50]  # 40x60 to 33x50 in 64x64
+    assert longest[2]["extent"].tolist() == [8, 7, 15, 50]  # 30x100 to 15x50 in 32x64
+    whole = rows(Sizing("none", 16, 50, 32), Sized())
+    for index, row in whole.items():
+        top, left, height, width = row["extent"].tolist()
+        assert (height, width) == SIZES[index]
+        inside = row["real"][top : top + height, left : left + width]
+        assert (inside == index + 1).all()
+        assert int(row["real"].sum()) == int(inside.sum())  # black around it
+        assert row["real"].shape[0] % 32 == row["real"].shape[1] % 32 == 0
+
+
+@pytest.mark.parametrize("resize", ["square", "none"])
+def test_an_unreadable_sample_is_noted_and_the_others_are_read(resize):
+    source = Sized(damaged=3)
+    data = EvaluationData(source, Sizing(resize, 16, 50, 32), 4, 0)
+    seen = []
+    for number, batch in enumerate(data.batches):
+        for row, index in enumerate(data.indices(number)):
+            if index >= 0 and batch["readable"][row]:
+                seen.append(index)
+            elif index >= 0:
+                data.left_out.add(index)
+    close_batches(data.batches)
+    assert sorted(seen) == [0, 1, 2, 4]
+    assert data.left_out == {3}
+    assert data.reason(3) == "sample3.jpg: damaged JPEG"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("resize", "fixed", r"evaluation\.resize 'fixed': choose 'square', 'longest' or 'none'"),
+        ("image_size", -1, r"evaluation\.image_size -1: must be at least 1"),
+        ("longest_side", 0, r"evaluation\.longest_side 0: must be at least 1"),
+    ],
+)
+def test_sizes_that_cannot_be(field, value, message):
+    config = tiny_config()
+    config.evaluation[field] = value
+    with pytest.raises(InputError, match=message):
+        sizing_of(config, 4)
