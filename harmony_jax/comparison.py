@@ -84,7 +84,8 @@ def compare(pairs: Sequence[tuple[Record, Record]], seed: int = 0) -> list[Diffe
         pairs: of the same images (`pair_records`).
         seed: of the bootstrap's 10,000 resamples.
     """
-    groups: dict[str, list[int]] = {subset: [] for subset in sorted({a["subset"] for a, _ in pairs})}
+    subsets = sorted({a["subset"] for a, _ in pairs})
+    groups: dict[str, list[int]] = {subset: [] for subset in subsets}
     for number, (a, _) in enumerate(pairs):
         groups[a["subset"]].append(number)
     groups["All"] = list(range(len(pairs)))

@@ -69,6 +69,11 @@ def parts_sharded(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(None, (_REPLICA, _SHARD)))
 
 
+def divides_state(mesh: Mesh) -> bool:
+    """Whether a copy of the state is divided over several devices."""
+    return mesh.shape[_SHARD] > 1
+
+
 def state_shardings(state: Any, mesh: Mesh) -> Any:
     """Where each array of the state lives: whole, or divided along its longest fitting axis.
 

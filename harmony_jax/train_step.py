@@ -131,8 +131,9 @@ def make_train_step(
 
     def train_step(state: TrainState, batch: Batch) -> Any:
         params, batch_stats = state.variables
-        # Divided parameters are gathered once, and the gradients come back divided.
         whole = jax.lax.with_sharding_constraint(params, meshes.replicated(mesh))
+        if meshes.divides_state(mesh):  # gathered once: without the barrier, before each use
+            whole = jax.lax.optimization_barrier(whole)
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         compute = gradients_of if parts == 1 else gradients_in_parts
         (value, new_stats), gradients = compute(whole, batch_stats, key, batch)
