@@ -19,7 +19,7 @@ from ml_collections import config_flags
 from harmony_jax.compilation_cache import keep_compiled_programs
 from harmony_jax.distributed import join_processes
 from harmony_jax.errors import InputError, NonFiniteError, StoppedError, root_cause
-from harmony_jax.evaluate import evaluate_workdir
+from harmony_jax.evaluation import evaluate_workdir
 from harmony_jax.host_memory import keep_freed_memory
 from harmony_jax.predict import predict
 from harmony_jax.train import train

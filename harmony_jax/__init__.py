@@ -1,6 +1,7 @@
 """Image harmonization in JAX: makes the pasted foreground of a composite photo fit."""
 
 from harmony_jax.errors import InputError
+from harmony_jax.evaluation import evaluate
 from harmony_jax.models import Output, create_model, list_models
 from harmony_jax.normalization import denormalize, normalize
 from harmony_jax.predict import Harmonizer
@@ -12,6 +13,7 @@ __all__ = [
     "Output",
     "create_model",
     "denormalize",
+    "evaluate",
     "list_models",
     "load_torch_state_dict",
     "normalize",

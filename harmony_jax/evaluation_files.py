@@ -17,7 +17,7 @@ from harmony_jax.report import Pictures, example_sheet
 from harmony_jax.workdir import keep_previous, plain
 
 if TYPE_CHECKING:
-    from harmony_jax.evaluate import Evaluation
+    from harmony_jax.evaluation import Evaluation
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -44,7 +44,7 @@ def evaluation_tables(
             ],
         ),
         Table(
-            f"By foreground ratio. Images: {_counts(model, ranges)}",
+            f"By foreground ratio. Images: {_counts(model, ranges)}{_missing(names, model)}",
             ["method", *by_ratio],
             [
                 *([label, *_cells(_flat(s), by_ratio)] for label, s in found.items()),
@@ -88,6 +88,12 @@ def _cells(values: Mapping[str, float], columns: Sequence[str]) -> list[str]:
         f"{values[column]:.{_DECIMALS[column.rsplit(' ', 1)[1]]}f}" if column in values else ""
         for column in columns
     ]
+
+
+def _missing(groups: Sequence[str], summary: Summary) -> str:
+    """Says which ranges have no image, and so no column."""
+    empty = [group for group in groups if group not in summary]
+    return f"; none in {', '.join(empty)}" if empty else ""
 
 
 def _counts(summary: Summary, groups: Sequence[str]) -> str:

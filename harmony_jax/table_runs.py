@@ -146,8 +146,8 @@ class Relay:
         Nothing is run once a signal has come.
         """
         if self.signal is None:
-            child = subprocess.Popen(arguments, process_group=0)
-            before, self._child = self.signal, child
+            child = subprocess.Popen(arguments, process_group=0)  # away from the terminal's Ctrl-C
+            before, self._child = self.signal, child  # no handler runs in between
             if before is not None:  # it came while the command started
                 child.send_signal(_RELAYED[signal.Signals(before)])
             status = child.wait()

@@ -25,7 +25,7 @@ from harmony_jax import (
     normalize,
     to_torch_state_dict,
 )
-from harmony_jax.evaluate import evaluate_workdir
+from harmony_jax.evaluation import evaluate_workdir
 from harmony_jax.experiment import model_arguments
 from harmony_jax.saved_model import load_model, save_model
 from harmony_jax.train import train

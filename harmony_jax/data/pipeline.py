@@ -11,7 +11,7 @@ from grain._src.python.ipc.shared_memory_array import SharedMemoryArray
 from ml_collections import ConfigDict
 
 from harmony_jax.data.demo import DemoSource
-from harmony_jax.data.iharmony4 import IHarmony4Source
+from harmony_jax.data.iharmony4 import SUBSETS, IHarmony4Source
 from harmony_jax.data.prepared import PreparedSource, is_prepared
 from harmony_jax.data.sources import Numbered, Source, hold_out
 from harmony_jax.data.transforms import RandomCropAndFlip
@@ -48,6 +48,8 @@ def open_split(data: ConfigDict, split: str) -> Source:
     listed = "test" if split == "test" else "train"
     source: Source
     if data.name == "iharmony4":
+        if not data.subsets:
+            raise InputError(f"data.subsets is empty: choose of {', '.join(SUBSETS)}")
         form = PreparedSource if is_prepared(data.root) else IHarmony4Source
         source = form(data.root, listed, tuple(data.subsets))
     elif data.name == "demo":

@@ -1,7 +1,8 @@
 """Evaluation: every image once, the model's prediction beside the composite itself."""
 
 import logging
-from collections.abc import Collection, Iterable
+import os
+from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from ml_collections import ConfigDict
 from harmony_jax import mesh as meshes
 from harmony_jax.data.evaluation_data import PIXELS, EvaluationData, sizing_of
 from harmony_jax.data.feed import Feed
+from harmony_jax.data.iharmony4 import SUBSETS
 from harmony_jax.data.pipeline import close_batches, open_split
 from harmony_jax.data.predictions import Predictions
 from harmony_jax.data.sources import Selection, Source
@@ -288,6 +290,74 @@ def evaluate_workdir(
             f"out, the first one: {evaluation.left_out[0]}"
         )
     return evaluation.model
+
+
+def evaluate(
+    model: HarmonizationModel | str | os.PathLike[str],
+    dataset: Source | str | os.PathLike[str],
+    *,
+    subsets: Sequence[str] = SUBSETS,
+    image_size: int = 256,
+    resize: str = "square",
+    longest_side: int = 1024,
+    flip: bool = False,
+    batch_size: int = 16,
+    num_workers: int = -1,
+) -> list[Record]:
+    """Evaluates a model, for use in a notebook; `pandas.DataFrame(records)` takes the result.
+
+    Args:
+        model: with weights, or a path as `open_checkpoint` takes.
+        dataset: samples, or the folder of iHarmony4, as downloaded or prepared, whose test list is
+            taken.
+        subsets: of iHarmony4.
+        image_size, resize, longest_side: `evaluation` of configs/base.py, pixels.
+        flip: average over the mirror image.
+        batch_size: images over all devices.
+        num_workers: decoding processes, -1 for one a core, 0 for threads.
+
+    Returns:
+        One record an image, in the order of the data set: `subset`, `name`, `foreground_ratio`,
+        the model's `MSE`, `fMSE`, `PSNR` and `SSIM`, and the composite's, as `composite_MSE` and so
+        on. `harmony_jax.metrics.summarize` gives means.
+
+    Raises:
+        InputError: an argument that cannot be, no checkpoint, or an image that cannot be read.
+    """
+    config = ConfigDict(
+        {
+            "data": {
+                "name": "iharmony4",
+                "root": "",
+                "subsets": tuple(subsets),
+                "image_size": image_size,
+                "num_workers": num_workers,
+                "validation_fraction": 0.0,
+                "validation_seed": 0,
+            },
+            "evaluation": {
+                "image_size": image_size,
+                "resize": resize,
+                "longest_side": longest_side,
+                "flip": flip,
+                "batch_size": batch_size,
+            },
+        }
+    )
+    if isinstance(dataset, (str, os.PathLike)):
+        config.data.root = os.fspath(dataset)
+        dataset = open_split(config.data, "test")
+    mesh = meshes.create_mesh()
+    if isinstance(model, (str, os.PathLike)):
+        model, _ = load_model(Path(model), meshes.replicated(mesh))
+    variables = jax.device_put(split(model)[1], meshes.replicated(mesh))
+    result = Evaluator(model, config, mesh, with_ssim=True).evaluate(variables, dataset)
+    if result.left_out:
+        raise InputError(
+            f"{len(result.left_out)} of {len(dataset)} images cannot be read, the first one: "
+            f"{result.left_out[0]}"
+        )
+    return result.records
 
 
 def evaluated_source(config: ConfigDict) -> Source:

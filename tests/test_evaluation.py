@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from skimage.metrics import structural_similarity
 
-from harmony_jax import InputError, denormalize, normalize
+from harmony_jax import InputError, denormalize, evaluate, normalize
 from harmony_jax.checkpoint import FOLDER
 from harmony_jax.data.iharmony4 import IHarmony4Source
 from harmony_jax.data.photos import write_photo
-from harmony_jax.evaluate import evaluate_workdir
+from harmony_jax.evaluation import evaluate_workdir
 from harmony_jax.saved_model import load_model
 from tests.made_data import SUBSETS, tiny_config
 from tests.released import evaluation_of_composites
@@ -91,6 +91,15 @@ def test_checkpoints_that_do_not_fit(trained, tmp_path, mini_root):
     other = tiny_config(mini_root)
     other.model.name = "dih256"
     refuse(other, tmp_path, r"checkpoints/\d+: holds model .*improved_dih256.*'dih256'", workdir)
+
+
+def test_subsets_that_do_not_exist(trained, tmp_path):
+    config, workdir = trained
+    config = config.copy_and_resolve_references()
+    config.data.subsets = ("HCOCO", "HVideo")
+    refuse(config, tmp_path, "subset 'HVideo': iHarmony4 has HCOCO, HAdobe5k", workdir)
+    config.data.subsets = ()
+    refuse(config, tmp_path, r"data\.subsets is empty: choose of HCOCO, HAdobe5k", workdir)
 
 
 def test_splits_that_do_not_exist(trained, tmp_path):
@@ -251,6 +260,23 @@ def test_the_files(trained, tmp_path):
     assert f"| improved_dih256, this run | {result['model']['HCOCO']['MSE']:.2f}" in markdown
     assert "30.70" in markdown  # the released weights of this model
     assert "| composite, unchanged |" in markdown
+    assert "All 15%-100% 6, All 6; none in All 0%-5%, All 5%-15%" in markdown
     assert f"{result['model']['All']['fMSE']:.2f}" in markdown
     tables = (tmp_path / "evaluation.csv").read_text()
     assert "By subset. Images: HCOCO 3" in tables.replace('"', "")
+
+
+def test_from_python(trained, mini_root, tmp_path):
+    _, lines, _ = evaluated(trained, tmp_path)
+    options = {"subsets": SUBSETS, "image_size": 32, "batch_size": 2, "num_workers": 0}
+    records = evaluate(trained[1], mini_root, **options)
+    assert [record["name"] for record in records] == [line["name"] for line in lines]
+    for record, line in zip(records, lines, strict=True):
+        assert record.keys() == line.keys()
+        assert record["fMSE"] == pytest.approx(float(line["fMSE"]), rel=1e-4)
+    model, _ = load_model(trained[1])
+    source = IHarmony4Source(str(mini_root), "test", SUBSETS)
+    again = evaluate(model, source, **{**options, "batch_size": 6})
+    assert [r["SSIM"] for r in again] == pytest.approx([r["SSIM"] for r in records], rel=1e-4)
+    with pytest.raises(InputError, match=r"evaluation\.batch_size 3"):
+        evaluate(model, source, **{**options, "batch_size": 3})
