@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from harmony_jax.data.photos import write_file, write_photo
 from harmony_jax.evaluation_tables import Table, as_markdown, as_text, evaluation_tables
 from harmony_jax.html_report import write_html_report
-from harmony_jax.report import Pictures, example_sheet
+from harmony_jax.report import Pictures, change_of_error, example_sheet
 from harmony_jax.workdir import keep_previous, plain
 
 if TYPE_CHECKING:
@@ -45,8 +45,14 @@ def write_evaluation(
         pictures: of these.
     """
     title = f"{name}, this run" if name else Path(subject).name
+    iharmony4 = config.data.name == "iharmony4"
     tables = evaluation_tables(
-        title, evaluation.model, evaluation.composite, name, config.data.subsets
+        title,
+        evaluation.model,
+        evaluation.composite,
+        name,
+        config.data.subsets if iharmony4 else sorted({r["subset"] for r in evaluation.records}),
+        published=iharmony4 and config.evaluation.split == "test",
     )
     texts = "\n\n".join(as_text(table) for table in tables)
     result = {
@@ -75,12 +81,13 @@ def write_evaluation(
         write_photo(workdir / f"{stem}.png", example_sheet(evaluation.examples))
     write_html_report(
         workdir / f"{stem}.html",
-        f"{subject} on iHarmony4" if config.data.name == "iharmony4" else subject,
+        f"{subject} on iHarmony4" if iharmony4 else subject,
         evaluation.records,
         shown,
         pictures,
         [(table.caption, table.header, table.rows) for table in tables],
     )
+    texts += f"\n\n{change_of_error(evaluation.model, evaluation.composite)}"
     print(f"{texts}\nWritten: {workdir / stem}.json, .md, .csv, .html, .png, _images.csv")
 
 

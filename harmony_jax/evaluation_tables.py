@@ -17,8 +17,17 @@ class Table(NamedTuple):
     rows: list[list[str]]
 
 
+_PUBLISHED = ". Published rows are of all 7,404 test images at their networks' size"
+
+
 def evaluation_tables(
-    title: str, model: Summary, composite: Summary, name: str | None, subsets: Sequence[str]
+    title: str,
+    model: Summary,
+    composite: Summary,
+    name: str | None,
+    subsets: Sequence[str],
+    *,
+    published: bool = True,
 ) -> list[Table]:
     """MSE, PSNR and SSIM by subset, and MSE and fMSE by foreground ratio.
 
@@ -27,7 +36,11 @@ def evaluation_tables(
         model, composite: means, the composites' being those of no harmonization.
         name: of the model (`create_model`), whose published rows come first; None if unknown.
         subsets: columns of the first table, besides all images together.
+        published: whether published rows are of the same set, and so belong beside these.
     """
+    by_subset_rows = rows_for(name or "") if published else []
+    by_ratio_rows = ratio_rows_for(name or "") if published else []
+    note = _PUBLISHED if published else ""
     found = {title: model, "composite, unchanged": composite}
     groups = [group for group in (*subsets, "All") if group in model]
     columns = [f"{group} {metric}" for group in groups for metric in ("MSE", "PSNR")]
@@ -36,19 +49,19 @@ def evaluation_tables(
     by_ratio = [f"{group} {metric}" for group in ranges for metric in ("MSE", "fMSE")]
     return [
         Table(
-            f"By subset. Images: {_counts(model, groups)}",
+            f"By subset. Images: {_counts(model, groups)}{note}",
             ["method", *columns, "All SSIM"],
             [
                 *([label, *_cells(_flat(s), [*columns, "All SSIM"])] for label, s in found.items()),
-                *([row.label, *_cells(row.metrics, columns), ""] for row in rows_for(name or "")),
+                *([row.label, *_cells(row.metrics, columns), ""] for row in by_subset_rows),
             ],
         ),
         Table(
-            f"By foreground ratio. Images: {_counts(model, ranges)}{_missing(names, model)}",
+            f"By foreground ratio. Images: {_counts(model, ranges)}{_missing(names, model)}{note}",
             ["method", *by_ratio],
             [
                 *([label, *_cells(_flat(s), by_ratio)] for label, s in found.items()),
-                *([r.label, *_cells(r.metrics, by_ratio)] for r in ratio_rows_for(name or "")),
+                *([r.label, *_cells(r.metrics, by_ratio)] for r in by_ratio_rows),
             ],
         ),
     ]

@@ -47,9 +47,13 @@ def comparison_table(model: Summary, composite: Summary) -> str:
             for row in (composite[name], ours)
         ]
         lines.append(f"{name:{width}} {ours['N']:6.0f}   {cells[0]}   {cells[1]}")
+    return "\n".join([*lines, change_of_error(model, composite)])
+
+
+def change_of_error(model: Summary, composite: Summary) -> str:
+    """One sentence that says what harmonizing gained."""
     change = model["All"]["MSE"] / composite["All"]["MSE"] - 1
-    lines.append(f"The model's MSE over all images is {change:+.1%} against the composite's.")
-    return "\n".join(lines)
+    return f"The model's MSE over all images is {change:+.1%} against the composite's."
 
 
 def example_sheet(examples: list[Example]) -> np.ndarray:

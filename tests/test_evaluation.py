@@ -73,6 +73,9 @@ def test_other_splits_and_earlier_results_stay_apart(trained, tmp_path, capsys):
     }
     validation = json.loads((tmp_path / "evaluation_validation.json").read_text())
     assert validation["model"]["All"]["N"] == 4
+    assert "DoveNet" in (tmp_path / "evaluation.md").read_text()
+    # Published rows are of the test list.
+    assert "DoveNet" not in (tmp_path / "evaluation_validation.md").read_text()
     printed = capsys.readouterr().out
     assert "composite" in printed
     assert f"{validation['model']['All']['MSE']:.2f}" in printed
@@ -260,7 +263,7 @@ def test_the_files(trained, tmp_path):
     assert f"| improved_dih256, this run | {result['model']['HCOCO']['MSE']:.2f}" in markdown
     assert "30.70" in markdown  # the released weights of this model
     assert "| composite, unchanged |" in markdown
-    assert "All 15%-100% 6, All 6; none in All 0%-5%, All 5%-15%" in markdown
+    assert "All 15%-100% 6, All 6; none in All 0%-5%, All 5%-15%. Published" in markdown
     assert f"{result['model']['All']['fMSE']:.2f}" in markdown
     tables = (tmp_path / "evaluation.csv").read_text()
     assert "By subset. Images: HCOCO 3" in tables.replace('"', "")
