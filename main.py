@@ -16,9 +16,10 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
+from harmony_jax.command_line import log_to_terminal, parse_flags
 from harmony_jax.compilation_cache import keep_compiled_programs
 from harmony_jax.distributed import join_processes
-from harmony_jax.errors import InputError, NonFiniteError, StoppedError, root_cause
+from harmony_jax.errors import InputError, NonFiniteError, StoppedError
 from harmony_jax.evaluation import evaluate_workdir
 from harmony_jax.host_memory import keep_freed_memory
 from harmony_jax.predict import predict
@@ -48,7 +49,8 @@ _OVERWRITE = flags.DEFINE_bool("overwrite", False, "predict: replace outputs alr
 
 def main(arguments: list[str]) -> None:
     """Runs one mode; a mistake in the input ends in one line and exit status 1."""
-    _log_to_terminal()
+    log_to_terminal()
+    _quiet_libraries()
     keep_freed_memory()
     keep_compiled_programs()
     try:
@@ -79,38 +81,13 @@ def _required(flag: flags.FlagHolder):
     return flag.value
 
 
-def _log_to_terminal() -> None:
+def _quiet_libraries() -> None:
     absl_logging.set_verbosity(absl_logging.WARNING)  # orbax and jax tell every detail at INFO
     # A checkpoint between two validations has no metric to rank it by, and needs none.
     absl_logging.get_absl_logger().addFilter(
         lambda record: "did not provide metrics" not in record.getMessage()
     )
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    logger = logging.getLogger("harmony_jax")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-
-
-def _parse_flags(arguments: list[str]) -> list[str]:
-    """Absl's parser, with one line for a flag or a config that cannot be."""
-    try:
-        rest = flags.FLAGS(arguments)
-        getattr(_CONFIG.value, "seed", None)  # a config that failed to load says so when read
-    except (AttributeError, KeyError) as error:
-        reason: object = error
-        while isinstance(reason, KeyError):  # whose text would be the reason's repr
-            reason = reason.args[0]
-        sys.exit(f"error: unknown config field: {_one_line(reason)}")
-    except (flags.Error, OSError, SyntaxError, TypeError, ValueError) as error:
-        sys.exit(f"error: {_one_line(root_cause(error))}")
-    return rest
-
-
-def _one_line(text: object) -> str:
-    return " ".join(str(text).split())
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=_parse_flags)
+    app.run(main, flags_parser=lambda arguments: parse_flags(arguments, _CONFIG))

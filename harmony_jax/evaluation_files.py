@@ -17,7 +17,7 @@ from harmony_jax.report import Pictures, change_of_error, example_sheet
 from harmony_jax.workdir import keep_previous, plain
 
 if TYPE_CHECKING:
-    from harmony_jax.evaluation import Evaluation
+    from harmony_jax.evaluator import Evaluation
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from tensorboardX import SummaryWriter
 from harmony_jax.report import comparison_table, example_sheet
 
 if TYPE_CHECKING:
-    from harmony_jax.evaluation import Evaluation
+    from harmony_jax.evaluator import Evaluation
 
 
 TENSORBOARD = "tensorboard"  # folder of the workdir

@@ -20,7 +20,8 @@ from harmony_jax.data.pipeline import open_split
 from harmony_jax.data.sources import Source
 from harmony_jax.data.training_data import TrainingData, batch_of_step, check_training_data
 from harmony_jax.errors import InputError, StoppedError
-from harmony_jax.evaluation import Evaluator, evaluate_workdir, evaluated_source, spread
+from harmony_jax.evaluation import evaluate_workdir, evaluated_source
+from harmony_jax.evaluator import Evaluator, spread
 from harmony_jax.experiment import build_loss, build_model, check_numbers, initialize_backbone
 from harmony_jax.nonfinite import save_dump
 from harmony_jax.optimizer import create_optimizer, learning_rate_schedule, learning_rates

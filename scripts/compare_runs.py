@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from harmony_jax.command_line import Parser
 from harmony_jax.comparison import compare, pair_records, read_records
 from harmony_jax.data.photos import write_file
 from harmony_jax.errors import InputError
@@ -22,19 +23,24 @@ _LARGER_IS_BETTER = ("PSNR", "SSIM")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the comparison; a mistake ends in one line and exit status 1."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    try:
+        _run(_parse(arguments))
+    except InputError as error:
+        sys.exit(f"error: {error}")
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("a", type=Path, metavar="A")
     parser.add_argument("b", type=Path, metavar="B")
     parser.add_argument("--metric", choices=METRICS, default="fMSE", help="ranks the images")
     parser.add_argument("--show", type=int, default=10, help="images to list at each end")
     parser.add_argument("--csv", type=Path, help="file for the differences of all images")
-    options = parser.parse_args(arguments)
-    try:
-        _run(options)
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    return parser.parse_args(arguments)
 
 
 def _run(options: argparse.Namespace) -> None:

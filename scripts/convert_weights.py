@@ -12,17 +12,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from harmony_jax.command_line import Parser
 from harmony_jax.conversion import convert
 from harmony_jax.errors import InputError
 from harmony_jax.released_checkpoints import BASE_ADDRESS, FILES, cache_folder, download
 from harmony_jax.weight_files import is_weight_file
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message} (--help shows how)")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -34,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = _Parser(
+    parser = Parser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

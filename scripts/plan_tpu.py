@@ -9,7 +9,6 @@ memory, FLOPs, bytes and collectives, and what they allow: images/s at most, hou
 """
 
 import json
-import logging
 import sys
 from pathlib import Path
 
@@ -17,7 +16,8 @@ import jax
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
-from harmony_jax.errors import InputError, root_cause
+from harmony_jax.command_line import log_to_terminal, parse_flags
+from harmony_jax.errors import InputError
 from harmony_jax.plan_report import batches_text, plan_json, plan_text
 from harmony_jax.tpu_chips import Slice, find_slice
 from harmony_jax.tpu_plan import Plan, find_largest_batch, plan_training
@@ -35,7 +35,7 @@ _JSON = flags.DEFINE_bool("json", False, "Print JSON: a plan, or with --find_bat
 
 def main(arguments: list[str]) -> None:
     """Prints one plan or those of a search; a mistake ends in one line and exit status 1."""
-    _log_to_terminal()
+    log_to_terminal()
     jax.config.update("jax_platforms", "cpu")  # nothing runs, so no accelerator is taken
     if _QUICK.value:
         jax.config.update("jax_exec_time_optimization_effort", -1.0)
@@ -75,30 +75,9 @@ def _print_plans(plans: list[Plan]) -> None:
         print(f"\nThat is the fastest of these:\n{batches_text(plans)}")
 
 
-def _log_to_terminal() -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    logger = logging.getLogger("harmony_jax")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-
-
 def _parse_flags(arguments: list[str]) -> list[str]:
-    """Absl's parser, with one line for a flag or a config that cannot be."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where configs find each other
-    try:
-        rest = flags.FLAGS(arguments)
-        getattr(_CONFIG.value, "seed", None)  # a config that failed to load says so when read
-    except (AttributeError, KeyError) as error:
-        sys.exit(f"error: unknown config field: {_one_line(error)}")
-    except (flags.Error, OSError, SyntaxError, TypeError, ValueError) as error:
-        sys.exit(f"error: {_one_line(root_cause(error))}")
-    return rest
-
-
-def _one_line(text: object) -> str:
-    return " ".join(str(text).split())
+    return parse_flags(arguments, _CONFIG)
 
 
 if __name__ == "__main__":

@@ -11,19 +11,14 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from harmony_jax.command_line import Parser
 from harmony_jax.data.iharmony4 import PUBLISHED, SUBSETS
 from harmony_jax.data.preparation import Preparation
 from harmony_jax.data.prepare import UNREADABLE_LIST, prepare
 from harmony_jax.errors import InputError
 
 _SHOWN = 10
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message} (--help shows how)")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -37,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = _Parser(
+    parser = Parser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

@@ -14,11 +14,12 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from harmony_jax.command_line import Parser, log_to_terminal
 from harmony_jax.data.pipeline import open_split
 from harmony_jax.errors import InputError, root_cause
 from harmony_jax.published import TABLES, Table, find_table
@@ -30,15 +31,10 @@ _STOPPED = (129, 130, 143)  # as a shell reports SIGHUP, SIGINT and SIGTERM
 _LOGGER = logging.getLogger("harmony_jax")
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message} (--help shows how)")
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one table; a mistake ends in one line and status 1, and so do rows that failed."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where configs find each other
-    _log_to_terminal()
+    log_to_terminal()
     try:
         _run(*_parse(arguments))
     except InputError as error:
@@ -47,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
     """The script's own flags, and those of the config."""
-    parser = _Parser(
+    parser = Parser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -167,14 +163,6 @@ def _load_config(path: str, arguments: list[str]) -> tuple[ConfigDict, dict[str,
     if len(rest) > 1:
         raise InputError(f"argument {rest[1]!r}: flags begin with --")
     return config, overrides
-
-
-def _log_to_terminal() -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    _LOGGER.addHandler(handler)
-    _LOGGER.setLevel(logging.INFO)
-    _LOGGER.propagate = False
 
 
 if __name__ == "__main__":

@@ -96,3 +96,7 @@ def test_the_command(tmp_path):
     assert result.returncode == 1
     assert result.stderr.startswith(f"error: {tmp_path}/c: not found")
     assert len(result.stderr.splitlines()) == 1
+    result = run(tmp_path / "a", tmp_path / "b", "--metric=LPIPS")
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: argument --metric: invalid choice: 'LPIPS'")
+    assert len(result.stderr.splitlines()) == 1

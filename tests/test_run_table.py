@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarni
 @pytest.fixture(autouse=True)
 def _quiet(monkeypatch):
     """In this process the logger is not the command's to configure."""
-    monkeypatch.setattr(run_table, "_log_to_terminal", lambda: None)
+    monkeypatch.setattr(run_table, "log_to_terminal", lambda: None)
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess:

@@ -111,6 +111,11 @@ class Numbered:
         raise InputError(f"{tries} samples in a row cannot be read, the last one: {reason}")
 
 
+def sample_name(source: Source, index: int) -> str:
+    """Such as HCOCO/c10_1_2.jpg."""
+    return f"{source.subset(index)}/{source.name(index)}"
+
+
 def hold_out(source: Source, fraction: float, seed: int) -> tuple[Selection, Selection]:
     """Splits a source into training and validation sets that share no real photo.
 

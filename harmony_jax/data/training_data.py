@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from harmony_jax import mesh as meshes
 from harmony_jax.data import pipeline, resident
 from harmony_jax.data.feed import Feed
-from harmony_jax.data.sources import Numbered, Source
+from harmony_jax.data.sources import Numbered, Source, sample_name
 from harmony_jax.errors import InputError
 
 PIXELS = ("composite", "real", "mask")
@@ -142,11 +142,6 @@ def batch_of_step(source: Source, config: ConfigDict, mesh: Mesh, step: int) -> 
     if config.data.placement == "stream":
         pipeline.close_batches(batches)
     return NamedBatch(pixels, names)
-
-
-def sample_name(source: Source, index: int) -> str:
-    """Such as HCOCO/c10_1_2.jpg."""
-    return f"{source.subset(index)}/{source.name(index)}"
 
 
 def _stream(source: Source, config: ConfigDict, start_step: int) -> Any:

@@ -1,0 +1,55 @@
+"""What the commands share: flags and logs on the terminal, mistakes as one line."""
+
+import argparse
+import logging
+import sys
+from typing import NoReturn
+
+from absl import flags
+
+from harmony_jax.errors import InputError, root_cause
+
+
+class Parser(argparse.ArgumentParser):
+    """Argparse's parser, whose mistakes are an InputError."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises InputError with argparse's message."""
+        raise InputError(f"{message} (--help shows how)")
+
+
+def parse_flags(arguments: list[str], config: flags.FlagHolder) -> list[str]:
+    """Absl's parser, which ends the program with one line for a flag or config that cannot be.
+
+    Args:
+        arguments: the command line.
+        config: the flag that names the config file.
+
+    Returns:
+        What is no flag.
+    """
+    try:
+        rest = flags.FLAGS(arguments)
+        getattr(config.value, "seed", None)  # a config that failed to load says so when read
+    except (AttributeError, KeyError) as error:
+        reason: object = error
+        while isinstance(reason, KeyError):  # whose text would be the reason's repr
+            reason = reason.args[0]
+        sys.exit(f"error: unknown config field: {_one_line(reason)}")
+    except (flags.Error, OSError, SyntaxError, TypeError, ValueError) as error:
+        sys.exit(f"error: {_one_line(root_cause(error))}")
+    return rest
+
+
+def log_to_terminal() -> None:
+    """Shows this package's messages, with the time of day."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logger = logging.getLogger("harmony_jax")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())
