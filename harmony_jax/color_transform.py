@@ -1,0 +1,160 @@
+"""A prediction's change of colour, fitted at the network's size and applied at the photo's.
+
+Enlarging a prediction would lose everything finer than the network's pixels. So what is enlarged is
+how colours change: around each pixel a function, affine in the composite's colour, which changes
+slowly over the picture, keeps edges because the composite has them, and takes the photo's own
+detail as input. It is a guided filter (He, Sun and Tang, Guided Image Filtering, PAMI 2013), with
+the composite as guide and the mask as weight. What the function leaves over, smoothed a little,
+goes into its offset: changes that no function of colour explains, such as a shadow's.
+
+docs/performance.md compares the choices made here.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Num, UInt
+
+# Standard deviations of the Gaussian windows, as shares of the picture's side.
+_WINDOW = 1 / 16  # that functions are fitted over
+_AVERAGE = 1 / 32  # that fitted functions are averaged over
+_REMAINDER = 1.5 / 256  # that what they leave over is smoothed by
+# Added to the variance of colours, in [0, 1]: flat regions keep their colours' differences.
+_RIDGE = 1e-4
+# Weights below this count as no foreground nearby: colours stay as they are.
+_LEAST_WEIGHT = 1e-6
+
+_HIGHEST = jax.lax.Precision.HIGHEST  # TPUs would round the moments to bfloat16
+
+Coefficients = Float[Array, "12 grid_height grid_width"]
+
+
+def fit_color_transform(
+    composite: Num[Array, "grid_height grid_width 3"],
+    prediction: Num[Array, "grid_height grid_width 3"],
+    mask: Float[Array, "grid_height grid_width"],
+) -> Coefficients:
+    """Fits how the prediction changes the composite's colours inside the mask.
+
+    Args:
+        composite: what the network saw, RGB in [0, 255].
+        prediction: its harmonized image, RGB in [0, 255].
+        mask: foreground in [0, 1], soft values kept; pixels count as much as it says.
+
+    Returns:
+        For each pixel and output channel k, at 4 k + j the change's slope in channel j of the
+        composite, and at 4 k + 3 its offset in [0, 255]; 0 far from the foreground.
+    """
+    height, width, _ = composite.shape
+    # Around the foreground's mean, so that differences of moments keep their digits.
+    total = mask.sum() + _LEAST_WEIGHT
+    guide = jnp.moveaxis(composite.astype(jnp.float32) / 255, -1, 0)
+    mean = (guide * mask).sum((1, 2), keepdims=True) / total
+    guide = guide - mean
+    change = jnp.moveaxis((prediction.astype(jnp.float32) - composite) / 255, -1, 0)
+
+    def average(planes: Float[Array, "n h w"], share: float) -> Float[Array, "n h w"]:
+        window = _gaussian(height, share), _gaussian(width, share)
+        weight = _filter(mask[None], *window)
+        return jnp.where(
+            weight > _LEAST_WEIGHT,
+            _filter(planes * mask, *window) / jnp.maximum(weight, _LEAST_WEIGHT),
+            0,
+        )
+
+    products = [guide[i] * guide[j] for i in range(3) for j in range(i, 3)]
+    cross = [guide[i] * change[k] for k in range(3) for i in range(3)]
+    moments = average(jnp.stack([*guide, *change, *products, *cross]), _WINDOW)
+    guide_mean, change_mean = moments[:3], moments[3:6]
+    pairs = [(i, j) for i in range(3) for j in range(i, 3)]
+    covariance = {
+        pair: moment - guide_mean[pair[0]] * guide_mean[pair[1]] + _RIDGE * (pair[0] == pair[1])
+        for pair, moment in zip(pairs, moments[6:12], strict=True)
+    }
+    planes = []
+    for k in range(3):
+        joint = moments[12 + 3 * k : 15 + 3 * k] - guide_mean * change_mean[k]
+        slopes = _solve(covariance, joint)
+        offset = change_mean[k] - (slopes * guide_mean).sum(0)
+        planes += [*slopes, offset]
+    functions = average(jnp.stack(planes), _AVERAGE).reshape(3, 4, height, width)
+    slopes, offsets = functions[:, :3], functions[:, 3]
+    remainder = change - (slopes * guide).sum(1) - offsets
+    offsets = offsets + average(remainder, _REMAINDER) - (slopes * mean).sum(1)
+    return jnp.concatenate([slopes, 255 * offsets[:, None]], 1).reshape(12, height, width)
+
+
+def apply_color_transform(
+    coefficients: Coefficients,
+    tile: UInt[Array, "height width 3"],
+    mask: Float[Array, "height width"],
+    origin: Float[Array, " 2"],
+    size: Float[Array, " 2"],
+) -> UInt[Array, "height width 3"]:
+    """Changes the colours of one tile of a photo.
+
+    Args:
+        coefficients: of the whole photo, at any resolution, as `fit_color_transform` gives them.
+        tile: of the photo, RGB, uint8 or uint16 over the type's whole range.
+        mask: how much of the change each pixel takes, in [0, 1].
+        origin: row and column of the tile in the photo.
+        size: the photo's height and width.
+
+    Returns:
+        The tile, of the same type; where the mask is 0, it is as it was.
+    """
+    height, width = mask.shape
+    top, row_share = _neighbours(origin[0], height, size[0], coefficients.shape[1])
+    left, column_share = _neighbours(origin[1], width, size[1], coefficients.shape[2])
+    # Planes and whole rows, as XLA:CPU gathers 12 values a pixel 10 times slower.
+    rows = coefficients[:, top] * (1 - row_share)[:, None]
+    rows = rows + coefficients[:, top + 1] * row_share[:, None]
+    planes = rows[:, :, left] * (1 - column_share) + rows[:, :, left + 1] * column_share
+    full = float(jnp.iinfo(tile.dtype).max)
+    channels = [tile[..., k].astype(jnp.float32) for k in range(3)]
+    changed = []
+    for k in range(3):
+        change = sum(planes[4 * k + j] * channels[j] for j in range(3))
+        change = change + planes[4 * k + 3] * (full / 255)
+        harmonized = jnp.clip(channels[k] + change, 0, full)
+        changed.append(channels[k] + mask * (harmonized - channels[k]))
+    return jnp.round(jnp.stack(changed, -1)).astype(tile.dtype)
+
+
+def _gaussian(side: int, share: float) -> Float[Array, "side side"]:
+    """The matrix that filters a row of pixels, of which none lie outside the picture."""
+    places = jnp.arange(side)
+    distance = (places[:, None] - places[None]) / (share * side)
+    window = jnp.exp(-jnp.square(distance) / 2)
+    return window / window[side // 2].sum()
+
+
+def _filter(
+    planes: Float[Array, "n h w"], rows: Float[Array, "h h"], columns: Float[Array, "w w"]
+) -> Float[Array, "n h w"]:
+    planes = jnp.einsum("nhw,vw->nhv", planes, columns, precision=_HIGHEST)
+    return jnp.einsum("nhw,uh->nuw", planes, rows, precision=_HIGHEST)
+
+
+def _solve(
+    matrix: dict[tuple[int, int], Float[Array, "h w"]], right: Float[Array, "3 h w"]
+) -> Float[Array, "3 h w"]:
+    """Solves a symmetric 3x3 system at each pixel, by cofactors."""
+    a, b, c = matrix[0, 0], matrix[0, 1], matrix[0, 2]
+    d, e, f = matrix[1, 1], matrix[1, 2], matrix[2, 2]
+    cofactors = [
+        [d * f - e * e, c * e - b * f, b * e - c * d],
+        [c * e - b * f, a * f - c * c, b * c - a * e],
+        [b * e - c * d, b * c - a * e, a * d - b * b],
+    ]
+    determinant = a * cofactors[0][0] + b * cofactors[0][1] + c * cofactors[0][2]
+    return jnp.stack([sum(row[i] * right[i] for i in range(3)) / determinant for row in cofactors])
+
+
+def _neighbours(
+    start: Float[Array, ""], count: int, side: Float[Array, ""], grid_side: int
+) -> tuple[Array, Array]:
+    """Between which of the grid's rows (or columns) those of a tile lie, centres on centres."""
+    places = (start + jnp.arange(count) + 0.5) * (grid_side / side) - 0.5
+    places = jnp.clip(places, 0, grid_side - 1)
+    first = jnp.minimum(places.astype(jnp.int32), grid_side - 2)
+    return first, places - first
