@@ -21,8 +21,9 @@ from harmony_jax.compilation_cache import keep_compiled_programs
 from harmony_jax.distributed import join_processes
 from harmony_jax.errors import InputError, NonFiniteError, StoppedError
 from harmony_jax.evaluation import evaluate_workdir
+from harmony_jax.harmonize_options import expect_any_file, report
 from harmony_jax.host_memory import keep_freed_memory
-from harmony_jax.predict import predict
+from harmony_jax.predict import Settings, predict
 from harmony_jax.train import train
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file; its fields are flags too.")
@@ -31,13 +32,15 @@ _MODE = flags.DEFINE_enum(
     "mode", "train", ["train", "evaluate", "predict"], "Train (and evaluate), evaluate or predict."
 )
 _CHECKPOINT = flags.DEFINE_string(
-    "checkpoint", None, "Workdir or checkpoint folder to evaluate or predict with."
+    "checkpoint", None, "Workdir or checkpoint folder; to predict with, or a released model's name."
 )
 _PREDICTIONS = flags.DEFINE_string(
     "predictions", None, "evaluate: folder of pictures made by any program, instead of a model."
 )
 _IMAGE = flags.DEFINE_string("image", None, "predict: a photo, or a folder of photos.")
-_MASK = flags.DEFINE_string("mask", None, "predict: its mask, or a folder of masks.")
+_MASK = flags.DEFINE_string(
+    "mask", None, "predict: its mask, or a folder of masks; by default the alpha channel."
+)
 _OUTPUT = flags.DEFINE_string("output", None, "predict: file or folder to write.")
 _COORDINATOR = flags.DEFINE_string(
     "coordinator", None, "Several processes: HOST:PORT of process 0. Cloud TPU finds it itself."
@@ -66,8 +69,11 @@ def main(arguments: list[str]) -> None:
             predictions = Path(_PREDICTIONS.value) if _PREDICTIONS.value else None
             evaluate_workdir(_required(_CONFIG), Path(_required(_WORKDIR)), checkpoint, predictions)
         else:
-            paths = [Path(_required(flag)) for flag in (_CHECKPOINT, _IMAGE, _MASK, _OUTPUT)]
-            predict(*paths, overwrite=_OVERWRITE.value)
+            expect_any_file()
+            mask = Path(_MASK.value) if _MASK.value else None
+            image, output = Path(_required(_IMAGE)), Path(_required(_OUTPUT))
+            settings = Settings(overwrite=_OVERWRITE.value)
+            sys.exit(report(predict(_required(_CHECKPOINT), image, mask, output, settings)))
     except (InputError, NonFiniteError) as error:
         sys.exit(f"error: {error}")
     except StoppedError as stop:

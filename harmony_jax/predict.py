@@ -2,160 +2,287 @@
 
 import logging
 import os
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any
+from typing import Literal, NamedTuple
 
-import cv2
-import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import nnx
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
-from harmony_jax.data.photos import read_mask, read_photo, write_photo
-from harmony_jax.data.transforms import resize
+from harmony_jax.data.photos import check_writable
 from harmony_jax.errors import InputError
-from harmony_jax.normalization import denormalize, normalize
-from harmony_jax.saved_model import load_model
-from harmony_jax.variables import Variables, split
+from harmony_jax.harmonizer import Harmonizer
+from harmony_jax.masks import Mask, fit_size, looks_inverted, mask_of
+from harmony_jax.pictures import (
+    ENDINGS,
+    MAX_PIXELS,
+    Picture,
+    check_ending,
+    read_picture,
+    write_picture,
+)
 
 _LOGGER = logging.getLogger(__name__)
 
-# The released prediction takes mask values above this as foreground.
-_MASK_THRESHOLD = 100
-_PHOTO_ENDINGS = (".jpg", ".jpeg", ".png")
+# Photos read, changed and written at the same time; each needs memory for itself.
+_WORKERS = min(4, os.cpu_count() or 1)
+
+_NO_ALPHA = (".jpg", ".jpeg")
+
+Invert = Literal["never", "always", "auto"]
 
 
-class Harmonizer:
-    """Makes composites look right; see `from_checkpoint`."""
+class Settings(NamedTuple):
+    """How photos are harmonized and written.
 
-    def __init__(self, model: nnx.Module, image_size: int):
-        graph, variables = split(model)
-        self._variables = variables
-        self._image_size = image_size
+    Attributes:
+        strength: how much of the change to make, from 0 to 1.
+        invert_masks: `always` if they are black on the foreground; `auto` takes those as inverted
+            that would make most of the picture's border foreground.
+        ending: of the outputs, such as .png; None keeps the photo's.
+        overwrite: whether to replace outputs that are there already.
+        max_pixels: larger photos are refused.
+    """
 
-        def predict(variables: Variables, image: jax.Array, mask: jax.Array) -> jax.Array:
-            foreground = (mask > _MASK_THRESHOLD).astype(jnp.float32)
-            output = nnx.merge(graph, *variables)(
-                normalize(image)[None], foreground[None, ..., None]
-            )
-            return jnp.clip(denormalize(output.image[0]), 0, 255)
+    strength: float = 1.0
+    invert_masks: Invert = "never"
+    ending: str | None = None
+    overwrite: bool = False
+    max_pixels: int = MAX_PIXELS
 
-        self._predict = jax.jit(predict)
 
-    @classmethod
-    def from_checkpoint(cls, path: str | os.PathLike[str], **overrides: Any) -> "Harmonizer":
-        """Loads a trained model.
+_DEFAULTS = Settings()
 
-        Args:
-            path: a workdir, its `checkpoints` folder, or one step's folder; of several the best.
-            **overrides: arguments of the model to set otherwise, such as `dtype`.
 
-        Raises:
-            InputError: there is no checkpoint, or it is damaged.
-        """
-        model, loaded = load_model(Path(path), **overrides)
-        return cls(model, loaded.metadata["image_size"])
+class Job(NamedTuple):
+    """One photo to harmonize; without a mask its alpha channel is the mask."""
 
-    def harmonize(self, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        """Makes the foreground's colours fit.
+    photo: Path
+    mask: Path | None
+    output: Path
 
-        The network sees the photo at the size it was trained at. Its change of colour, not its
-        pixels, is enlarged and added to the photo, which so stays sharp.
 
-        Args:
-            image: uint8 [height, width, 3] RGB, any size.
-            mask: uint8 [height, width], 255 on the foreground; in between, the change is mixed in.
+class Outcome(NamedTuple):
+    """What became of the photos.
 
-        Returns:
-            uint8 [height, width, 3]; equal to `image` where the mask is 0.
+    Attributes:
+        written: the outputs made.
+        present: how many outputs were there already, and stayed.
+        failures: what is wrong with each photo that could not be done, a line each.
+    """
 
-        Raises:
-            InputError: shapes or types do not fit, or the mask has no foreground.
-        """
-        _check_pair(image, mask)
-        height, width = mask.shape
-        small, small_mask = resize(image, self._image_size), resize(mask, self._image_size)
-        prediction = np.asarray(self._predict(self._variables, small, small_mask))
-        change = cv2.resize(prediction - small, (width, height), interpolation=cv2.INTER_LINEAR)
-        harmonized = image + change * (mask[..., None] / np.float32(255))
-        return np.rint(np.clip(harmonized, 0, 255)).astype(np.uint8)
+    written: list[Path]
+    present: int
+    failures: list[str]
 
 
 def predict(
-    checkpoint: Path, image: Path, mask: Path, output: Path, *, overwrite: bool = False
-) -> list[Path]:
+    checkpoint: str | os.PathLike[str],
+    image: Path,
+    mask: Path | None,
+    output: Path,
+    settings: Settings = _DEFAULTS,
+) -> Outcome:
     """Harmonizes one photo, or every photo of a folder.
+
+    In a folder, what cannot be done is left out and told in the outcome; outputs that are there
+    already are kept, so that the same call continues.
 
     Args:
         checkpoint: as `Harmonizer.from_checkpoint` takes.
         image: a photo, or a folder of them.
-        mask: its mask; or a folder with, for `a_b_c.jpg`, a mask `a_b_c.png` or `a_b.png`.
+        mask: its mask; or a folder with, for `a_b_c.jpg`, a mask named `a_b_c` or `a_b` with any
+            ending of `ENDINGS`; None if photos bring theirs as alpha channel.
         output: file for one photo (or a folder, which keeps the photo's name); folder for many.
-        overwrite: whether to replace outputs that are there already.
-
-    Returns:
-        The files written.
+        settings: all else.
 
     Raises:
-        InputError: an input is missing or unreadable, or an output is there already. All inputs
-            are looked up before anything is computed.
+        InputError: nothing could be begun: an input is missing, the output cannot be written, or
+            is one of the inputs; or the only photo could not be done.
     """
-    jobs = _jobs(image, mask, output)
-    existing = [target for _, _, target in jobs if target.exists()]
-    if existing and not overwrite:
-        raise InputError(
-            f"{existing[0]}: is there already ({len(existing)} of {len(jobs)} outputs are): "
-            "choose another --output or pass --overwrite"
-        )
-    harmonizer = Harmonizer.from_checkpoint(checkpoint)
-    for photo, photo_mask, target in jobs:
-        pixels, foreground = read_photo(photo), read_mask(photo_mask)
-        try:
-            harmonized = harmonizer.harmonize(pixels, foreground)
-        except InputError as error:
-            raise InputError(f"{photo} with {photo_mask}: {error}") from error
-        write_photo(target, harmonized)
-        _LOGGER.info("%s -> %s", photo, target)
-    return [target for _, _, target in jobs]
-
-
-def _jobs(image: Path, mask: Path, output: Path) -> list[tuple[Path, Path, Path]]:
-    """Photo, mask and output of each picture to make."""
     for path in (image, mask):
-        if not path.exists():
+        if path is not None and not path.exists():
             raise InputError(f"{path}: no such file or folder: check the path")
-    if image.is_dir() != mask.is_dir():
+    if mask is not None and image.is_dir() != mask.is_dir():
         raise InputError(f"{image} and {mask}: pass two files or two folders")
-    if not image.is_dir():
-        target = output if output.suffix and not output.is_dir() else output / image.name
-        return [(image, mask, target)]
-    photos = sorted(p for p in image.iterdir() if p.suffix.lower() in _PHOTO_ENDINGS)
+    if image.is_dir():
+        jobs, failures = _jobs_of_folder(image, mask, output, settings)
+    else:
+        jobs, failures = [_only_job(image, mask, output, settings)], []
+    waiting = [job for job in jobs if settings.overwrite or not job.output.exists()]
+    written: list[Path] = []
+    if waiting:
+        check_writable(waiting[0].output.parent)
+        harmonizer = Harmonizer.from_checkpoint(checkpoint)
+        if not image.is_dir():
+            _run(harmonizer, waiting[0], settings)
+            return Outcome([waiting[0].output], 0, [])
+        written, more = _run_all(harmonizer, waiting, settings)
+        failures += more
+    return Outcome(written, len(jobs) - len(waiting), failures)
+
+
+def harmonize_picture(
+    harmonizer: Harmonizer, photo: Picture, mask: Mask | None, strength: float = 1.0
+) -> tuple[Picture, np.ndarray | None]:
+    """Harmonizes a picture, which keeps what came with it.
+
+    Args:
+        harmonizer: does the work.
+        photo: of any size.
+        mask: of its size; None takes its alpha channel, and the result is opaque.
+        strength: how much of the change to make, from 0 to 1.
+
+    Returns:
+        The harmonized picture, and the blend mask as `Harmonized` has it.
+
+    Raises:
+        InputError: as `Harmonizer.harmonize`.
+    """
+    if mask is None:
+        mask, photo = alpha_mask(photo), photo._replace(alpha=None)
+    (result,) = harmonizer.harmonize_all([photo.pixels], [mask], strength=strength)
+    return photo._replace(pixels=result.image), result.blend_mask
+
+
+def alpha_mask(photo: Picture) -> Mask:
+    """The photo's alpha channel as its mask.
+
+    Raises:
+        InputError: it has none.
+    """
+    if photo.alpha is None:
+        raise InputError("no mask, and no alpha channel that could be one: pass a mask")
+    return mask_of(Picture(np.repeat(photo.alpha[:, :, None], 3, 2)))
+
+
+def _run_all(
+    harmonizer: Harmonizer, jobs: list[Job], settings: Settings
+) -> tuple[list[Path], list[str]]:
+    """What was written, and a line for each photo that failed, in the jobs' order."""
+    failures: dict[Job, str] = {}
+    with (
+        logging_redirect_tqdm([logging.getLogger("harmony_jax")]),
+        tqdm(total=len(jobs), unit="photo", disable=None) as bar,
+        ThreadPoolExecutor(_WORKERS) as executor,
+    ):
+        futures = {executor.submit(_run, harmonizer, job, settings): job for job in jobs}
+        try:
+            for future in as_completed(futures):
+                try:
+                    future.result()
+                except InputError as error:
+                    failures[futures[future]] = str(error)
+                bar.update()
+        except KeyboardInterrupt:
+            executor.shutdown(cancel_futures=True)  # those begun are finished
+            raise
+    written = [job.output for job in jobs if job not in failures]
+    return written, [failures[job] for job in jobs if job in failures]
+
+
+def _run(harmonizer: Harmonizer, job: Job, settings: Settings) -> None:
+    """Reads, harmonizes and writes one photo; errors name it."""
+    check_ending(job.photo.suffix, str(job.photo))
+    photo = read_picture(job.photo, settings.max_pixels)
+    if job.mask is None:
+        label, mask = f"{job.photo}", None
+    else:
+        label = f"{job.photo} with {job.mask}"
+        mask = _fitting_mask(job.mask, photo, settings)
+    if photo.alpha is not None and mask is not None and job.output.suffix.lower() in _NO_ALPHA:
+        _LOGGER.warning("%s: holds no alpha channel: the photo's is left out", job.output)
+    try:
+        if mask is None and settings.invert_masks != "never":
+            mask, photo = alpha_mask(photo), photo._replace(alpha=None)
+            mask = _uninverted(mask, str(job.photo), settings)
+        result, _ = harmonize_picture(harmonizer, photo, mask, settings.strength)
+    except InputError as error:
+        raise InputError(f"{label}: {error}") from error
+    write_picture(job.output, result)
+
+
+def _fitting_mask(path: Path, photo: Picture, settings: Settings) -> Mask:
+    mask = mask_of(read_picture(path, settings.max_pixels))
+    height, width, _ = photo.pixels.shape
+    if mask.shape != (height, width):
+        _LOGGER.warning(
+            "%s: is %d x %d, the photo %d x %d: the mask is resized",
+            *(path, mask.shape[1], mask.shape[0], width, height),
+        )
+        mask = fit_size(mask, height, width)
+    return _uninverted(mask, str(path), settings)
+
+
+def _uninverted(mask: Mask, label: str, settings: Settings) -> Mask:
+    if settings.invert_masks == "auto" and looks_inverted(mask):
+        _LOGGER.warning("%s: white along the picture's border: taken as inverted", label)
+    elif settings.invert_masks != "always":
+        return mask
+    return 255 - mask
+
+
+def _only_job(image: Path, mask: Path | None, output: Path, settings: Settings) -> Job:
+    is_folder = output.is_dir() or not output.suffix
+    name = image.with_suffix(settings.ending).name if settings.ending else image.name
+    target = output / name if is_folder else output
+    check_ending(target.suffix, str(target))
+    if target.exists() and target.samefile(image):
+        raise InputError(f"{target}: is the photo itself: choose another output")
+    if target.exists() and not settings.overwrite:
+        raise InputError(f"{target}: is there already: choose another, or pass --overwrite")
+    return Job(image, mask, target)
+
+
+def _jobs_of_folder(
+    images: Path, masks: Path | None, output: Path, settings: Settings
+) -> tuple[list[Job], list[str]]:
+    """The photos that have a mask, and a line for each that has not."""
+    if output.exists() and not output.is_dir():
+        raise InputError(f"{output}: is a file: choose a folder for the photos of {images}")
+    if output.exists() and output.samefile(images):
+        raise InputError(f"{output}: is the folder of the photos: choose another output")
+    photos = sorted(p for p in _files(images) if p.is_file())
     if not photos:
-        raise InputError(f"{image}: no photo ({', '.join(_PHOTO_ENDINGS)}) in this folder")
-    return [(photo, _mask_of(photo, mask), output / photo.name) for photo in photos]
+        raise InputError(f"{images}: no photo in this folder (folders in it are not searched)")
+    stems: dict[str, list[str]] = defaultdict(list)
+    for photo in photos:
+        stems[photo.stem].append(photo.name)
+    named: dict[str, list[Path]] = defaultdict(list)
+    for path in _files(masks) if masks is not None else ():
+        if path.suffix.lower() in ENDINGS:
+            named[path.stem].append(path)
+    jobs, failures = [], []
+    for photo in photos:
+        try:
+            check_ending(photo.suffix, str(photo))
+            if len(stems[photo.stem]) > 1:
+                others = " and ".join(sorted(set(stems[photo.stem]) - {photo.name}))
+                raise InputError(f"{photo}: {others} has the same stem: rename one and its mask")
+            mask = _mask_of(photo, masks, named) if masks is not None else None
+        except InputError as error:
+            failures.append(str(error))
+            continue
+        name = photo.with_suffix(settings.ending).name if settings.ending else photo.name
+        jobs.append(Job(photo, mask, output / name))
+    return jobs, failures
 
 
-def _mask_of(photo: Path, masks: Path) -> Path:
+def _files(folder: Path) -> list[Path]:
+    try:
+        return [path for path in folder.iterdir() if not path.name.startswith(".")]
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read ({error.strerror}): check the path") from error
+
+
+def _mask_of(photo: Path, folder: Path, named: dict[str, list[Path]]) -> Path:
     """The photo's own mask, or in iHarmony4 the one that the composites of a region share."""
-    candidates = [masks / f"{photo.stem}.png", masks / f"{photo.stem.rpartition('_')[0]}.png"]
-    for candidate in candidates:
-        if candidate.is_file():
-            return candidate
-    raise InputError(f"{photo}: no mask: expected {candidates[0]}")
-
-
-def _check_pair(image: np.ndarray, mask: np.ndarray) -> None:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise InputError(
-            f"image {image.dtype} {image.shape}: expected uint8 [height, width, 3] RGB"
-        )
-    if mask.dtype != np.uint8 or mask.shape != image.shape[:2]:
-        raise InputError(
-            f"mask {mask.dtype} {mask.shape}: expected uint8 {image.shape[:2]}, the image's "
-            "height and width"
-        )
-    if not (mask > _MASK_THRESHOLD).any():
-        raise InputError(
-            f"the mask has no foreground: its largest value is {mask.max()}, foreground is above "
-            f"{_MASK_THRESHOLD}"
-        )
+    for stem in (photo.stem, photo.stem.rpartition("_")[0]):
+        if len(found := named.get(stem, [])) == 1:
+            return found[0]
+        if found:
+            names = " and ".join(sorted(path.name for path in found))
+            raise InputError(f"{photo}: {names} could both be its mask: remove one")
+    raise InputError(f"{photo}: no mask: expected {folder / photo.stem}.png")

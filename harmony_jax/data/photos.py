@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import tempfile
 from pathlib import Path
 
 import cv2
@@ -117,6 +118,21 @@ def write_file(path: str | os.PathLike[str], data: bytes) -> None:
         with contextlib.suppress(OSError):  # there may be no such folder either
             temporary.unlink()
         raise InputError(f"{path}: cannot be written ({error.strerror}): choose another") from error
+
+
+def check_writable(folder: str | os.PathLike[str]) -> None:
+    """Raises InputError unless files can be written into a folder, which need not exist yet."""
+    folder = Path(folder)
+    nearest = folder.absolute()
+    while not nearest.exists():
+        nearest = nearest.parent
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be written ({error.strerror}): choose another"
+        ) from error
 
 
 def read_file(path: str | os.PathLike[str]) -> bytes:

@@ -1,0 +1,84 @@
+"""`harmonize serve`: the page on this machine, with no network."""
+
+import signal
+import socket
+import tempfile
+from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
+
+import numpy as np
+import waitress
+
+from harmony_jax.command_line import Parser
+from harmony_jax.errors import InputError
+from harmony_jax.harmonize_options import add_model_options, max_pixels
+from harmony_jax.harmonizer import Harmonizer
+from harmony_jax.web.app import create_app, request_bytes
+
+_ADDRESS = "127.0.0.1"  # this machine alone: the page asks for no password
+
+
+def serve(arguments: Sequence[str]) -> None:
+    """Serves the page until it is stopped.
+
+    Raises:
+        InputError: an option that cannot be, a port that is taken, no checkpoint.
+    """
+    parser = Parser(
+        prog="harmonize serve",
+        description="Serves a page on this machine: upload a photo, paint its mask or upload it, "
+        "compare, download. Ctrl-C ends it.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--port", type=int, default=8765, help="by default %(default)s; 0 takes a free one"
+    )
+    parser.add_argument(
+        "--max-upload-mb",
+        type=float,
+        default=100,
+        metavar="N",
+        help="refuse larger files (by default %(default)g)",
+    )
+    add_model_options(parser)
+    options = parser.parse_args(arguments)
+    if not 0 < options.max_upload_mb <= 1e5:
+        raise InputError(f"--max-upload-mb {options.max_upload_mb:g}: expected more than 0")
+    pixels = max_pixels(options.max_megapixels)
+    listener = _listen(options.port)
+    with listener, tempfile.TemporaryDirectory(prefix="harmonize-") as folder:
+        tempfile.tempdir = folder  # of uploads in transit; nothing else touches a file
+        signal.signal(signal.SIGTERM, _end)
+        harmonizer = Harmonizer.from_checkpoint(options.checkpoint)
+        _compile(harmonizer)
+        max_upload = int(options.max_upload_mb * 1e6)
+        server = waitress.create_server(
+            create_app(harmonizer, max_upload, pixels),
+            sockets=[listener],
+            max_request_body_size=request_bytes(max_upload),
+            threads=4,
+        )
+        print(f"Open http://{_ADDRESS}:{listener.getsockname()[1]}  (Ctrl-C ends it)", flush=True)
+        server.run()
+
+
+def _listen(port: int) -> socket.socket:
+    if not 0 <= port < 1 << 16:
+        raise InputError(f"--port {port}: expected 0 to 65535")
+    try:
+        return socket.create_server((_ADDRESS, port))
+    except OSError as error:
+        reason = error.strerror
+        raise InputError(f"--port {port}: cannot be had ({reason}): choose another") from error
+
+
+def _compile(harmonizer: Harmonizer) -> None:
+    """So that the first photo need not wait for it."""
+    mask = np.zeros((64, 64), np.uint8)
+    mask[16:48, 16:48] = 255
+    harmonizer.harmonize(np.zeros((64, 64, 3), np.uint8), mask)
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)  # through the clean-up above

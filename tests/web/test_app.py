@@ -1,0 +1,191 @@
+"""The page's routes, without a browser."""
+
+import base64
+import io
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from werkzeug.datastructures import FileStorage
+from werkzeug.test import encode_multipart
+
+from harmony_jax import Harmonizer
+from harmony_jax.pictures import Picture, decode_picture, encode_picture
+from harmony_jax.predict import harmonize_picture
+from harmony_jax.web.app import PREVIEW_SIDE, create_app
+
+RNG = np.random.default_rng(0)
+IMAGE = RNG.integers(0, 256, (60, 80, 3)).astype(np.uint8)
+MASK = np.zeros((60, 80), np.uint8)
+MASK[20:40, 20:50] = 255
+
+
+@pytest.fixture(scope="module")
+def harmonizer(trained):
+    return Harmonizer.from_checkpoint(trained[1])
+
+
+@pytest.fixture(scope="module")
+def client(harmonizer):
+    return create_app(harmonizer, max_upload_bytes=1_000_000, max_pixels=5_000_000).test_client()
+
+
+def png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def post(client, path: str, **fields):
+    """Sends fields as a form: bytes as files, encoded without the client's own temporary file."""
+    form = {
+        name: FileStorage(io.BytesIO(value), f"{name}.png") if isinstance(value, bytes) else value
+        for name, value in fields.items()
+    }
+    boundary, data = encode_multipart(form)
+    return client.post(path, data=data, content_type=f"multipart/form-data; boundary={boundary}")
+
+
+def picture(address: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))))
+
+
+def test_the_page_and_its_files_come_from_the_server_alone(client):
+    page = client.get("/")
+    assert page.status_code == 200
+    assert 'data-max-upload-bytes="1000000"' in page.text
+    assert page.headers["Content-Security-Policy"].startswith("default-src 'self';")
+    for name in ("page.js", "page.css"):
+        assert f"/static/{name}" in page.text
+        with client.get(f"/static/{name}") as answer:
+            text = answer.text
+        assert len(text) > 1000
+        assert "http" not in text
+    assert "http" not in page.text
+
+
+def test_a_photo_is_shown_in_a_size_for_the_screen(client):
+    answer = post(client, "/photo", photo=png(IMAGE)).get_json()
+    assert (answer["width"], answer["height"], answer["alpha_mask"]) == (80, 60, None)
+    assert np.abs(picture(answer["preview"]).astype(int) - IMAGE).mean() < 10  # JPEG of noise
+    large = np.zeros((900, 2000, 3), np.uint8)
+    answer = post(client, "/photo", photo=png(large)).get_json()
+    assert answer["width"] == 2000
+    assert picture(answer["preview"]).shape == (720, PREVIEW_SIDE, 3)
+
+
+def test_an_alpha_channel_is_offered_as_mask(client):
+    answer = post(client, "/photo", photo=png(np.dstack([IMAGE, MASK]))).get_json()
+    np.testing.assert_array_equal(picture(answer["alpha_mask"]), MASK)
+    opaque = np.dstack([IMAGE, np.full_like(MASK, 255)])
+    assert post(client, "/photo", photo=png(opaque)).get_json()["alpha_mask"] is None
+
+
+def test_a_mask_is_shown_at_the_previews_size(client):
+    answer = post(client, "/mask", mask=png(MASK), width="40", height="30").get_json()
+    np.testing.assert_array_equal(picture(answer["mask"]), MASK[::2, ::2])
+
+
+def test_the_preview_is_the_result(client, harmonizer):
+    answer = post(client, "/harmonize", photo=png(IMAGE), mask=png(MASK)).get_json()
+    result, blend_mask = harmonize_picture(harmonizer, Picture(IMAGE), MASK)
+    preview = encode_picture(result, ".jpg")
+    np.testing.assert_array_equal(picture(answer["preview"]), decode_picture(preview, "").pixels)
+    shown = picture(answer["blend_mask"])
+    assert shown.shape == (60, 80)
+    assert abs(shown.mean() / 255 - blend_mask.mean()) < 0.01
+
+
+@pytest.mark.parametrize("ending", [".png", ".jpg", ".webp", ".tif"])
+def test_a_download_is_the_python_apis_result(client, harmonizer, ending):
+    fields = {"photo": png(IMAGE), "mask": png(MASK), "strength": "0.7", "ending": ending}
+    answer = post(client, "/download", **fields)
+    result, _ = harmonize_picture(harmonizer, Picture(IMAGE), MASK, 0.7)
+    assert answer.data == encode_picture(result, ending)
+    name = f"filename=photo_harmonized{ending}"
+    assert name in answer.headers["Content-Disposition"]
+    expected = harmonizer.harmonize(IMAGE, MASK, strength=0.7)
+    if ending != ".jpg":
+        np.testing.assert_array_equal(decode_picture(answer.data, "").pixels, expected)
+
+
+def test_inverted_and_alpha_masks(client):
+    fields = {"photo": png(IMAGE), "strength": "1", "ending": ".png"}
+    expected = post(client, "/download", **fields, mask=png(MASK)).data
+    inverted = post(client, "/download", **fields, mask=png(255 - MASK), invert="true").data
+    assert inverted == expected
+    fields["photo"] = png(np.dstack([IMAGE, MASK]))
+    assert post(client, "/download", **fields).data == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "message"),
+    [
+        ("/photo", {}, "photo: the file is empty"),
+        ("/photo", {"photo": b""}, "photo.png: the file is empty"),
+        ("/photo", {"photo": b"text"}, "photo.png: not a picture, or a damaged one"),
+        ("/photo", {"photo": png(IMAGE)[:-60]}, "photo.png: damaged PNG"),
+        ("/photo", {"photo": png(np.zeros((2500, 2500, 3), np.uint8))}, "at most 5 megapixels"),
+        ("/mask", {"mask": b"text", "width": "4", "height": "4"}, "mask.png: not a picture"),
+        ("/harmonize", {"photo": png(IMAGE)}, "no mask, and no alpha channel"),
+        ("/harmonize", {"photo": png(IMAGE), "mask": png(MASK * 0)}, "the mask has no foreground"),
+        ("/harmonize", {"photo": png(IMAGE), "mask": png(MASK | 255)}, "no background to fit to"),
+        ("/harmonize", {"photo": png(IMAGE[:1, :1]), "mask": png(MASK)}, "1 x 1 pixels: too small"),
+        (
+            "/download",
+            {"photo": png(IMAGE), "mask": png(MASK), "strength": "7", "ending": ".png"},
+            "strength 7.0: expected 0 to 1",
+        ),
+        (
+            "/download",
+            {"photo": png(IMAGE), "mask": png(MASK), "strength": "1", "ending": ".exe"},
+            "format '.exe': choose one of .png",
+        ),
+    ],
+)
+def test_bad_input_is_one_clear_line(client, path, fields, message):
+    answer = post(client, path, **fields)
+    assert answer.status_code == 400
+    assert message in answer.get_json()["error"]
+    assert "\n" not in answer.get_json()["error"]
+
+
+def test_uploads_too_large(client):
+    answer = post(client, "/photo", photo=b"x" * 3_000_000)
+    assert answer.status_code == 413
+    assert answer.get_json()["error"] == "the upload is larger than 1 MB: make it smaller"
+
+
+def test_other_sites_cannot_reach_it_by_their_name(client):
+    assert client.get("/", headers={"Host": "evil.example"}).status_code == 400
+    assert client.get("/", headers={"Host": "localhost:8765"}).status_code == 200
+
+
+def test_paths_that_lead_elsewhere(client):
+    for path in ("/static/../app.py", "/static/%2e%2e/app.py", "/../etc/passwd", "/nothing"):
+        assert client.get(path).status_code == 404
+
+
+def test_no_file_is_touched_outside_the_temporary_folder(client, tmp_path, monkeypatch):
+    """Uploads above half a megabyte are kept on disk while they come in."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    opened: list[tuple[str, int]] = []
+    active = True
+
+    def hook(event: str, arguments: tuple) -> None:
+        if active and event == "open" and isinstance(arguments[0], (str, bytes)):
+            opened.append((str(arguments[0]), arguments[2]))
+
+    sys.addaudithook(hook)  # which cannot be taken away again
+    noise = RNG.integers(0, 256, (500, 600, 3)).astype(np.uint8)
+    fields = {"photo": png(noise), "mask": png(MASK), "strength": "1", "ending": ".png"}
+    assert post(client, "/download", **fields).status_code == 200
+    active = False
+    writing = 0b11  # O_WRONLY and O_RDWR
+    written = [path for path, flags in opened if flags & writing]
+    assert written
+    assert all(Path(path).is_relative_to(tmp_path) for path in written)
+    assert not list(tmp_path.iterdir())
