@@ -70,10 +70,11 @@ def main(arguments: list[str]) -> None:
             evaluate_workdir(_required(_CONFIG), Path(_required(_WORKDIR)), checkpoint, predictions)
         else:
             expect_any_file()
-            mask = Path(_MASK.value) if _MASK.value else None
+            checkpoint = _required(_CHECKPOINT)
             image, output = Path(_required(_IMAGE)), Path(_required(_OUTPUT))
+            mask = Path(_MASK.value) if _MASK.value else None
             settings = Settings(overwrite=_OVERWRITE.value)
-            sys.exit(report(predict(_required(_CHECKPOINT), image, mask, output, settings)))
+            sys.exit(report(predict(checkpoint, image, mask, output, settings)))
     except (InputError, NonFiniteError) as error:
         sys.exit(f"error: {error}")
     except StoppedError as stop:

@@ -27,6 +27,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from harmony_jax.models.platform_forms import by_platform
+
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 _LARGE = 128 * 128  # pixels; on smaller maps XLA's kernel gradient is as fast
 
@@ -108,9 +110,7 @@ def depthwise_convolve(
     x: Float[Array, "batch height width channels"], kernel: Float[Array, "3 3 1 channels"]
 ) -> Float[Array, "batch height width channels"]:
     """Convolves each channel with its own kernel, padded to keep the size."""
-    return lax.platform_dependent(
-        x, kernel, cpu=_depthwise_by_taps, default=_depthwise_by_convolution
-    )
+    return by_platform(x, kernel, cpu=_depthwise_by_taps, default=_depthwise_by_convolution)
 
 
 def _high_size(y: Low, kernel: Kernel, geometry: Geometry) -> tuple[int, int]:
@@ -139,7 +139,7 @@ def _up(y: Low, kernel: Kernel, high_size: tuple[int, ...], geometry: Geometry) 
         blocks = _up_by_wider_blocks
     else:
         return plain(y, kernel)
-    return lax.platform_dependent(y, kernel, cpu=blocks, default=plain)
+    return by_platform(y, kernel, cpu=blocks, default=plain, portable=blocks)
 
 
 def _correlate(x: High, y: Low, size: int, geometry: Geometry) -> Kernel:
@@ -153,7 +153,7 @@ def _correlate(x: High, y: Low, size: int, geometry: Geometry) -> Kernel:
         form = partial(_correlate_by_shifts, size=size, geometry=geometry)
     else:
         return plain(x, y)
-    return lax.platform_dependent(x, y, cpu=form, default=plain)
+    return by_platform(x, y, cpu=form, default=plain)
 
 
 def _up_by_transposition(

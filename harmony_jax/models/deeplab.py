@@ -17,6 +17,7 @@ from harmony_jax.models.layers import (
     concatenate,
     relu,
 )
+from harmony_jax.models.platform_forms import by_platform
 from harmony_jax.models.residual import BasicBlock
 from harmony_jax.models.resizing import resize
 
@@ -122,7 +123,8 @@ class SpatialPyramidPooling(nnx.Module):
 
     def __call__(self, x: FeatureMap, rngs: nnx.Rngs | None) -> FeatureMap:
         x = concatenate(*(branch(x) for branch in self.concurent))
-        return self.dropout(self.project(x), rngs=rngs)
+        x = self.project(x)
+        return x if self.dropout.deterministic else self.dropout(x, rngs=rngs)
 
 
 class ImagePooling(nnx.Module):
@@ -196,5 +198,18 @@ def _image_mean(x: FeatureMap) -> FeatureMap:
 
 def _overlapping_max_pool(x: FeatureMap) -> FeatureMap:
     """3x3 windows of stride 2, padded by one."""
-    padding = ((0, 0), (1, 1), (1, 1), (0, 0))
-    return lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), padding)
+    return by_platform(x, cpu=_by_windows, default=_by_windows, portable=_by_strides)
+
+
+def _by_windows(x: FeatureMap) -> FeatureMap:
+    return nnx.max_pool(x, window_shape=(3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+
+
+def _by_strides(x: FeatureMap) -> FeatureMap:
+    """For maps of even sides, without a padding; converters have their limits there."""
+    for axis in (1, 2):
+        even, odd = (lax.slice_in_dim(x, start, None, 2, axis) for start in (0, 1))
+        first = lax.slice_in_dim(even, 0, 1, axis=axis)  # is in the first window already
+        before = jnp.concatenate([first, lax.slice_in_dim(odd, 0, -1, axis=axis)], axis)
+        x = jnp.maximum(jnp.maximum(before, even), odd)
+    return x

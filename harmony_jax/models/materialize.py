@@ -5,6 +5,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from harmony_jax.models.platform_forms import by_platform
+
 
 @jax.custom_vjp
 def materialize(x: Float[Array, "*shape"], counter: Int[Array, ""]) -> Float[Array, "*shape"]:
@@ -24,7 +26,7 @@ def materialize(x: Float[Array, "*shape"], counter: Int[Array, ""]) -> Float[Arr
 
 
 def _kept(x, counter):
-    return lax.platform_dependent(x, counter, cpu=_behind_a_loop, default=lambda x, counter: x)
+    return by_platform(x, counter, cpu=_behind_a_loop, default=lambda x, counter: x)
 
 
 def _behind_a_loop(x, counter):

@@ -38,7 +38,8 @@ class ObjectContext(nnx.Module):
 
     def __call__(self, x: Features, mask: FeatureMap, rngs: nnx.Rngs | None) -> Features:
         context = self.object_context_block(x, gather_regions(x, mask))
-        return self.dropout(self.conv_bn_dropout(concatenate(context, x)), rngs=rngs)
+        x = self.conv_bn_dropout(concatenate(context, x))
+        return x if self.dropout.deterministic else self.dropout(x, rngs=rngs)
 
 
 class RegionAttention(nnx.Module):
@@ -71,11 +72,12 @@ def gather_regions(x: Features, mask: FeatureMap) -> Regions:
     The softmax runs over all positions, so that the weight of a pixel inside a region is e times
     that of one outside.
     """
-    mask = resize(mask.astype(jnp.float32), x.shape[1:3])
-    weight = jax.nn.softmax(concatenate(mask, 1 - mask), axis=(1, 2))
-    regions = jnp.einsum(
-        "bhwr,bhwc->brc", weight.astype(x.dtype), x, preferred_element_type=jnp.float32
-    )
+    batch, height, width, channels = x.shape
+    mask = resize(mask.astype(jnp.float32), (height, width))
+    masks = concatenate(mask, 1 - mask).reshape(batch, height * width, 2)
+    weight = jax.nn.softmax(masks, axis=1).astype(x.dtype)
+    positions = x.reshape(batch, height * width, channels)
+    regions = jnp.einsum("bpr,bpc->brc", weight, positions, preferred_element_type=jnp.float32)
     return regions[:, None].astype(x.dtype)
 
 

@@ -6,8 +6,9 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Float
+
+from harmony_jax.models.platform_forms import by_platform
 
 
 def resize(
@@ -26,8 +27,9 @@ def resize(
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _resize(x: Array, size: tuple[int, int]) -> Array:
     """On a CPU, rows and columns are gathered; accelerators prefer matrix products."""
-    return lax.platform_dependent(
-        x, cpu=partial(_by_gathering, size=size), default=partial(_by_products, size=size)
+    gathering = partial(_by_gathering, size=size)
+    return by_platform(
+        x, cpu=gathering, default=partial(_by_products, size=size), portable=gathering
     )
 
 

@@ -1,0 +1,155 @@
+"""A model as one file that runs without this package: StableHLO for JAX, or ONNX."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+
+from harmony_jax.errors import InputError
+from harmony_jax.models import HarmonizationModel
+from harmony_jax.models.platform_forms import portable_forms
+from harmony_jax.normalization import denormalize, normalize
+from harmony_jax.variables import split
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+INPUTS = ("composite", "mask")
+
+# Of the ONNX standard; what onnxruntime 1.18 and newer read.
+_OPSET = 21
+# What an exported program's output, on the scale of [0, 255], may differ from the model's.
+TOLERANCE = 1e-3 * 255
+
+
+def export_stablehlo(
+    model: HarmonizationModel, image_size: int, platforms: Sequence[str] = PLATFORMS
+) -> bytes:
+    """Exports a model, with its weights, as a serialized `jax.export.Exported`.
+
+    `jax.export.deserialize(data).call(composite, mask)` runs it: `composite` float32 [batch,
+    image_size, image_size, 3] RGB in [0, 255] and `mask` float32 [batch, image_size, image_size],
+    1 on the foreground, for any batch size. It gives a dictionary: `harmonized` as the composite,
+    and, of models with a blending layer, `blend_mask` as the mask (the paper's M_A).
+
+    Args:
+        model: in evaluation mode.
+        image_size: pixels a side.
+        platforms: to run on, of `PLATFORMS`; each gets the form that is fastest there.
+
+    Raises:
+        InputError: an unknown platform, a size that the model cannot take, or flatbuffers is not
+            installed.
+    """
+    model.check_image_size(image_size, image_size)
+    unknown = [platform for platform in platforms if platform not in PLATFORMS]
+    if unknown or not platforms:
+        raise InputError(f"platforms {','.join(platforms)!r}: choose from {', '.join(PLATFORMS)}")
+    (batch,) = jax.export.symbolic_shape("batch")
+    exporter = jax.export.export(jax.jit(_program(model)), platforms=platforms)
+    exported = exporter(*_arguments(batch, image_size))
+    try:
+        return bytes(exported.serialize())
+    except ImportError as error:
+        raise InputError(
+            "exporting StableHLO needs flatbuffers: pip install 'harmony_jax[export]'"
+        ) from error
+
+
+def export_onnx(model: HarmonizationModel, image_size: int) -> bytes:
+    """Exports a model, with its weights, as an ONNX file's content.
+
+    Its inputs are named `composite` and `mask`, its outputs `harmonized` and `blend_mask`; shapes
+    and ranges as in `export_stablehlo`.
+
+    Args:
+        model: in evaluation mode.
+        image_size: pixels a side.
+
+    Raises:
+        InputError: a size that the model cannot take, or jax2onnx is not installed.
+    """
+    model.check_image_size(image_size, image_size)
+    try:
+        from jax2onnx import to_onnx
+    except ImportError as error:
+        raise InputError(
+            "exporting ONNX needs jax2onnx: pip install 'harmony_jax[export]'"
+        ) from error
+    program = _program(model)
+    names = sorted(jax.eval_shape(program, *_arguments(1, image_size)))
+    sides = ("batch", image_size, image_size)
+    with portable_forms():
+        onnx_model = to_onnx(
+            lambda composite, mask: tuple(map(program(composite, mask).get, names)),
+            [(*sides, 3), sides],
+            model_name="harmony_jax",
+            opset=_OPSET,
+            input_names=INPUTS,
+            output_names=names,
+        )
+    return onnx_model.SerializeToString()
+
+
+def stablehlo_difference(data: bytes, model: HarmonizationModel, image_size: int) -> float:
+    """How far a StableHLO export's output is from the model's on this machine, in [0, 255]."""
+    exported = jax.export.deserialize(bytearray(data))
+    return _difference(lambda *inputs: exported.call(*inputs)["harmonized"], model, image_size)
+
+
+def onnx_difference(data: bytes, model: HarmonizationModel, image_size: int) -> float:
+    """How far an ONNX export's output in onnxruntime is from the model's, in [0, 255].
+
+    Raises:
+        InputError: onnxruntime is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise InputError(
+            "checking ONNX needs onnxruntime: pip install 'harmony_jax[export]'"
+        ) from error
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+
+    def run(*inputs: np.ndarray) -> np.ndarray:
+        return session.run(["harmonized"], dict(zip(INPUTS, inputs, strict=True)))[0]
+
+    return _difference(run, model, image_size)
+
+
+def _difference(
+    run: Callable[[np.ndarray, np.ndarray], Any], model: HarmonizationModel, image_size: int
+) -> float:
+    """On two pictures of noise, each with a square for a foreground."""
+    composite, mask = (np.zeros(a.shape, np.float32) for a in _arguments(2, image_size))
+    composite += np.random.default_rng(0).uniform(0, 255, composite.shape)
+    mask[:, image_size // 4 : image_size // 2, image_size // 3 : image_size // 2] = 1
+    expected = jax.jit(_program(model))(composite, mask)["harmonized"]
+    return float(np.abs(np.asarray(run(composite, mask)) - np.asarray(expected)).max())
+
+
+def _arguments(batch: Any, image_size: int) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
+    sides = (batch, image_size, image_size)
+    return (
+        jax.ShapeDtypeStruct((*sides, 3), jnp.float32),
+        jax.ShapeDtypeStruct(sides, jnp.float32),
+    )
+
+
+def _program(model: HarmonizationModel) -> Callable[[Array, Array], dict[str, Array]]:
+    """Pixels in, pixels out; the weights are constants in it."""
+    graph, variables = split(model)
+
+    def run(
+        composite: Float[Array, "batch height width 3"], mask: Float[Array, "batch height width"]
+    ) -> dict[str, Array]:
+        output = nnx.merge(graph, *variables)(normalize(composite), mask[..., None])
+        found = {"harmonized": jnp.clip(denormalize(output.image), 0, 255)}
+        if output.blend_mask is not None:
+            found["blend_mask"] = output.blend_mask[..., 0].astype(jnp.float32)
+        return found
+
+    return run

@@ -1,0 +1,40 @@
+"""The same computation in the form that each platform computes fastest."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import jax
+from jax import lax
+
+_portable: ContextVar[bool] = ContextVar("portable", default=False)
+
+
+def by_platform(
+    *arguments: jax.Array,
+    cpu: Callable,
+    default: Callable,
+    portable: Callable | None = None,
+) -> jax.Array:
+    """Calls the form for the platform that the program is lowered for, not the one it is traced on.
+
+    Args:
+        *arguments: of either form.
+        cpu: form for a CPU.
+        default: form for accelerators.
+        portable: form for converters to other formats, see `portable_forms`; by default as for
+            accelerators.
+    """
+    if _portable.get():
+        return (portable or default)(*arguments)
+    return lax.platform_dependent(*arguments, cpu=cpu, default=default)
+
+
+@contextmanager
+def portable_forms() -> Iterator[None]:
+    """Within it, programs are traced in one form, of operations that other formats have too."""
+    token = _portable.set(True)
+    try:
+        yield
+    finally:
+        _portable.reset(token)

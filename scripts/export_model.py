@@ -1,0 +1,99 @@
+"""Writes a model as one file that runs without this package: StableHLO for JAX, or ONNX.
+
+    python scripts/export_model.py --checkpoint=runs/idih --output=idih.stablehlo
+    python scripts/export_model.py --checkpoint=improved_dih256 --output=idih.onnx
+
+The output's ending says which. Before it is written, its answer is compared with the model's.
+docs/export.md shows how to run the files. Needs pip install '.[export]'.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from harmony_jax.command_line import Parser
+from harmony_jax.compilation_cache import keep_compiled_programs
+from harmony_jax.data.photos import check_writable, write_file
+from harmony_jax.errors import InputError
+from harmony_jax.export import (
+    PLATFORMS,
+    TOLERANCE,
+    export_onnx,
+    export_stablehlo,
+    onnx_difference,
+    stablehlo_difference,
+)
+from harmony_jax.released_models import checkpoint_path
+from harmony_jax.saved_model import load_model
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Exports one model; a mistake in the input ends in one line and exit status 1."""
+    keep_compiled_programs()
+    logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # of shapes that it leaves out
+    try:
+        _export(_parse(arguments))
+    except InputError as error:
+        sys.exit(f"error: {error}")
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--checkpoint",
+        required=True,
+        metavar="MODEL",
+        help="workdir that was trained in, one of its checkpoints/STEP, or a released model's name",
+    )
+    parser.add_argument(
+        "--output", required=True, type=Path, metavar="FILE", help="NAME.stablehlo or NAME.onnx"
+    )
+    parser.add_argument(
+        "--image-size", type=int, metavar="N", help="pixels a side (by default as trained)"
+    )
+    parser.add_argument(
+        "--platforms",
+        metavar="LIST",
+        help=f"StableHLO: where it shall run (by default {','.join(PLATFORMS)})",
+    )
+    return parser.parse_args(arguments)
+
+
+def _export(options: argparse.Namespace) -> None:
+    output, ending = options.output, options.output.suffix
+    if ending not in (".stablehlo", ".onnx"):
+        raise InputError(f"{output}: unknown ending {ending!r}: use .stablehlo or .onnx")
+    if ending == ".onnx" and options.platforms is not None:
+        raise InputError("--platforms: an ONNX file knows none: leave it out")
+    if output.exists():
+        raise InputError(f"{output}: is there already: choose another name or remove it")
+    check_writable(output.parent)
+    model, loaded = load_model(checkpoint_path(options.checkpoint))
+    size = options.image_size or loaded.metadata["image_size"]
+    if ending == ".onnx":
+        data = export_onnx(model, size)
+        difference = onnx_difference(data, model, size)
+    else:
+        platforms = options.platforms.split(",") if options.platforms else PLATFORMS
+        data = export_stablehlo(model, size, platforms)
+        difference = stablehlo_difference(data, model, size)
+    if not difference <= TOLERANCE:
+        raise InputError(
+            f"{output}: not written: its answer differs from the model's by {difference:g} of 255, "
+            f"{TOLERANCE:g} are allowed: choose another model or format"
+        )
+    write_file(output, data)
+    print(
+        f"{output}: {loaded.metadata['model']['name']} at {size} x {size} pixels, "
+        f"{len(data) / 1e6:.1f} MB; differs from the model by at most {difference:.2g} of 255"
+    )
+
+
+if __name__ == "__main__":
+    main()
