@@ -191,10 +191,8 @@ def write_picture(path: str | os.PathLike[str], picture: Picture) -> None:
 
 def to_eight_bits(picture: Picture) -> Picture:
     """The picture with uint8 pixels, rounded."""
-    if picture.pixels.dtype == np.uint8:
-        return picture
-    alpha = picture.alpha if picture.alpha is None else _rounded(picture.alpha)
-    return picture._replace(pixels=_rounded(picture.pixels), alpha=alpha)
+    alpha = picture.alpha if picture.alpha is None else to_uint8(picture.alpha)
+    return picture._replace(pixels=to_uint8(picture.pixels), alpha=alpha)
 
 
 def check_ending(ending: str, label: str) -> None:
@@ -203,8 +201,10 @@ def check_ending(ending: str, label: str) -> None:
         raise InputError(f"{label}: unknown ending {ending!r}: use {', '.join(ENDINGS)}")
 
 
-def _rounded(pixels: np.ndarray) -> np.ndarray:
-    """uint16 to uint8: 65535 is 257 times 255."""
+def to_uint8(pixels: np.ndarray) -> np.ndarray:
+    """uint16 over its whole range to uint8, rounded: 65535 is 257 times 255."""
+    if pixels.dtype == np.uint8:
+        return pixels
     return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 

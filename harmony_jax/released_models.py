@@ -1,6 +1,7 @@
 """Released models by name, fetched and converted on first use."""
 
 import os
+import threading
 from pathlib import Path
 
 from harmony_jax.checkpoint import FOLDER
@@ -10,6 +11,8 @@ from harmony_jax.released_checkpoints import BASE_ADDRESS, FILES, cache_folder, 
 
 # Nearly the best by the published numbers, a third of the best one's size.
 DEFAULT = "hrnet18s_idih256"
+
+_converting = threading.Lock()
 
 
 def checkpoint_path(path_or_name: str | os.PathLike[str], base_address: str = BASE_ADDRESS) -> Path:
@@ -37,10 +40,11 @@ def checkpoint_path(path_or_name: str | os.PathLike[str], base_address: str = BA
             f"trained in, or one of {', '.join(FILES)}"
         )
     workdir = cache_folder() / "models" / name
-    if not (workdir / FOLDER).is_dir():
-        try:
-            convert(download(name, base_address=base_address), workdir, name)
-        except InputError:
-            if not (workdir / FOLDER).is_dir():  # else another process was faster
-                raise
+    with _converting:
+        if not (workdir / FOLDER).is_dir():
+            try:
+                convert(download(name, base_address=base_address), workdir, name)
+            except InputError:
+                if not (workdir / FOLDER).is_dir():  # else another process was faster
+                    raise
     return workdir

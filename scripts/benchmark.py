@@ -4,6 +4,7 @@
     python scripts/benchmark.py step [--names=improved_dih256,...|all]
     python scripts/benchmark.py input --root=IHARMONY4 [--prepared=PREPARED]
     python scripts/benchmark.py train --root=IHARMONY4 [--names=...] [--placements=stream,device]
+    python scripts/benchmark.py full_resolution [--names=improved_dih256,...] [--root=IHARMONY4]
 
 models: compile seconds and ms an image, forward and forward+backward, and what `step` prints.
         --released names a clone of the authors' PyTorch repository (needs torch and tensorboard),
@@ -13,6 +14,9 @@ input:  samples/s of the folders, the prepared set and samples held by the devic
         is in CPU time, all threads together.
 train:  images/s of the training loop and the share of time spent waiting for data, each
         combination of model, batch and placement in a process of its own.
+full_resolution: ms and peak memory of a 12-megapixel photo, each model in a process of its own;
+        with --root, PSNR inside the mask and fMSE at full size with the real photo at 256 pixels
+        for a prediction, which is what the way to full resolution alone keeps.
 
 Times are medians; the best is in brackets.
 """
@@ -46,6 +50,13 @@ def main() -> None:
         for name in names:
             for batch in arguments.batches:
                 measure(name, arguments.dtype, batch)
+    elif arguments.command == "full_resolution":
+        full_resolution = importlib.import_module("benchmarks.full_resolution")
+        if arguments.root:
+            full_resolution.measure_quality(arguments.root)
+        measure = full_resolution.measure if arguments.here else full_resolution.measure_apart
+        for name in names:
+            measure(name)
     else:
         training = importlib.import_module("benchmarks.training")
         measure = training.measure if arguments.here else training.measure_apart
@@ -72,7 +83,10 @@ def _parse() -> argparse.Namespace:
     models.add_argument(
         "--default-allocator", action="store_true", help="leave glibc's allocator as it is"
     )
-    for command in (step, train):
+    full = commands.add_parser("full_resolution")
+    full.add_argument("--names", default="improved_dih256,hrnet18s_idih256", type=_words)
+    full.add_argument("--root", help="iHarmony4 as downloaded")
+    for command in (step, train, full):
         command.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     train.add_argument("--root", required=True, help="iHarmony4, downloaded or prepared")
     train.add_argument("--placements", default="stream,device", type=_words)

@@ -17,11 +17,11 @@ from harmony_jax.data.photos import (
     encode_mask,
     read_file,
 )
+from harmony_jax.data.transforms import MAX_SIDE
 
 # HAdobe5k comes at up to 6048 pixels a side, and the released code trains and evaluates on it
-# shrunk so far.
+# shrunk to MAX_SIDE.
 SHRUNK_SUBSET = "HAdobe5k"
-MAX_SIDE = 1024
 JPEG_QUALITY = 90
 
 _Size = tuple[int, int]
