@@ -70,10 +70,7 @@ def _run(arguments: argparse.Namespace) -> None:
         f"parameters, written to {arguments.output}"
     )
     if not is_weight_file(arguments.output):
-        print(
-            f"Use: python main.py --mode=predict --checkpoint={arguments.output} "
-            "--image=photo.jpg --mask=mask.png --output=out.png"
-        )
+        print(f"Use: harmonize photo.jpg mask.png -o out.png --checkpoint={arguments.output}")
 
 
 if __name__ == "__main__":
