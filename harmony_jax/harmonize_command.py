@@ -43,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except InputError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        sys.exit(130)  # as a shell reports it; what was written is whole
+        print("stopped: the same command continues", file=sys.stderr)
+        sys.exit(130)  # as a shell reports it
 
 
 def _harmonize(arguments: Sequence[str]) -> Outcome:
