@@ -125,14 +125,14 @@ def predict(
 
 
 def harmonize_picture(
-    harmonizer: Harmonizer, photo: Picture, mask: Mask | None, strength: float = 1.0
+    harmonizer: Harmonizer, photo: Picture, mask: Mask, strength: float = 1.0
 ) -> tuple[Picture, np.ndarray | None]:
     """Harmonizes a picture, which keeps what came with it.
 
     Args:
         harmonizer: does the work.
         photo: of any size.
-        mask: of its size; None takes its alpha channel, and the result is opaque.
+        mask: of its size.
         strength: how much of the change to make, from 0 to 1.
 
     Returns:
@@ -141,8 +141,6 @@ def harmonize_picture(
     Raises:
         InputError: as `Harmonizer.harmonize`.
     """
-    if mask is None:
-        mask, photo = alpha_mask(photo), photo._replace(alpha=None)
     (result,) = harmonizer.harmonize_all([photo.pixels], [mask], strength=strength)
     return photo._replace(pixels=result.image), result.blend_mask
 
@@ -175,6 +173,8 @@ def _run_all(
                     future.result()
                 except InputError as error:
                     failures[futures[future]] = str(error)
+                except MemoryError:
+                    failures[futures[future]] = f"{futures[future].photo}: not enough memory"
                 bar.update()
         except KeyboardInterrupt:
             executor.shutdown(cancel_futures=True)  # those begun are finished
@@ -187,25 +187,23 @@ def _run(harmonizer: Harmonizer, job: Job, settings: Settings) -> None:
     """Reads, harmonizes and writes one photo; errors name it."""
     check_ending(job.photo.suffix, str(job.photo))
     photo = read_picture(job.photo, settings.max_pixels)
-    if job.mask is None:
-        label, mask = f"{job.photo}", None
-    else:
-        label = f"{job.photo} with {job.mask}"
-        mask = _fitting_mask(job.mask, photo, settings)
-    if photo.alpha is not None and mask is not None and job.output.suffix.lower() in _NO_ALPHA:
-        _LOGGER.warning("%s: holds no alpha channel: the photo's is left out", job.output)
+    label = str(job.photo) if job.mask is None else f"{job.photo} with {job.mask}"
     try:
-        if mask is None and settings.invert_masks != "never":
+        if job.mask is None:
             mask, photo = alpha_mask(photo), photo._replace(alpha=None)
-            mask = _uninverted(mask, str(job.photo), settings)
+        else:
+            mask = _fitting_mask(job.mask, photo, settings.max_pixels)
+        mask = _uninverted(mask, str(job.mask or job.photo), settings)
+        if photo.alpha is not None and job.output.suffix.lower() in _NO_ALPHA:
+            _LOGGER.warning("%s: holds no alpha channel: the photo's is left out", job.output)
         result, _ = harmonize_picture(harmonizer, photo, mask, settings.strength)
     except InputError as error:
         raise InputError(f"{label}: {error}") from error
     write_picture(job.output, result)
 
 
-def _fitting_mask(path: Path, photo: Picture, settings: Settings) -> Mask:
-    mask = mask_of(read_picture(path, settings.max_pixels))
+def _fitting_mask(path: Path, photo: Picture, max_pixels: int) -> Mask:
+    mask = mask_of(read_picture(path, max_pixels))
     height, width, _ = photo.pixels.shape
     if mask.shape != (height, width):
         _LOGGER.warning(
@@ -213,7 +211,7 @@ def _fitting_mask(path: Path, photo: Picture, settings: Settings) -> Mask:
             *(path, mask.shape[1], mask.shape[0], width, height),
         )
         mask = fit_size(mask, height, width)
-    return _uninverted(mask, str(path), settings)
+    return mask
 
 
 def _uninverted(mask: Mask, label: str, settings: Settings) -> Mask:
@@ -229,6 +227,8 @@ def _only_job(image: Path, mask: Path | None, output: Path, settings: Settings) 
     name = image.with_suffix(settings.ending).name if settings.ending else image.name
     target = output / name if is_folder else output
     check_ending(target.suffix, str(target))
+    if settings.ending and target.suffix.lower() != settings.ending:
+        raise InputError(f"{target}: does not end in {settings.ending}, the format asked for")
     if target.exists() and target.samefile(image):
         raise InputError(f"{target}: is the photo itself: choose another output")
     if target.exists() and not settings.overwrite:
@@ -249,7 +249,8 @@ def _jobs_of_folder(
         raise InputError(f"{images}: no photo in this folder (folders in it are not searched)")
     stems: dict[str, list[str]] = defaultdict(list)
     for photo in photos:
-        stems[photo.stem].append(photo.name)
+        if photo.suffix.lower() in ENDINGS:
+            stems[photo.stem].append(photo.name)
     named: dict[str, list[Path]] = defaultdict(list)
     for path in _files(masks) if masks is not None else ():
         if path.suffix.lower() in ENDINGS:

@@ -99,6 +99,7 @@ def test_failures_are_told_and_the_others_done(folder):
     (photos / "empty.jpg").write_bytes(b"")
     (photos / "text.jpg").write_text("no picture")
     (photos / "notes.txt").write_text("no photo")
+    (photos / "cat.txt").write_text("no photo either")
     (photos / "alone.png").write_bytes((photos / "cat.png").read_bytes())
     whole = (photos / "cat.png").read_bytes()
     (photos / "cut.png").write_bytes(whole[: len(whole) // 2])
@@ -117,6 +118,7 @@ def test_failures_are_told_and_the_others_done(folder):
     expected = {
         "empty.jpg": "the file is empty",
         "text.jpg": "not a picture",
+        "cat.txt": "unknown ending '.txt': use .jpg",
         "notes.txt": "unknown ending '.txt': use .jpg",
         "alone.png": f"no mask: expected {masks / 'alone.png'}",
         "cut.png": "damaged PNG",
@@ -244,6 +246,8 @@ def test_what_cannot_begin(folder):
     refuse(photos, masks, photos, "is the folder of the photos")
     refuse(photos, masks, photo, r"cat\.png: is a file: choose a folder")
     refuse(photo, mask, photo / "out.png", r"cannot be written \(Not a directory\)")
+    with pytest.raises(InputError, match=r"o\.jpg: does not end in \.png, the format asked for"):
+        predict("model", photo, mask, folder / "o.jpg", Settings(ending=".png"))
     (folder / "empty").mkdir()
     refuse(folder / "empty", masks, out, "empty: no photo in this folder")
     (photos / "cut.png").write_bytes(photo.read_bytes()[:-50])

@@ -4,6 +4,7 @@ import base64
 import io
 import sys
 import tempfile
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from werkzeug.test import encode_multipart
 from harmony_jax import Harmonizer
 from harmony_jax.pictures import Picture, decode_picture, encode_picture
 from harmony_jax.predict import harmonize_picture
+from harmony_jax.web import app
 from harmony_jax.web.app import PREVIEW_SIDE, create_app
 
 RNG = np.random.default_rng(0)
@@ -65,6 +67,14 @@ def test_the_page_and_its_files_come_from_the_server_alone(client):
         assert len(text) > 1000
         assert "http" not in text
     assert "http" not in page.text
+
+
+def test_the_pages_files_are_installed_with_the_package():
+    package = Path(app.__file__).parents[1]
+    with (package.parent / "pyproject.toml").open("rb") as file:
+        patterns = tomllib.load(file)["tool"]["setuptools"]["package-data"]["harmony_jax"]
+    installed = {path for pattern in patterns for path in package.glob(pattern)}
+    assert {path for path in package.rglob("static/*") if path.is_file()} <= installed
 
 
 def test_a_photo_is_shown_in_a_size_for_the_screen(client):
