@@ -5,7 +5,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from harmony_jax.errors import InputError
-from harmony_jax.pictures import Picture, to_eight_bits
+from harmony_jax.pictures import Picture, to_eight_bits, to_uint8
 
 Mask = UInt8[np.ndarray, "_height _width"]  # 255 on the foreground
 
@@ -26,6 +26,17 @@ def mask_of(picture: Picture) -> Mask:
     ):
         return picture.alpha
     return np.ascontiguousarray(picture.pixels[:, :, 0])
+
+
+def alpha_mask(photo: Picture) -> Mask:
+    """The photo's alpha channel as its mask.
+
+    Raises:
+        InputError: it has none.
+    """
+    if photo.alpha is None:
+        raise InputError("no mask, and no alpha channel that could be one: pass a mask")
+    return to_uint8(photo.alpha)
 
 
 def fit_size(mask: Mask, height: int, width: int) -> Mask:

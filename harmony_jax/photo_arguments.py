@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 
 from harmony_jax.errors import InputError
-from harmony_jax.masks import Mask, check_mask, fit_size, mask_of
-from harmony_jax.pictures import Picture, picture_of
+from harmony_jax.masks import Mask, alpha_mask, check_mask, fit_size, mask_of
+from harmony_jax.pictures import Picture, picture_of, to_uint8
 
 Photo = np.ndarray | jax.Array | Image.Image
 
@@ -29,13 +29,10 @@ def photo_and_mask(image: Photo, mask: Photo | None) -> tuple[np.ndarray, Mask]:
             background.
     """
     photo = _as_picture(image)
-    if mask is not None:
-        foreground = _as_mask(mask)
-    elif photo.alpha is not None:
-        foreground = mask_of(photo._replace(pixels=np.repeat(photo.alpha[:, :, None], 3, 2)))
-    else:
-        raise InputError("no mask: pass one, or an image with an alpha channel")
     height, width, _ = photo.pixels.shape
+    if not height * width:
+        raise InputError(f"image of {width} x {height} pixels: expected at least one of each")
+    foreground = alpha_mask(photo) if mask is None else _as_mask(mask)
     if foreground.shape != (height, width):
         warnings.warn(
             f"the mask is {foreground.shape[1]} x {foreground.shape[0]}, the image {width} x "
@@ -51,12 +48,8 @@ def _as_picture(image: Photo) -> Picture:
     if isinstance(image, Image.Image):
         return picture_of(image)
     pixels = np.asarray(image)
-    if (
-        pixels.dtype not in (np.uint8, np.uint16)
-        or pixels.ndim != 3
-        or pixels.shape[2] not in (3, 4)
-        or not pixels.size
-    ):
+    right_type = pixels.dtype in (np.uint8, np.uint16)
+    if not right_type or pixels.ndim != 3 or pixels.shape[2] not in (3, 4):
         raise InputError(
             f"image {pixels.dtype} {pixels.shape}: expected uint8 or uint16 [height, width, 3] "
             "RGB, or with alpha [height, width, 4]"
@@ -73,8 +66,8 @@ def _as_mask(mask: Photo) -> Mask:
         values = values[:, :, 0]
     if values.ndim != 2 or not values.size:
         raise InputError(f"mask {values.dtype} {values.shape}: expected [height, width]")
-    if values.dtype == np.uint8:
-        return np.ascontiguousarray(values)
+    if values.dtype in (np.uint8, np.uint16):
+        return np.ascontiguousarray(to_uint8(values))
     if values.dtype == bool:
         return values.astype(np.uint8) * 255
     if jnp.issubdtype(values.dtype, jnp.floating):
@@ -82,4 +75,6 @@ def _as_mask(mask: Photo) -> Mask:
         if low >= 0 and high <= 1:
             return np.rint(values.astype(np.float32) * 255).astype(np.uint8)
         raise InputError(f"mask {values.dtype} from {low:g} to {high:g}: expected 0 to 1")
-    raise InputError(f"mask {values.dtype}: expected uint8, bool, or floating point in [0, 1]")
+    raise InputError(
+        f"mask {values.dtype}: expected uint8, uint16, bool, or floating point in [0, 1]"
+    )

@@ -108,6 +108,8 @@ def decode_picture(data: bytes, label: str, max_pixels: int = MAX_PIXELS) -> Pic
         if _has_sixteen_bits(image, data):
             Image.open(io.BytesIO(data)).verify()  # checksums, which OpenCV would tell the terminal
             pixels = _decode_sixteen_bits(data)
+            if _white_is_zero(image):  # which OpenCV leaves as it is
+                pixels = np.iinfo(np.uint16).max - pixels
         else:
             pixels = _eight_bits(image, label)
     except InputError:
@@ -254,6 +256,12 @@ def _has_sixteen_bits(image: Image.Image, data: bytes) -> bool:
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return set(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, ())) == {16}
     return False
+
+
+def _white_is_zero(image: Image.Image) -> bool:
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return False
+    return image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
 
 
 def _decode_sixteen_bits(data: bytes) -> np.ndarray:

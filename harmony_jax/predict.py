@@ -14,7 +14,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from harmony_jax.data.photos import check_writable
 from harmony_jax.errors import InputError
 from harmony_jax.harmonizer import Harmonizer
-from harmony_jax.masks import Mask, fit_size, looks_inverted, mask_of
+from harmony_jax.masks import Mask, alpha_mask, fit_size, looks_inverted, mask_of
 from harmony_jax.pictures import (
     ENDINGS,
     MAX_PIXELS,
@@ -143,17 +143,6 @@ def harmonize_picture(
     """
     (result,) = harmonizer.harmonize_all([photo.pixels], [mask], strength=strength)
     return photo._replace(pixels=result.image), result.blend_mask
-
-
-def alpha_mask(photo: Picture) -> Mask:
-    """The photo's alpha channel as its mask.
-
-    Raises:
-        InputError: it has none.
-    """
-    if photo.alpha is None:
-        raise InputError("no mask, and no alpha channel that could be one: pass a mask")
-    return mask_of(Picture(np.repeat(photo.alpha[:, :, None], 3, 2)))
 
 
 def _run_all(

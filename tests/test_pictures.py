@@ -126,6 +126,10 @@ def test_16_bits_from_other_programs(tmp_path):
     stored = RNG.integers(0, 65536, (30, 50, 3)).astype(np.uint16)
     tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb")
     np.testing.assert_array_equal(read_picture(tmp_path / "a.tif").pixels, stored)
+    tifffile.imwrite(tmp_path / "scan.tif", stored[:, :, 0], photometric="miniswhite")
+    np.testing.assert_array_equal(
+        read_picture(tmp_path / "scan.tif").pixels[:, :, 2], 65535 - stored[:, :, 0]
+    )
     Image.fromarray(stored[:, :, 0]).save(tmp_path / "grey.png")
     found = read_picture(tmp_path / "grey.png")
     np.testing.assert_array_equal(found.pixels[:, :, 1], stored[:, :, 0])

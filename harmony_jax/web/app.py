@@ -13,9 +13,9 @@ from werkzeug.utils import secure_filename
 
 from harmony_jax.errors import InputError
 from harmony_jax.harmonizer import Harmonizer
-from harmony_jax.masks import Mask, check_mask, fit_size, mask_of
+from harmony_jax.masks import Mask, alpha_mask, check_mask, fit_size, mask_of
 from harmony_jax.pictures import Picture, decode_picture, encode_picture
-from harmony_jax.predict import alpha_mask, harmonize_picture
+from harmony_jax.predict import harmonize_picture
 
 PREVIEW_SIDE = 1600  # pixels, at most; masks are painted at this size
 

@@ -65,6 +65,7 @@ async function during(text, work) {
 }
 
 function refresh() {
+  $("photo").disabled = busy;
   $("mask-controls").disabled = busy || !state.photo;
   $("run-controls").disabled = busy || !state.photo;
   $("save-controls").disabled = busy || !state.after;
