@@ -3,7 +3,8 @@
 import signal
 import socket
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
@@ -46,10 +47,8 @@ def serve(arguments: Sequence[str]) -> None:
     if not 0 < options.max_upload_mb <= 1e5:
         raise InputError(f"--max-upload-mb {options.max_upload_mb:g}: expected more than 0")
     pixels = max_pixels(options.max_megapixels)
-    listener = _listen(options.port)
-    with listener, tempfile.TemporaryDirectory(prefix="harmonize-") as folder:
-        tempfile.tempdir = folder  # of uploads in transit; nothing else touches a file
-        signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGTERM, _end)
+    with _listen(options.port) as listener, _own_temporary_folder():
         harmonizer = Harmonizer.from_checkpoint(options.checkpoint)
         _compile(harmonizer)
         max_upload = int(options.max_upload_mb * 1e6)
@@ -61,6 +60,17 @@ def serve(arguments: Sequence[str]) -> None:
         )
         print(f"Open http://{_ADDRESS}:{listener.getsockname()[1]}  (Ctrl-C ends it)", flush=True)
         server.run()
+
+
+@contextmanager
+def _own_temporary_folder() -> Iterator[None]:
+    """For uploads in transit; the server touches no other file."""
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory(prefix="harmonize-") as tempfile.tempdir:
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
 
 
 def _listen(port: int) -> socket.socket:
