@@ -3,7 +3,7 @@
 import argparse
 import logging
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from absl import flags
 
@@ -11,7 +11,11 @@ from harmony_jax.errors import InputError, root_cause
 
 
 class Parser(argparse.ArgumentParser):
-    """Argparse's parser, whose mistakes are an InputError."""
+    """Argparse's parser, whose mistakes are an InputError, and whose description keeps its lines."""
+
+    def __init__(self, **options: Any):
+        formatter = argparse.RawDescriptionHelpFormatter
+        super().__init__(formatter_class=formatter, allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
         """Raises InputError with argparse's message."""

@@ -1,6 +1,5 @@
 """The `harmonize` command: photos on disk, or a page in the browser."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,13 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _harmonize(arguments: Sequence[str]) -> Outcome:
-    parser = Parser(
-        prog="harmonize",
-        usage=_USAGE,
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser(prog="harmonize", usage=_USAGE, description=_DESCRIPTION)
     parser.add_argument("photo", type=Path, nargs="?", metavar="PHOTO")
     parser.add_argument("mask", type=Path, nargs="?", metavar="MASK")
     parser.add_argument("--images", type=Path, metavar="FOLDER", help="photos to harmonize")

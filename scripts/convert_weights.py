@@ -29,11 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = Parser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser(description=__doc__)
     parser.add_argument("--model", help="released name; a checkpoint and a download know theirs")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--input", type=Path, help="weight file, workdir or checkpoint folder")

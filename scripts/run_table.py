@@ -43,11 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
     """The script's own flags, and those of the config."""
-    parser = Parser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser(description=__doc__)
     parser.add_argument("table", type=int, help=f"its number: {', '.join(map(str, TABLES))}")
     parser.add_argument("--workdir", type=Path, required=True, help="folder of the rows' workdirs")
     parser.add_argument(

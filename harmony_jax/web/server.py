@@ -28,9 +28,8 @@ def serve(arguments: Sequence[str]) -> None:
     """
     parser = Parser(
         prog="harmonize serve",
-        description="Serves a page on this machine: upload a photo, paint its mask or upload it, "
+        description="Serves a page on this machine: upload a photo, paint its mask or upload it,\n"
         "compare, download. Ctrl-C ends it.",
-        allow_abbrev=False,
     )
     parser.add_argument(
         "--port", type=int, default=8765, help="by default %(default)s; 0 takes a free one"
