@@ -11,7 +11,7 @@ from harmony_jax.errors import InputError, root_cause
 
 
 class Parser(argparse.ArgumentParser):
-    """Argparse's parser, whose mistakes are an InputError, and whose description keeps its lines."""
+    """Argparse's parser: mistakes are an InputError, and the description keeps its lines."""
 
     def __init__(self, **options: Any):
         formatter = argparse.RawDescriptionHelpFormatter
