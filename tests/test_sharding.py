@@ -42,19 +42,19 @@ def test_one_curve_on_any_number_of_devices_and_processes(tmp_path):
     """`hrnet18s_idih256` of reduced size: 20 losses, with dropout and batch statistics."""
     root, cache = tmp_path / "data", tmp_path / "cache"
     write_iharmony4(root, train=28, test=6, size=(90, 80))
-    settings = [{"devices": count, "shards": 1} for count in (1, 2, 4, 8)]
+    settings = [{"devices": count, "shards": 1} for count in (1, 2, 8)]
     settings.append({"devices": 2, "shards": 2})  # fully sharded
     found = curves(start(root, cache, 8, *settings))
     with socket.socket() as free:
         free.bind(("localhost", 0))
         coordinator = f"localhost:{free.getsockname()[1]}"
-    both = [
+    both = [  # four devices in all
         start(root, cache, 2, {"devices": 0, "shards": 1, "process": [index, 2, coordinator]})
         for index in range(2)
     ]
     first, _ = [curves(process) for process in both]  # the first one prints
     found += first
-    assert len(found) == 6
+    assert len(found) == 5
     one = found[0]
     assert np.ptp(one) > 0.3  # it moves
     for curve in found[1:]:
