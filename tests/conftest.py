@@ -1,19 +1,10 @@
-import atexit
 import os
-import shutil
-import tempfile
 
 import pytest
 from jaxtyping import install_import_hook
 
 # Two simulated devices, so that every test of training and evaluation runs sharded.
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
-
-# What several tests need is compiled once, in whatever worker or command; workers inherit this.
-if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="harmony_jax-compiled-")
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
-    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 # Shapes and types in signatures are checked while the tests run.
 install_import_hook("harmony_jax", "beartype.beartype")
