@@ -39,22 +39,25 @@ def curves(process: subprocess.Popen) -> list[list[float]]:
 
 
 def test_one_curve_on_any_number_of_devices_and_processes(tmp_path):
-    """`hrnet18s_idih256` of reduced size: 20 losses, with dropout and batch statistics."""
+    """`hrnet18s_idih256` of reduced size: 20 losses, with dropout and batch statistics.
+
+    Each way takes half a minute to compile: 1 device, 8, 2 fully sharded, 2 processes of 2 each.
+    """
     root, cache = tmp_path / "data", tmp_path / "cache"
     write_iharmony4(root, train=28, test=6, size=(90, 80))
-    settings = [{"devices": count, "shards": 1} for count in (1, 2, 8)]
+    settings = [{"devices": count, "shards": 1} for count in (1, 8)]
     settings.append({"devices": 2, "shards": 2})  # fully sharded
     found = curves(start(root, cache, 8, *settings))
     with socket.socket() as free:
         free.bind(("localhost", 0))
         coordinator = f"localhost:{free.getsockname()[1]}"
-    both = [  # four devices in all
+    both = [
         start(root, cache, 2, {"devices": 0, "shards": 1, "process": [index, 2, coordinator]})
         for index in range(2)
     ]
     first, _ = [curves(process) for process in both]  # the first one prints
     found += first
-    assert len(found) == 5
+    assert len(found) == 4
     one = found[0]
     assert np.ptp(one) > 0.3  # it moves
     for curve in found[1:]:
