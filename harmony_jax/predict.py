@@ -218,8 +218,9 @@ def _only_job(image: Path, mask: Path | None, output: Path, settings: Settings) 
     check_ending(target.suffix, str(target))
     if settings.ending and target.suffix.lower() != settings.ending:
         raise InputError(f"{target}: does not end in {settings.ending}, the format asked for")
-    if target.exists() and target.samefile(image):
-        raise InputError(f"{target}: is the photo itself: choose another output")
+    for kind, path in (("photo", image), ("mask", mask)):
+        if path is not None and target.exists() and target.samefile(path):
+            raise InputError(f"{target}: is the {kind} itself: choose another output")
     if target.exists() and not settings.overwrite:
         raise InputError(f"{target}: is there already: choose another, or pass --overwrite")
     return Job(image, mask, target)
@@ -231,8 +232,9 @@ def _jobs_of_folder(
     """The photos that have a mask, and a line for each that has not."""
     if output.exists() and not output.is_dir():
         raise InputError(f"{output}: is a file: choose a folder for the photos of {images}")
-    if output.exists() and output.samefile(images):
-        raise InputError(f"{output}: is the folder of the photos: choose another output")
+    for kind, folder in (("photos", images), ("masks", masks)):
+        if folder is not None and output.exists() and output.samefile(folder):
+            raise InputError(f"{output}: is the folder of the {kind}: choose another output")
     photos = sorted(p for p in _files(images) if p.is_file())
     if not photos:
         raise InputError(f"{images}: no photo in this folder (folders in it are not searched)")

@@ -231,10 +231,10 @@ def test_what_cannot_begin(folder):
     photos, masks, out = folder / "photos", folder / "masks", folder / "out"
     photo, mask = photos / "cat.png", masks / "cat.png"
 
-    def refuse(image, mask, output, message):
+    def refuse(image, mask, output, message, **settings):
         before = sorted(folder.rglob("*"))
         with pytest.raises(InputError, match=message):
-            predict("model", image, mask, output)
+            predict("model", image, mask, output, Settings(**settings))
         assert sorted(folder.rglob("*")) == before
 
     refuse(photos / "cow.png", mask, out, r"cow\.png: no such file")
@@ -242,8 +242,11 @@ def test_what_cannot_begin(folder):
     refuse(photos, mask, out, "pass two files or two folders")
     refuse(photo, mask, folder / "out.xyz", r"out\.xyz: unknown ending '\.xyz'")
     refuse(photo, mask, photo, r"cat\.png: is the photo itself")
-    refuse(photo, mask, mask, r"cat\.png: is there already: choose another, or pass --overwrite")
+    refuse(photo, mask, mask, r"cat\.png: is the mask itself", overwrite=True)
+    (folder / "there.png").touch()
+    refuse(photo, mask, folder / "there.png", r"is there already: choose another, or pass --overw")
     refuse(photos, masks, photos, "is the folder of the photos")
+    refuse(photos, masks, masks, "is the folder of the masks")
     refuse(photos, masks, photo, r"cat\.png: is a file: choose a folder")
     refuse(photo, mask, photo / "out.png", r"cannot be written \(Not a directory\)")
     with pytest.raises(InputError, match=r"o\.jpg: does not end in \.png, the format asked for"):
