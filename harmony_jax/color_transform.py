@@ -138,16 +138,22 @@ def _filter(
 def _solve(
     matrix: dict[tuple[int, int], Float[Array, "h w"]], right: Float[Array, "3 h w"]
 ) -> Float[Array, "3 h w"]:
-    """Solves a symmetric 3x3 system at each pixel, by cofactors."""
-    a, b, c = matrix[0, 0], matrix[0, 1], matrix[0, 2]
-    d, e, f = matrix[1, 1], matrix[1, 2], matrix[2, 2]
-    cofactors = [
-        [d * f - e * e, c * e - b * f, b * e - c * d],
-        [c * e - b * f, a * f - c * c, b * c - a * e],
-        [b * e - c * d, b * c - a * e, a * d - b * b],
-    ]
-    determinant = a * cofactors[0][0] + b * cofactors[0][1] + c * cofactors[0][2]
-    return jnp.stack([sum(row[i] * right[i] for i in range(3)) / determinant for row in cofactors])
+    """Solves a symmetric positive 3x3 system at each pixel.
+
+    By its LDL factors: cofactors of a grey picture's would be lost among their own rounding.
+    """
+    first = matrix[0, 0]
+    l10, l20 = matrix[0, 1] / first, matrix[0, 2] / first
+    second = matrix[1, 1] - l10 * matrix[0, 1]
+    l21 = (matrix[1, 2] - l20 * matrix[0, 1]) / second
+    third = matrix[2, 2] - l20 * matrix[0, 2] - l21 * l21 * second
+    y0 = right[0]
+    y1 = right[1] - l10 * y0
+    y2 = right[2] - l20 * y0 - l21 * y1
+    x2 = y2 / third
+    x1 = y1 / second - l21 * x2
+    x0 = y0 / first - l10 * x1 - l20 * x2
+    return jnp.stack([x0, x1, x2])
 
 
 def _neighbours(

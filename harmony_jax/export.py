@@ -94,14 +94,26 @@ def export_onnx(model: HarmonizationModel, image_size: int) -> bytes:
     return onnx_model.SerializeToString()
 
 
+def this_platform() -> str:
+    """Which of `PLATFORMS` programs run on here."""
+    platform = jax.default_backend()
+    return "cuda" if platform == "gpu" else platform
+
+
 def stablehlo_difference(data: bytes, model: HarmonizationModel, image_size: int) -> float:
-    """How far a StableHLO export's output is from the model's on this machine, in [0, 255]."""
+    """How far a StableHLO export's outputs are from the model's on this machine, in [0, 255].
+
+    Args:
+        data: exported for `this_platform`, among others.
+        model: what was exported.
+        image_size: pixels a side.
+    """
     exported = jax.export.deserialize(bytearray(data))
-    return _difference(lambda *inputs: exported.call(*inputs)["harmonized"], model, image_size)
+    return _difference(exported.call, model, image_size)
 
 
 def onnx_difference(data: bytes, model: HarmonizationModel, image_size: int) -> float:
-    """How far an ONNX export's output in onnxruntime is from the model's, in [0, 255].
+    """How far an ONNX export's outputs in onnxruntime are from the model's, in [0, 255].
 
     Raises:
         InputError: onnxruntime is not installed.
@@ -114,8 +126,11 @@ def onnx_difference(data: bytes, model: HarmonizationModel, image_size: int) -> 
         ) from error
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
 
-    def run(*inputs: np.ndarray) -> np.ndarray:
-        return session.run(["harmonized"], dict(zip(INPUTS, inputs, strict=True)))[0]
+    names = [output.name for output in session.get_outputs()]
+
+    def run(*inputs: np.ndarray) -> dict[str, np.ndarray]:
+        found = session.run(names, dict(zip(INPUTS, inputs, strict=True)))
+        return dict(zip(names, found, strict=True))
 
     return _difference(run, model, image_size)
 
@@ -123,12 +138,18 @@ def onnx_difference(data: bytes, model: HarmonizationModel, image_size: int) -> 
 def _difference(
     run: Callable[[np.ndarray, np.ndarray], Any], model: HarmonizationModel, image_size: int
 ) -> float:
-    """On two pictures of noise, each with a square for a foreground."""
+    """On two pictures of noise, each with a square for a foreground; blend masks count as 255."""
     composite, mask = (np.zeros(a.shape, np.float32) for a in _arguments(2, image_size))
     composite += np.random.default_rng(0).uniform(0, 255, composite.shape)
     mask[:, image_size // 4 : image_size // 2, image_size // 3 : image_size // 2] = 1
-    expected = jax.jit(_program(model))(composite, mask)["harmonized"]
-    return float(np.abs(np.asarray(run(composite, mask)) - np.asarray(expected)).max())
+    expected = jax.jit(_program(model))(composite, mask)
+    found = run(composite, mask)
+    assert found.keys() == expected.keys()
+    return max(
+        float(np.abs(np.asarray(found[name]) - np.asarray(values)).max())
+        * (255 if name == "blend_mask" else 1)
+        for name, values in expected.items()
+    )
 
 
 def _arguments(batch: Any, image_size: int) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:

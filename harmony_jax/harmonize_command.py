@@ -1,5 +1,6 @@
 """The `harmonize` command: photos on disk, or a page in the browser."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -77,8 +78,10 @@ def _harmonize(arguments: Sequence[str]) -> Outcome:
         raise InputError("--masks goes with --images: pass the mask behind the photo")
     if not 0 <= options.strength <= 1:
         raise InputError(f"--strength {options.strength:g}: expected 0 to 1")
-    if options.images is not None and not options.images.is_dir():
-        raise InputError(f"--images {options.images}: no such folder: check the path")
+    if options.images is not None and not os.path.isdir(options.images):
+        raise InputError(
+            f"--images {options.images}: no such folder, or a closed one: check the path"
+        )
     settings = Settings(
         strength=options.strength,
         invert_masks=options.invert_masks,

@@ -15,10 +15,11 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from jaxtyping import UInt
-from PIL import ExifTags, Image, ImageCms, TiffImagePlugin
+from PIL import Image, ImageCms, TiffImagePlugin
 
 from harmony_jax.data.photos import read_file, write_file
 from harmony_jax.errors import InputError
+from harmony_jax.exif import add_to_tiff, read_exif
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff")
 MAX_PIXELS = 200_000_000  # the largest cameras'; 1.2 GB as uint8, before and after
@@ -26,23 +27,6 @@ MAX_PIXELS = 200_000_000  # the largest cameras'; 1.2 GB as uint8, before and af
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")
 _READABLE = "expected JPEG, PNG, WebP or TIFF"
 _JPEG_QUALITY = 95
-
-# EXIF fields of the photograph. Others describe the file it was in: its size, its strips, a
-# thumbnail of the picture before.
-_KEPT_EXIF = (
-    ExifTags.Base.ImageDescription,
-    ExifTags.Base.Make,
-    ExifTags.Base.Model,
-    ExifTags.Base.XResolution,
-    ExifTags.Base.YResolution,
-    ExifTags.Base.ResolutionUnit,
-    ExifTags.Base.Software,
-    ExifTags.Base.DateTime,
-    ExifTags.Base.Artist,
-    ExifTags.Base.HostComputer,
-    ExifTags.Base.Copyright,
-)
-_KEPT_IFDS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 
 # What puts a picture upright, by EXIF orientation (Exif 2.32, tag 0x0112).
 _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
@@ -91,36 +75,34 @@ def read_picture(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> 
 
 def decode_picture(data: bytes, label: str, max_pixels: int = MAX_PIXELS) -> Picture:
     """Decodes a file's content as `read_picture` does; `label` names it in messages."""
-    try:
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)
-    except Image.DecompressionBombError as error:
-        raise InputError(f"{label}: {error}: make it smaller") from error
-    except Exception as error:  # of any kind: the decoders were not written for damaged files
-        raise InputError(f"{label}: not a picture, or a damaged one: {_READABLE}") from error
-    width, height = image.size
-    if width * height > max_pixels:
-        raise InputError(
-            f"{label}: {width} x {height} pixels: at most {max_pixels / 1e6:g} megapixels are "
-            "taken: make it smaller"
-        )
+    image = _opened(data, label, max_pixels)
     try:
         image.load()
         if _has_sixteen_bits(image, data):
             Image.open(io.BytesIO(data)).verify()  # checksums, which OpenCV would tell the terminal
-            pixels = _decode_sixteen_bits(data)
-            if _white_is_zero(image):  # which OpenCV leaves as it is
-                pixels = np.iinfo(np.uint16).max - pixels
+            pixels = _sixteen_bits(image, data, label)
+        elif isinstance(image, TiffImagePlugin.TiffImageFile) and image.mode.startswith("I;16"):
+            (bits,) = image.tag_v2[TiffImagePlugin.BITSPERSAMPLE]  # grey of 12
+            pixels = _widened(np.asarray(image, np.uint16), bits)
         else:
             pixels = _eight_bits(image, label)
+        picture = _assemble(image, pixels, label)
     except InputError:
         raise
+    except MemoryError as error:
+        raise InputError(f"{label}: not enough memory: make it smaller") from error
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{label}: damaged {image.format} ({reason}): replace the file") from error
-    picture = _assemble(image, pixels, label)
     if _holds_more(image):
         _LOGGER.warning("%s: holds more than one picture: the first is taken", label)
     return picture
+
+
+def count_pixels(data: bytes, label: str, max_pixels: int = MAX_PIXELS) -> int:
+    """How many pixels a file says that it has; raises InputError as `decode_picture`."""
+    width, height = _opened(data, label, max_pixels).size
+    return width * height
 
 
 def picture_of(image: Image.Image) -> Picture:
@@ -146,34 +128,27 @@ def encode_picture(picture: Picture, ending: str) -> bytes:
     """
     check_ending(ending, "picture")
     kind = ending.lower()
-    if kind in (".tif", ".tiff"):
-        return _tiff(_channels(picture), picture)
-    if picture.pixels.dtype == np.uint16 and kind == ".png":
-        return _png_16(_channels(picture), picture)
-    if picture.pixels.dtype == np.uint16:
+    if picture.pixels.dtype == np.uint16 and kind not in (".png", ".tif", ".tiff"):
         picture = to_eight_bits(picture)
-    options: dict = {"icc_profile": picture.icc_profile} if picture.icc_profile else {}
-    if picture.exif:
-        options["exif"] = picture.exif
     if kind in (".jpg", ".jpeg"):
         picture = picture._replace(alpha=None)
-        options |= {"format": "JPEG", "quality": _JPEG_QUALITY, "subsampling": 0}
-    elif kind == ".png":
-        options |= {
-            "format": "PNG",
-            "compress_level": 2,
-        }  # 6, the default, takes four times as long
-    else:
-        options |= {"format": "WEBP", "lossless": True, "exact": True, "method": 0}
-    buffer = io.BytesIO()
+    channels = _channels(picture)
+    has_color = kind == ".webp" or (channels.ndim == 3 and channels.shape[2] > 2)
+    if has_color and picture.icc_profile and picture.icc_profile[16:20] == b"GRAY":
+        _LOGGER.warning("a %s with colour holds no profile of grey: left out", kind)
+        picture = picture._replace(icc_profile=None)
     try:
-        Image.fromarray(_channels(picture)).save(buffer, **options)
-    except (OSError, ValueError, struct.error) as error:
+        if kind in (".tif", ".tiff"):
+            return _tiff(channels, picture)
+        if channels.dtype == np.uint16:
+            return _png_16(channels, picture)
+        return _by_pil(channels, picture, kind)
+    except (OSError, TypeError, ValueError, cv2.error, struct.error) as error:
         height, width, _ = picture.pixels.shape
+        reason = " ".join(str(error).split())
         raise InputError(
-            f"{width} x {height} pixels cannot be written as {ending} ({error}): use .png or .tif"
+            f"{width} x {height} pixels cannot be written as {ending} ({reason}): use another"
         ) from error
-    return buffer.getvalue()
 
 
 def write_picture(path: str | os.PathLike[str], picture: Picture) -> None:
@@ -210,6 +185,23 @@ def to_uint8(pixels: np.ndarray) -> np.ndarray:
     return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
+def _opened(data: bytes, label: str, max_pixels: int) -> Image.Image:
+    """The picture of a file of which nothing but the header is read."""
+    try:
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{label}: {error}: make it smaller") from error
+    except Exception as error:  # of any kind: the decoders were not written for damaged files
+        raise InputError(f"{label}: not a picture, or a damaged one: {_READABLE}") from error
+    width, height = image.size
+    if width * height > max_pixels:
+        raise InputError(
+            f"{label}: {width} x {height} pixels: at most {max_pixels / 1e6:g} megapixels are "
+            "taken: make it smaller"
+        )
+    return image
+
+
 def _channels(picture: Picture) -> np.ndarray:
     """Grey, grey and alpha, RGB, or RGB and alpha, as they are stored."""
     pixels = picture.pixels
@@ -236,7 +228,7 @@ def _assemble(image: Image.Image, pixels: np.ndarray, label: str) -> Picture:
     channels = np.atleast_3d(pixels)
     rgb = np.repeat(channels[:, :, :1], 3, 2) if grey else channels[:, :, :3]
     alpha = channels[:, :, -1] if channels.shape[2] in (2, 4) else None
-    orientation, exif = _read_exif(image, label)
+    orientation, exif = read_exif(image, label)
     if orientation in _UPRIGHT:
         turn = _UPRIGHT[orientation]
         rgb, alpha = turn(rgb), alpha if alpha is None else turn(alpha)
@@ -250,29 +242,50 @@ def _assemble(image: Image.Image, pixels: np.ndarray, label: str) -> Picture:
 
 
 def _has_sixteen_bits(image: Image.Image, data: bytes) -> bool:
-    """PIL itself reads 16-bit colour as 8 bits."""
+    """Whether OpenCV has to read it: PIL itself reads 16-bit colour as 8 bits."""
     if image.format == "PNG":
         return data[24] == 16  # in the header, which is always the first chunk
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.mode != "CMYK":
         return set(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, ())) == {16}
     return False
 
 
-def _white_is_zero(image: Image.Image) -> bool:
-    if not isinstance(image, TiffImagePlugin.TiffImageFile):
-        return False
-    return image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
-
-
-def _decode_sixteen_bits(data: bytes) -> np.ndarray:
+def _sixteen_bits(image: Image.Image, data: bytes, label: str) -> np.ndarray:
     """Decodes what PIL has found to be whole."""
+    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+    planes = tags.get(TiffImagePlugin.PLANAR_CONFIGURATION, 1)
+    if planes != 1 and tags.get(TiffImagePlugin.SAMPLESPERPIXEL, 1) > 1:
+        # OpenCV would take the first plane's pixels for colours, one after another.
+        raise InputError(f"{label}: 16 bits in separate planes: save it with interleaved channels")
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
         raise ValueError("16-bit pixels of an unknown layout")
+    if tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:  # white is 0, left as it is
+        pixels = np.iinfo(np.uint16).max - pixels
     if pixels.ndim == 2:
         return pixels
-    order = cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB
-    return cv2.cvtColor(pixels, order)
+    if pixels.shape[2] == 3:
+        return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    pixels = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA)
+    if image.format == "PNG" and data[25] == 4:  # grey and alpha
+        return pixels[:, :, [0, 3]]
+    fourth = tags.get(TiffImagePlugin.EXTRASAMPLES, (2,))[0]
+    if fourth == 0:  # no alpha, but a selection or the like; PIL leaves it out at 8 bits
+        return pixels[:, :, :3]
+    return _unmultiplied(pixels) if fourth == 1 else pixels
+
+
+def _unmultiplied(pixels: np.ndarray) -> np.ndarray:
+    """Colours of which alpha has been multiplied into, as they were."""
+    alpha = pixels[:, :, 3:].astype(np.float64)
+    full = np.iinfo(np.uint16).max
+    colors = pixels[:, :, :3] * (full / np.maximum(alpha, 1))
+    return np.concatenate([np.rint(np.minimum(colors, full)), alpha], 2).astype(np.uint16)
+
+
+def _widened(pixels: np.ndarray, bits: int) -> np.ndarray:
+    """Values of fewer bits over the whole range of 16."""
+    return np.rint(pixels * (np.iinfo(np.uint16).max / (2**bits - 1))).astype(np.uint16)
 
 
 def _eight_bits(image: Image.Image, label: str) -> np.ndarray:
@@ -305,26 +318,19 @@ def _cmyk_to_srgb(image: Image.Image, label: str) -> Image.Image:
     return image.convert("RGB")
 
 
-def _read_exif(image: Image.Image, label: str) -> tuple[int, bytes | None]:
-    """The orientation, and the fields to keep."""
-    try:
-        found = image.getexif()
-        orientation = found.get(ExifTags.Base.Orientation, 1)
-        kept = Image.Exif()
-        for tag in _KEPT_EXIF:
-            if tag in found:
-                kept[tag] = found[tag]
-        for ifd in _KEPT_IFDS:
-            fields = dict(found.get_ifd(ifd))
-            for tag in (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight):
-                fields.pop(tag, None)  # it may have been turned
-            if fields:
-                kept.get_ifd(ifd).update(fields)
-                kept[ifd] = kept.get_ifd(ifd)
-        return orientation, kept.tobytes() if len(kept) else None
-    except Exception as error:  # damaged fields fail in as many ways as damaged pixels
-        _LOGGER.warning("%s: its EXIF cannot be read (%s): left out", label, error)
-        return 1, None
+def _by_pil(pixels: np.ndarray, picture: Picture, kind: str) -> bytes:
+    options: dict = {"icc_profile": picture.icc_profile} if picture.icc_profile else {}
+    if picture.exif:
+        options["exif"] = picture.exif
+    if kind in (".jpg", ".jpeg"):
+        options |= {"format": "JPEG", "quality": _JPEG_QUALITY, "subsampling": 0}
+    elif kind == ".png":
+        options |= {"format": "PNG", "compress_level": 2}  # the default takes four times as long
+    else:
+        options |= {"format": "WEBP", "lossless": True, "exact": True, "method": 0}
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, **options)
+    return buffer.getvalue()
 
 
 def _png_16(pixels: np.ndarray, picture: Picture) -> bytes:
@@ -352,14 +358,7 @@ def _tiff(pixels: np.ndarray, picture: Picture) -> bytes:
     strip = zlib.compress(np.ascontiguousarray(samples, little_endian).tobytes(), 3)
     directory = TiffImagePlugin.ImageFileDirectory_v2(prefix=b"II")
     if picture.exif:
-        kept = Image.Exif()
-        kept.load(picture.exif)
-        for tag in _KEPT_EXIF:
-            if tag in kept:
-                directory[tag] = kept[tag]
-        for ifd in _KEPT_IFDS:
-            if fields := dict(kept.get_ifd(ifd)):
-                directory[ifd] = fields
+        add_to_tiff(picture.exif, directory)
     directory[TiffImagePlugin.IMAGEWIDTH] = width
     directory[TiffImagePlugin.IMAGELENGTH] = height
     directory[TiffImagePlugin.BITSPERSAMPLE] = (8 * samples.itemsize,) * count

@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from harmony_jax.data.photos import check_writable
+from harmony_jax.data.photos import check_writable, read_file
 from harmony_jax.errors import InputError
 from harmony_jax.harmonizer import Harmonizer
 from harmony_jax.masks import Mask, alpha_mask, fit_size, looks_inverted, mask_of
@@ -20,14 +20,19 @@ from harmony_jax.pictures import (
     MAX_PIXELS,
     Picture,
     check_ending,
-    read_picture,
+    count_pixels,
+    decode_picture,
     write_picture,
 )
+from harmony_jax.pixel_budget import PixelBudget
 
 _LOGGER = logging.getLogger(__name__)
 
 # Photos read, changed and written at the same time; each needs memory for itself.
 _WORKERS = min(4, os.cpu_count() or 1)
+
+# Of photos and masks that are in memory together, so that four of the largest need not fit.
+_PIXELS_AT_ONCE = MAX_PIXELS
 
 _NO_ALPHA = (".jpg", ".jpeg")
 
@@ -102,6 +107,20 @@ def predict(
         InputError: nothing could be begun: an input is missing, the output cannot be written, or
             is one of the inputs; or the only photo could not be done.
     """
+    try:
+        return _predict(checkpoint, image, mask, output, settings)
+    except OSError as error:  # what pathlib raises of folders that may not be looked into
+        place = error.filename or output
+        raise InputError(f"{place}: cannot be used ({error.strerror}): choose another") from error
+
+
+def _predict(
+    checkpoint: str | os.PathLike[str],
+    image: Path,
+    mask: Path | None,
+    output: Path,
+    settings: Settings,
+) -> Outcome:
     for path in (image, mask):
         if path is not None and not path.exists():
             raise InputError(f"{path}: no such file or folder: check the path")
@@ -117,7 +136,7 @@ def predict(
         check_writable(waiting[0].output.parent)
         harmonizer = Harmonizer.from_checkpoint(checkpoint)
         if not image.is_dir():
-            _run(harmonizer, waiting[0], settings)
+            _run(harmonizer, waiting[0], settings, PixelBudget(_PIXELS_AT_ONCE))
             return Outcome([waiting[0].output], 0, [])
         written, more = _run_all(harmonizer, waiting, settings)
         failures += more
@@ -150,20 +169,25 @@ def _run_all(
 ) -> tuple[list[Path], list[str]]:
     """What was written, and a line for each photo that failed, in the jobs' order."""
     failures: dict[Job, str] = {}
+    budget = PixelBudget(_PIXELS_AT_ONCE)
     with (
         logging_redirect_tqdm([logging.getLogger("harmony_jax")]),
         tqdm(total=len(jobs), unit="photo", disable=None) as bar,
         ThreadPoolExecutor(_WORKERS) as executor,
     ):
-        futures = {executor.submit(_run, harmonizer, job, settings): job for job in jobs}
+        futures = {executor.submit(_run, harmonizer, job, settings, budget): job for job in jobs}
         try:
             for future in as_completed(futures):
                 try:
                     future.result()
                 except InputError as error:
                     failures[futures[future]] = str(error)
-                except MemoryError:
-                    failures[futures[future]] = f"{futures[future].photo}: not enough memory"
+                except Exception as error:  # of one photo: the others are done all the same
+                    _LOGGER.debug("%s", futures[future].photo, exc_info=True)
+                    reason = " ".join(str(error).split())
+                    failures[futures[future]] = (
+                        f"{futures[future].photo}: {type(error).__name__}: {reason}"
+                    )
                 bar.update()
         except KeyboardInterrupt:
             executor.shutdown(cancel_futures=True)  # those begun are finished
@@ -172,16 +196,28 @@ def _run_all(
     return written, [failures[job] for job in jobs if job in failures]
 
 
-def _run(harmonizer: Harmonizer, job: Job, settings: Settings) -> None:
+def _run(harmonizer: Harmonizer, job: Job, settings: Settings, budget: PixelBudget) -> None:
     """Reads, harmonizes and writes one photo; errors name it."""
     check_ending(job.photo.suffix, str(job.photo))
-    photo = read_picture(job.photo, settings.max_pixels)
+    files = [(read_file(path), str(path)) for path in (job.photo, job.mask) if path is not None]
+    try:
+        with budget.hold(sum(count_pixels(*file, settings.max_pixels) for file in files)):
+            _run_files(harmonizer, job, files, settings)
+    except MemoryError as error:
+        raise InputError(f"{job.photo}: not enough memory: make it smaller") from error
+
+
+def _run_files(
+    harmonizer: Harmonizer, job: Job, files: list[tuple[bytes, str]], settings: Settings
+) -> None:
+    """Harmonizes and writes one photo; `files` holds its content and its mask's, with names."""
+    photo, *masks = (decode_picture(*file, settings.max_pixels) for file in files)
     label = str(job.photo) if job.mask is None else f"{job.photo} with {job.mask}"
     try:
-        if job.mask is None:
-            mask, photo = alpha_mask(photo), photo._replace(alpha=None)
+        if masks:
+            mask = _fitting_mask(masks[0], str(job.mask), photo)
         else:
-            mask = _fitting_mask(job.mask, photo, settings.max_pixels)
+            mask, photo = alpha_mask(photo), photo._replace(alpha=None)
         mask = _uninverted(mask, str(job.mask or job.photo), settings)
         if photo.alpha is not None and job.output.suffix.lower() in _NO_ALPHA:
             _LOGGER.warning("%s: holds no alpha channel: the photo's is left out", job.output)
@@ -191,13 +227,13 @@ def _run(harmonizer: Harmonizer, job: Job, settings: Settings) -> None:
     write_picture(job.output, result)
 
 
-def _fitting_mask(path: Path, photo: Picture, max_pixels: int) -> Mask:
-    mask = mask_of(read_picture(path, max_pixels))
+def _fitting_mask(picture: Picture, label: str, photo: Picture) -> Mask:
+    mask = mask_of(picture)
     height, width, _ = photo.pixels.shape
     if mask.shape != (height, width):
         _LOGGER.warning(
             "%s: is %d x %d, the photo %d x %d: the mask is resized",
-            *(path, mask.shape[1], mask.shape[0], width, height),
+            *(label, mask.shape[1], mask.shape[0], width, height),
         )
         mask = fit_size(mask, height, width)
     return mask

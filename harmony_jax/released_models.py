@@ -31,7 +31,7 @@ def checkpoint_path(path_or_name: str | os.PathLike[str], base_address: str = BA
         InputError: neither a path that exists nor such a name; or a download or conversion failed.
     """
     path = Path(path_or_name)
-    if path.exists():
+    if os.path.exists(path):  # which is False of what may not be looked into
         return path
     name = str(path_or_name)
     if name not in FILES:

@@ -1,10 +1,11 @@
 import cv2
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from skimage import data
 
-from harmony_jax.color_transform import apply_color_transform, fit_color_transform
+from harmony_jax.color_transform import _solve, apply_color_transform, fit_color_transform
 
 SIDE = 64
 
@@ -122,3 +123,15 @@ def test_a_real_photo_comes_closer_than_by_enlarging_the_prediction(name):
 
     assert psnr(ours) > psnr(enlarged) + 5
     assert psnr(ours) > psnr(composite) + 5
+
+
+@pytest.mark.parametrize("variance", [0.01, 0.1, 0.25])
+def test_grey_pictures_are_solved_as_well_as_coloured_ones(variance):
+    """Their three channels vary together: only the ridge tells the channels apart."""
+    matrix = np.full((3, 3), variance) + 1e-4 * np.eye(3)
+    right = np.float32(variance * np.array([-0.4, -0.4, -0.4]))
+    entries = {
+        (i, j): jnp.full((1, 1), matrix[i, j], jnp.float32) for i in range(3) for j in range(i, 3)
+    }
+    found = np.asarray(_solve(entries, jnp.asarray(right)[:, None, None])).ravel()
+    np.testing.assert_allclose(found, np.linalg.solve(matrix, right), rtol=0.01)

@@ -172,6 +172,15 @@ def test_platforms_and_sizes_that_cannot_be(model, trained, tmp_path):
     assert output.read_bytes() == b"mine"
 
 
+def test_an_export_for_other_platforms_is_compared_as_one_for_this(trained, tmp_path, capsys):
+    output = tmp_path / "m.stablehlo"
+    main([f"--checkpoint={trained[1]}", f"--output={output}", "--platforms=tpu"])
+    assert jax.export.deserialize(bytearray(output.read_bytes())).platforms == ("tpu",)
+    assert "differs from the model by at most 0 of 255" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="image size 0x0"):
+        main([f"--checkpoint={trained[1]}", f"--output={tmp_path / 'n.onnx'}", "--image-size=0"])
+
+
 def test_an_export_that_differs_is_not_written(trained, tmp_path, monkeypatch):
     monkeypatch.setattr("scripts.export_model.stablehlo_difference", lambda *_: 0.5)
     with pytest.raises(SystemExit, match=r"not written: its answer differs .* by 0\.5 of 255"):

@@ -1,3 +1,4 @@
+import faulthandler
 import io
 import struct
 import zlib
@@ -6,7 +7,8 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from PIL import ExifTags, Image, ImageCms
+from PIL import ExifTags, Image, ImageCms, TiffImagePlugin
+from PIL.TiffImagePlugin import IFDRational
 
 from harmony_jax import InputError
 from harmony_jax.pictures import (
@@ -136,6 +138,82 @@ def test_16_bits_from_other_programs(tmp_path):
     assert found.grey
 
 
+def tiff(path, pixels: np.ndarray, **options) -> Picture:
+    tifffile.imwrite(path, pixels, **options)
+    return read_picture(path)
+
+
+def test_16_bits_in_separate_planes_are_refused(tmp_path):
+    planes = RNG.integers(0, 65536, (3, 30, 50)).astype(np.uint16)
+    with pytest.raises(InputError, match=r"a\.tif: 16 bits in separate planes: save it with"):
+        tiff(tmp_path / "a.tif", planes, photometric="rgb", planarconfig="separate")
+    found = tiff(tmp_path / "b.tif", planes.astype(np.uint8), photometric="rgb", planarconfig=2)
+    np.testing.assert_array_equal(found.pixels, np.moveaxis(planes.astype(np.uint8), 0, -1))
+
+
+def test_a_fourth_channel_of_16_bits_is_what_the_file_says(tmp_path):
+    stored = RNG.integers(0, 65536, (30, 50, 4)).astype(np.uint16)
+    stored[:, :, 3] = RNG.integers(20_000, 65536, (30, 50))
+    colors, alpha = stored[:, :, :3], stored[:, :, 3:]
+    options = {"photometric": "rgb", "extrasamples": ["unassalpha"]}
+    found = tiff(tmp_path / "a.tif", stored, **options)
+    np.testing.assert_array_equal(found.pixels, colors)
+    np.testing.assert_array_equal(found.alpha, alpha[:, :, 0])
+    found = tiff(tmp_path / "b.tif", stored, **options | {"extrasamples": ["unspecified"]})
+    np.testing.assert_array_equal(found.pixels, colors)
+    assert found.alpha is None
+    dark = np.concatenate([np.rint(colors * (alpha / 65535)), alpha], 2).astype(np.uint16)
+    found = tiff(tmp_path / "c.tif", dark, **options | {"extrasamples": ["assocalpha"]})
+    np.testing.assert_allclose(found.pixels, colors, atol=2)
+    np.testing.assert_array_equal(found.alpha, alpha[:, :, 0])
+
+
+def test_cmyk_of_16_bits(tmp_path):
+    inks = smooth().astype(np.uint16) * 257
+    found = tiff(tmp_path / "a.tif", inks, photometric="separated")
+    expected = Image.fromarray((inks // 257).astype(np.uint8), "CMYK").convert("RGB")
+    np.testing.assert_allclose(found.pixels, np.asarray(expected), atol=1)
+
+
+def test_grey_of_12_bits_keeps_its_range(tmp_path):
+    """Two values in three bytes, as scientific cameras write them."""
+    values = RNG.integers(0, 4096, (30, 50)).astype(np.uint16)
+    first, second = values.reshape(-1, 2).T
+    packed = np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], 1)
+    directory = TiffImagePlugin.ImageFileDirectory_v2(prefix=b"II")
+    fields = {256: 50, 257: 30, 258: 12, 259: 1, 262: 1, 273: 0, 277: 1, 278: 30, 279: packed.size}
+    for tag, value in fields.items():
+        directory[tag] = value
+    buffer = io.BytesIO()
+    directory.save(buffer)
+    buffer.write(packed.astype(np.uint8).tobytes())
+    found = decode_picture(buffer.getvalue(), "a.tif")
+    np.testing.assert_allclose(found.pixels[:, :, 0], values * (65535 / 4095), atol=0.5)
+    assert found.grey
+
+
+def test_grey_with_alpha_of_16_bits_is_grey():
+    """Written by hand: none of the libraries writes it."""
+    stored = RNG.integers(0, 65536, (9, 8, 2)).astype(">u2")
+    rows = b"".join(b"\0" + row.tobytes() for row in stored)
+    chunks = {b"IHDR": struct.pack(">IIBBBBB", 8, 9, 16, 4, 0, 0, 0), b"IDAT": zlib.compress(rows)}
+    found = decode_picture(png_of(chunks), "a.png")
+    np.testing.assert_array_equal(found.pixels[:, :, 1], stored[:, :, 0])
+    np.testing.assert_array_equal(found.alpha, stored[:, :, 1])
+    assert found.grey
+
+
+def test_a_profile_of_grey_stays_out_of_files_with_colour(caplog):
+    profile = bytearray(PROFILE)
+    profile[16:20] = b"GRAY"
+    grey = Picture(np.full((8, 8, 3), 9, np.uint8), grey=True, icc_profile=bytes(profile))
+    for ending, kept in ((".png", True), (".jpg", True), (".tif", True), (".webp", False)):
+        caplog.clear()
+        found = decode_picture(encode_picture(grey, ending), "a").icc_profile
+        assert found == (bytes(profile) if kept else None)
+        assert ("holds no profile of grey" in caplog.text) != kept
+
+
 @pytest.mark.parametrize("ending", [".jpg", ".webp"])
 def test_16_bits_are_rounded_where_the_format_has_8(ending):
     deep = Picture(np.full((8, 8, 3), 40_000, np.uint16))
@@ -205,6 +283,40 @@ def test_profile_and_exif_are_kept_without_thumbnail_and_orientation(ending):
     assert not kept.get_ifd(ExifTags.IFD.IFD1)
 
 
+@pytest.mark.parametrize("ending", [".jpg", ".png", ".webp", ".tif"])
+def test_text_and_directories_of_exif_are_kept_whole(ending):
+    fields = exif()
+    fields[ExifTags.Base.Artist] = "Jos\u00e9".encode()
+    fields.get_ifd(ExifTags.IFD.Exif)[ExifTags.IFD.Interop] = {1: "R03"}  # Adobe RGB
+    data = file_of(Image.fromarray(smooth()[:, :, :3]), "JPEG", exif=fields)
+    for _ in range(2):  # what we wrote is as good as what a camera did
+        data = encode_picture(decode_picture(data, "photo"), ending)
+        kept = Image.open(io.BytesIO(data)).getexif()
+        assert kept[ExifTags.Base.Artist].encode("latin-1").decode() == "Jos\u00e9"
+        assert kept.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ISOSpeedRatings] == 200
+        if ending != ".tif":  # where PIL does not show it
+            assert kept.get_ifd(ExifTags.IFD.Interop) == {1: "R03"}
+
+
+def test_a_damaged_field_costs_neither_the_orientation_nor_the_others(caplog):
+    """A negative altitude, which some phones write, is read but cannot be written by PIL."""
+    fields = exif(6)
+    fields.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSAltitude] = IFDRational(77, 1)
+    stored = bytearray(fields.tobytes())
+    entry = struct.pack(">HHL", ExifTags.GPS.GPSAltitude, 5, 1)  # unsigned, becomes signed
+    at = stored.index(entry)
+    stored[at + 2 : at + 4] = struct.pack(">H", 10)
+    value = 6 + struct.unpack(">L", stored[at + 8 : at + 12])[0]
+    stored[value : value + 8] = struct.pack(">ll", -77, 1)
+    data = file_of(Image.fromarray(smooth()[:, :, :3]), "JPEG", exif=bytes(stored))
+    found = decode_picture(data, "photo.jpg")
+    assert found.pixels.shape == (56, 40, 3)  # upright
+    kept = Image.open(io.BytesIO(encode_picture(found, ".png"))).getexif()
+    assert kept[ExifTags.Base.Make] == "Maker"
+    assert dict(kept.get_ifd(ExifTags.IFD.GPSInfo)) == {ExifTags.GPS.GPSLatitudeRef: "N"}
+    assert "photo.jpg: some of its EXIF is damaged: left out" in caplog.text
+
+
 @pytest.mark.parametrize("ending", LOSSLESS)
 @pytest.mark.parametrize("kind", ["RGB", "RGBA", "grey", "grey and alpha"])
 def test_formats_without_loss_give_every_pixel_back(ending, kind):
@@ -242,14 +354,18 @@ def test_of_several_pictures_in_a_file_the_first_is_taken(caplog):
     assert "scan.tif: holds more than one picture" in caplog.text
 
 
-def png_header(width: int, height: int) -> bytes:
+def png_of(chunks: dict[bytes, bytes]) -> bytes:
     def chunk(kind: bytes, content: bytes) -> bytes:
         end = struct.pack(">I", zlib.crc32(kind + content))
         return struct.pack(">I", len(content)) + kind + content + end
 
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    pixels = chunk(b"IDAT", zlib.compress(b"\0" * 100_000))
-    return b"\x89PNG\r\n\x1a\n" + header + pixels + chunk(b"IEND", b"")
+    content = b"".join(chunk(*item) for item in {**chunks, b"IEND": b""}.items())
+    return b"\x89PNG\r\n\x1a\n" + content
+
+
+def png_header(width: int, height: int) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return png_of({b"IHDR": header, b"IDAT": zlib.compress(b"\0" * 100_000)})
 
 
 @pytest.mark.parametrize(
@@ -311,13 +427,16 @@ def seeds() -> list[bytes]:
     for ending in (".png", ".tif"):
         deep = Picture(base[:, :, :3].astype(np.uint16) * 257, None, False, PROFILE)
         found.append(encode_picture(deep, ending))
-    return found
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, deep.pixels, photometric="rgb")  # of another program
+    return [*found, buffer.getvalue()]
 
 
 def test_1000_damaged_files_are_read_or_refused_in_one_line():
     files = seeds()
     rng = np.random.default_rng(0)
     read, messages = 0, []
+    faulthandler.dump_traceback_later(300, exit=True)  # a hang ends in a failure
     for number in range(1000):
         data = bytearray(files[number % len(files)])
         kind = number % 4
@@ -339,5 +458,16 @@ def test_1000_damaged_files_are_read_or_refused_in_one_line():
         else:
             read += 1
             assert picture.pixels.ndim == 3
+    faulthandler.cancel_dump_traceback_later()
     assert all(text.startswith("photo.jpg: ") and "\n" not in text for text in messages)
     assert 50 < read < 600  # some damage does not matter, most does
+
+
+def test_too_little_memory_is_no_damage(monkeypatch):
+    def no_memory(self):
+        raise MemoryError
+
+    data = file_of(Image.new("RGB", (9, 9)), "PNG")
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", no_memory)
+    with pytest.raises(InputError, match=r"photo\.png: not enough memory: make it smaller"):
+        decode_picture(data, "photo.png")

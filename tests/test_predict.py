@@ -1,3 +1,4 @@
+import os
 import threading
 from pathlib import Path
 
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import harmony_jax.predict
 from harmony_jax import Harmonizer, InputError
 from harmony_jax.pictures import Picture, read_picture, write_picture
 from harmony_jax.predict import Outcome, Settings, harmonize_picture, predict
@@ -289,3 +291,34 @@ def test_an_interrupt_leaves_whole_files_and_goes_on(folder, harmonizer, monkeyp
     outcome = run(folder)
     assert len(outcome.written) + outcome.present == 4
     assert outcome.present == len(done)
+
+
+def test_a_folder_that_may_not_be_looked_into_is_one_line(folder, monkeypatch):
+    """Root may look anywhere: the system's answer to others is made up."""
+    stat = os.stat
+
+    def denied(path, *arguments, **options):
+        if "secret" in str(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", denied)
+    photo, mask = folder / "photos" / "cat.png", folder / "masks" / "cat.png"
+    secret = folder / "secret" / "x.png"
+    for paths in ((photo, mask, secret), (secret, mask, folder / "o.png"), (photo, secret, secret)):
+        with pytest.raises(InputError, match=r"secret.* \(Permission denied\)"):
+            predict("model", *paths)
+
+
+def test_what_nobody_foresaw_costs_one_photo(folder, harmonizer, monkeypatch):
+    def fail(harmonizer, job, *arguments):
+        if job.photo.stem == "cat":
+            raise RuntimeError("out of\nluck")
+        return run_files(harmonizer, job, *arguments)
+
+    run_files = harmony_jax.predict._run_files
+    monkeypatch.setattr("harmony_jax.predict._run_files", fail)
+    outcome = run(folder)
+    assert outcome.written
+    assert f"{folder / 'photos' / 'cat.png'}: RuntimeError: out of luck" in outcome.failures
+    assert not (folder / "out" / "cat.png").exists()

@@ -1,8 +1,8 @@
 """Reading and writing photos and masks."""
 
-import contextlib
 import os
 import tempfile
+import uuid
 from pathlib import Path
 
 import cv2
@@ -109,14 +109,16 @@ def write_file(path: str | os.PathLike[str], data: bytes) -> None:
         InputError: the folder cannot be made or written.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        temporary.replace(path)
+        try:
+            temporary.write_bytes(data)
+            temporary.replace(path)
+        except BaseException:  # an interrupt too
+            temporary.unlink(missing_ok=True)
+            raise
     except OSError as error:
-        with contextlib.suppress(OSError):  # there may be no such folder either
-            temporary.unlink()
         raise InputError(f"{path}: cannot be written ({error.strerror}): choose another") from error
 
 
@@ -124,9 +126,9 @@ def check_writable(folder: str | os.PathLike[str]) -> None:
     """Raises InputError unless files can be written into a folder, which need not exist yet."""
     folder = Path(folder)
     nearest = folder.absolute()
-    while not nearest.exists():
-        nearest = nearest.parent
     try:
+        while not nearest.exists():
+            nearest = nearest.parent
         with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:

@@ -103,7 +103,7 @@ class UNetHarmonization(BaseNetwork):
     def check_image_size(self, height: int, width: int) -> None:
         """Raises InputError unless the network can take the size in pixels."""
         step = 2 ** (self.depth - 1)
-        if height % step or width % step:
+        if height % step or width % step or min(height, width) < step:
             raise InputError(
                 f"image size {height}x{width} (height x width): a U-Net of depth {self.depth} "
                 f"takes multiples of {step}"

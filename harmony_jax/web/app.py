@@ -2,19 +2,22 @@
 
 import base64
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import flask
 import numpy as np
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import Forbidden, HTTPException, RequestEntityTooLarge
 from werkzeug.utils import secure_filename
 
 from harmony_jax.errors import InputError
 from harmony_jax.harmonizer import Harmonizer
 from harmony_jax.masks import Mask, alpha_mask, check_mask, fit_size, mask_of
-from harmony_jax.pictures import Picture, decode_picture, encode_picture
+from harmony_jax.pictures import Picture, count_pixels, decode_picture, encode_picture
+from harmony_jax.pixel_budget import PixelBudget
 from harmony_jax.predict import harmonize_picture
 
 PREVIEW_SIDE = 1600  # pixels, at most; masks are painted at this size
@@ -42,6 +45,18 @@ def create_app(harmonizer: Harmonizer, max_upload_bytes: int, max_pixels: int) -
     # Other names could only come from a foreign page that made its own name point here.
     app.config["TRUSTED_HOSTS"] = ["127.0.0.1", "localhost"]
 
+    limits = _Limits(max_upload_bytes, max_pixels, PixelBudget(max_pixels))
+
+    @app.before_request
+    def refuse_other_sites() -> None:
+        """Any page that is open in the browser could send forms here, and have work done."""
+        request = flask.request
+        origin = request.headers.get("Origin")
+        site = request.headers.get("Sec-Fetch-Site", "none")
+        foreign = origin is not None and origin != f"http://{request.host}"
+        if request.method == "POST" and (foreign or site not in ("same-origin", "none")):
+            raise Forbidden
+
     @app.get("/")
     def page() -> str:
         return flask.render_template("page.html", max_upload_bytes=max_upload_bytes)
@@ -49,46 +64,51 @@ def create_app(harmonizer: Harmonizer, max_upload_bytes: int, max_pixels: int) -
     @app.post("/photo")
     def photo() -> dict[str, Any]:
         """The photo's size, and a preview that any browser can show."""
-        picture = _uploaded("photo", max_pixels)
-        height, width, _ = picture.pixels.shape
-        return {
-            "width": width,
-            "height": height,
-            "preview": _preview(picture),
-            "alpha_mask": _alpha_preview(picture),
-        }
+        with _uploaded(limits, "photo") as (picture,):
+            height, width, _ = picture.pixels.shape
+            return {
+                "width": width,
+                "height": height,
+                "preview": _preview(picture),
+                "alpha_mask": _alpha_preview(picture),
+            }
 
     @app.post("/mask")
     def mask() -> dict[str, Any]:
-        """An uploaded mask at the preview's size, to look at and to paint on."""
+        """An uploaded mask at the preview's size, to look at and to paint on, and its own size."""
         size = [flask.request.form.get(side, type=int, default=0) for side in ("height", "width")]
         height, width = (min(max(side, 1), PREVIEW_SIDE) for side in size)
-        found = mask_of(_uploaded("mask", max_pixels))
-        return {"mask": _mask_address(fit_size(found, height, width))}
+        with _uploaded(limits, "mask") as (picture,):
+            found = mask_of(picture)
+            return {
+                "mask": _mask_address(fit_size(found, height, width)),
+                "width": found.shape[1],
+                "height": found.shape[0],
+            }
 
     @app.post("/harmonize")
     def harmonize() -> dict[str, Any]:
         """Previews of the result at full strength, and the blend mask."""
-        picture, foreground = _photo_and_mask(max_pixels)
-        result, blend_mask = harmonize_picture(harmonizer, picture, foreground)
-        painted = None
-        if blend_mask is not None:
-            preview = _shrunk(result.pixels)
-            size = (preview.shape[1], preview.shape[0])
-            shown = np.rint(cv2.resize(blend_mask, size) * 255).astype(np.uint8)
-            painted = _mask_address(shown)
-        return {"preview": _preview(result), "blend_mask": painted}
+        with _photo_and_mask(limits) as (picture, foreground):
+            result, blend_mask = harmonize_picture(harmonizer, picture, foreground)
+            painted = None
+            if blend_mask is not None:
+                preview = _shrunk(result.pixels)
+                size = (preview.shape[1], preview.shape[0])
+                shown = np.rint(cv2.resize(blend_mask, size) * 255).astype(np.uint8)
+                painted = _mask_address(shown)
+            return {"preview": _preview(result), "blend_mask": painted}
 
     @app.post("/download")
     def download() -> flask.Response:
         """The result at the photo's own size."""
-        picture, foreground = _photo_and_mask(max_pixels)
         strength = flask.request.form.get("strength", type=float, default=-1.0)
         ending = flask.request.form.get("ending", "")
         if ending not in _MEDIA_TYPES:
             raise InputError(f"format {ending!r}: choose one of {', '.join(_MEDIA_TYPES)}")
-        result, _ = harmonize_picture(harmonizer, picture, foreground, strength)
-        data = encode_picture(result, ending)
+        with _photo_and_mask(limits) as (picture, foreground):
+            result, _ = harmonize_picture(harmonizer, picture, foreground, strength)
+            data = encode_picture(result, ending)
         stem = Path(secure_filename(flask.request.files["photo"].filename or "")).stem
         return flask.send_file(
             io.BytesIO(data),
@@ -103,8 +123,11 @@ def create_app(harmonizer: Harmonizer, max_upload_bytes: int, max_pixels: int) -
 
     @app.errorhandler(RequestEntityTooLarge)
     def too_large(error: RequestEntityTooLarge) -> tuple[dict[str, str], int]:
-        megabytes = max_upload_bytes / 1e6
-        return {"error": f"the upload is larger than {megabytes:g} MB: make it smaller"}, 413
+        return {"error": _too_large("the upload", max_upload_bytes)}, 413
+
+    @app.errorhandler(MemoryError)
+    def no_memory(error: MemoryError) -> tuple[dict[str, str], int]:
+        return {"error": "not enough memory for this photo: make it smaller"}, 507
 
     @app.errorhandler(HTTPException)
     def other(error: HTTPException) -> tuple[dict[str, str], int]:
@@ -124,27 +147,49 @@ def request_bytes(max_upload_bytes: int) -> int:
     return 2 * max_upload_bytes + 100_000
 
 
-def _uploaded(field: str, max_pixels: int) -> Picture:
+class _Limits(NamedTuple):
+    upload_bytes: int  # of each file
+    pixels: int  # of each picture
+    budget: PixelBudget  # of all requests together
+
+
+@contextmanager
+def _uploaded(limits: _Limits, *fields: str) -> Iterator[list[Picture]]:
+    """The request's pictures, for which others may have to wait until the block ends."""
+    files = [(*_content(field, limits.upload_bytes), limits.pixels) for field in fields]
+    with limits.budget.hold(sum(count_pixels(*file) for file in files)):
+        yield [decode_picture(*file) for file in files]
+
+
+def _content(field: str, most: int) -> tuple[bytes, str]:
+    """An uploaded file's content, and what it is called in messages."""
     file = flask.request.files.get(field)
     data = file.read() if file else b""
     label = (file.filename if file else None) or field
     if not data:
         raise InputError(f"{label}: the file is empty: choose another")
-    return decode_picture(data, label, max_pixels)
+    if len(data) > most:
+        raise InputError(_too_large(label, most))
+    return data, label
 
 
-def _photo_and_mask(max_pixels: int) -> tuple[Picture, Mask]:
+def _too_large(label: str, most: int) -> str:
+    return f"{label} is larger than {most / 1e6:g} MB: make it smaller"
+
+
+@contextmanager
+def _photo_and_mask(limits: _Limits) -> Iterator[tuple[Picture, Mask]]:
     """The request's photo, and its mask at the photo's size; by default the alpha channel."""
-    picture = _uploaded("photo", max_pixels)
-    if "mask" in flask.request.files:
-        foreground = mask_of(_uploaded("mask", max_pixels))
-        foreground = fit_size(foreground, *picture.pixels.shape[:2])
-    else:
-        foreground, picture = alpha_mask(picture), picture._replace(alpha=None)
-    if flask.request.form.get("invert") == "true":
-        foreground = 255 - foreground
-    check_mask(foreground)
-    return picture, foreground
+    fields = ("photo", "mask") if "mask" in flask.request.files else ("photo",)
+    with _uploaded(limits, *fields) as (picture, *masks):
+        if masks:
+            foreground = fit_size(mask_of(masks[0]), *picture.pixels.shape[:2])
+        else:
+            foreground, picture = alpha_mask(picture), picture._replace(alpha=None)
+        if flask.request.form.get("invert") == "true":
+            foreground = 255 - foreground
+        check_mask(foreground)
+        yield picture, foreground
 
 
 def _alpha_preview(picture: Picture) -> str | None:

@@ -98,3 +98,19 @@ def test_nothing_half_written_is_left(tmp_path, pixels):
     with pytest.raises(InputError, match="cannot be written"):
         write_file(tmp_path / "folder" / "a.png", b"data")
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_an_interrupt_while_writing_leaves_nothing(tmp_path, monkeypatch):
+    def interrupted(self, target):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pathlib.Path.replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_file(tmp_path / "a.png", b"data")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_name_as_long_as_names_may_be(tmp_path):
+    path = tmp_path / ("n" * 251 + ".png")
+    write_file(path, b"data")
+    assert path.read_bytes() == b"data"

@@ -97,6 +97,7 @@ def test_an_alpha_channel_is_offered_as_mask(client):
 def test_a_mask_is_shown_at_the_previews_size(client):
     answer = post(client, "/mask", mask=png(MASK), width="40", height="30").get_json()
     np.testing.assert_array_equal(picture(answer["mask"]), MASK[::2, ::2])
+    assert (answer["width"], answer["height"]) == (80, 60)  # its own, which the page compares
 
 
 def test_the_preview_is_the_result(client, harmonizer):
@@ -167,11 +168,30 @@ def test_uploads_too_large(client):
     answer = post(client, "/photo", photo=b"x" * 3_000_000)
     assert answer.status_code == 413
     assert answer.get_json()["error"] == "the upload is larger than 1 MB: make it smaller"
+    answer = post(client, "/photo", photo=b"x" * 1_500_000)  # both files together may have 2 MB
+    assert answer.status_code == 400
+    assert answer.get_json()["error"] == "photo.png is larger than 1 MB: make it smaller"
 
 
 def test_other_sites_cannot_reach_it_by_their_name(client):
     assert client.get("/", headers={"Host": "evil.example"}).status_code == 400
     assert client.get("/", headers={"Host": "localhost:8765"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Sec-Fetch-Site": "none"}, 200),
+    ],
+)
+def test_other_sites_cannot_have_work_done(client, headers, status):
+    photo = FileStorage(io.BytesIO(png(IMAGE)), "photo.png")
+    answer = client.post("/photo", data={"photo": photo}, headers=headers)
+    assert answer.status_code == status
 
 
 def test_paths_that_lead_elsewhere(client):

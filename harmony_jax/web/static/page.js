@@ -8,7 +8,7 @@ const UNDO_STEPS = 10;
 const VIEWS = ["edit", "compare", "blend"];
 
 // What the mask is: "painted" (the overlay), "file" (as uploaded, until painted on) or "alpha".
-const state = { photo: null, maskSource: "painted", maskFile: null, invert: false, undo: [], before: null, after: null };
+const state = { photo: null, size: null, maskSource: "painted", maskFile: null, invert: false, undo: [], before: null, after: null };
 
 const overlay = $("overlay");
 const pen = overlay.getContext("2d", { willReadFrequently: true });
@@ -140,6 +140,7 @@ async function choosePhoto(file) {
     draw($("before"), preview);
     draw($("compare-before"), preview);
     $("mask").value = "";
+    state.size = [answer.width, answer.height];
     $("size").textContent = `${answer.width} × ${answer.height} pixels`;
     forgetResult();
     show("edit");
@@ -205,6 +206,10 @@ $("mask").addEventListener("change", () => {
     Object.assign(state, { maskSource: "file", maskFile: file, invert: false });
     forgetResult();
     show("edit");
+    const [width, height] = state.size;
+    if (answer.width !== width || answer.height !== height) {
+      return `The mask is ${answer.width} × ${answer.height}, the photo ${width} × ${height}: the mask is resized.`;
+    }
   });
 });
 
