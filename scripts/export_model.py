@@ -4,7 +4,7 @@
     python scripts/export_model.py --checkpoint=improved_dih256 --output=idih.onnx
 
 The output's ending says which. Before it is written, its answer is compared with the model's.
-docs/export.md shows how to run the files. Needs pip install '.[export]'.
+docs/export.md shows how to run the files. Needs pip install -e '.[export]'.
 """
 
 import argparse
