@@ -177,8 +177,18 @@ def test_an_export_for_other_platforms_is_compared_as_one_for_this(trained, tmp_
     main([f"--checkpoint={trained[1]}", f"--output={output}", "--platforms=tpu"])
     assert jax.export.deserialize(bytearray(output.read_bytes())).platforms == ("tpu",)
     assert "differs from the model by at most 0 of 255" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="image size 0x0"):
-        main([f"--checkpoint={trained[1]}", f"--output={tmp_path / 'n.onnx'}", "--image-size=0"])
+
+
+@pytest.mark.parametrize("size", [0, -64])
+def test_no_size_is_taken_for_the_trained_one(trained, tmp_path, size):
+    with pytest.raises(SystemExit, match=f"image size {size}x{size}"):
+        main(
+            [
+                f"--checkpoint={trained[1]}",
+                f"--output={tmp_path / 'm.onnx'}",
+                f"--image-size={size}",
+            ]
+        )
 
 
 def test_an_export_that_differs_is_not_written(trained, tmp_path, monkeypatch):

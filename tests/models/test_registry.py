@@ -28,6 +28,13 @@ def test_image_sizes_the_network_cannot_take(size):
         nnx.eval_shape(lambda image, mask: model(image, mask), image, mask)
 
 
+@pytest.mark.parametrize("side", [0, -64, 100])
+def test_image_sizes_a_unet_cannot_take(side):
+    model = nnx.eval_shape(lambda: create_model("ssam256", rngs=nnx.Rngs(0)))
+    with pytest.raises(InputError, match=rf"{side}x{side}.*a U-Net of depth \d takes multiples of"):
+        model.check_image_size(side, side)
+
+
 def test_bfloat16_stays_near_float32_and_keeps_its_state_in_float32():
     models = [
         create_model(

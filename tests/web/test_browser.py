@@ -234,6 +234,18 @@ def test_an_alpha_channel_becomes_the_mask(page, tmp_path):
     assert error(page) == ""
 
 
+def test_a_mask_of_another_size_is_told(page, tmp_path):
+    write_photo(tmp_path / "a.png", 200, 300)
+    choose(page, "photo", tmp_path / "a.png")
+    for size in ((300, 200), (150, 100)):
+        mask = Image.new("L", size)
+        mask.paste(255, (20, 20, 60, 60))
+        path = tmp_path / f"{size[0]}.png"
+        mask.save(path)
+        choose(page, "mask", path)
+        assert ("the mask is resized" in element(page, "status").text) == (size == (150, 100))
+
+
 def test_bad_input_is_told(page, tmp_path):
     (tmp_path / "text.jpg").write_text("no picture")
     choose(page, "photo", tmp_path / "text.jpg")
