@@ -17,14 +17,14 @@ from absl import logging as absl_logging
 from ml_collections import config_flags
 
 from harmony_jax.command_line import log_to_terminal, parse_flags
-from harmony_jax.compilation_cache import keep_compiled_programs
-from harmony_jax.distributed import join_processes
+from harmony_jax.devices.compilation_cache import keep_compiled_programs
+from harmony_jax.devices.distributed import join_processes
+from harmony_jax.devices.host_memory import keep_freed_memory
 from harmony_jax.errors import InputError, NonFiniteError, StoppedError
-from harmony_jax.evaluation import evaluate_workdir
-from harmony_jax.harmonize_options import expect_any_file, report
-from harmony_jax.host_memory import keep_freed_memory
-from harmony_jax.predict import Settings, predict
-from harmony_jax.train import train
+from harmony_jax.evaluation.run import evaluate_workdir
+from harmony_jax.photos.folders import Settings, predict
+from harmony_jax.photos.options import expect_any_file, report
+from harmony_jax.training.loop import train
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file; its fields are flags too.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints, logs and results.")

@@ -1,4 +1,4 @@
-"""Configs of the rows of the paper's tables (harmony_jax/published.py).
+"""Configs of the rows of the paper's tables (harmony_jax/evaluation/published.py).
 
 Each is the paper's recipe (sections 3.4 and 4.2: 180 epochs, A_min 100, as configs/base.py has it)
 with the row's model and the fields that its table is about.
@@ -7,7 +7,7 @@ with the row's model and the fields that its table is about.
 from ml_collections import ConfigDict
 
 from configs import base
-from harmony_jax.published import TABLES
+from harmony_jax.evaluation.published import TABLES
 
 
 def row_config(number: int, key: str) -> ConfigDict:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harmony_jax.command_line import Parser, log_to_terminal
-from harmony_jax.compilation_cache import keep_compiled_programs
+from harmony_jax.devices.compilation_cache import keep_compiled_programs
 from harmony_jax.errors import InputError
-from harmony_jax.harmonize_options import add_model_options, expect_any_file, max_pixels, report
-from harmony_jax.predict import Outcome, Settings, predict
+from harmony_jax.photos.folders import Outcome, Settings, predict
+from harmony_jax.photos.options import add_model_options, expect_any_file, max_pixels, report
 from harmony_jax.web.server import serve
 
 _USAGE = """\

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harmony_jax.command_line import Parser
-from harmony_jax.conversion import convert
 from harmony_jax.errors import InputError
-from harmony_jax.released_checkpoints import BASE_ADDRESS, FILES, cache_folder, download
-from harmony_jax.weight_files import is_weight_file
+from harmony_jax.weights.convert import convert
+from harmony_jax.weights.downloads import BASE_ADDRESS, FILES, cache_folder, download
+from harmony_jax.weights.files import is_weight_file
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

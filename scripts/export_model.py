@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harmony_jax.command_line import Parser
-from harmony_jax.compilation_cache import keep_compiled_programs
-from harmony_jax.data.photos import check_writable, write_file
+from harmony_jax.data.codecs import check_writable, write_file
+from harmony_jax.devices.compilation_cache import keep_compiled_programs
 from harmony_jax.errors import InputError
-from harmony_jax.export import (
+from harmony_jax.weights.export import (
     PLATFORMS,
     TOLERANCE,
     export_onnx,
@@ -26,8 +26,8 @@ from harmony_jax.export import (
     stablehlo_difference,
     this_platform,
 )
-from harmony_jax.released_models import checkpoint_path
-from harmony_jax.saved_model import load_model
+from harmony_jax.weights.released import checkpoint_path
+from harmony_jax.weights.saved_model import load_model
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -18,9 +18,9 @@ from ml_collections import ConfigDict, config_flags
 
 from harmony_jax.command_line import log_to_terminal, parse_flags
 from harmony_jax.errors import InputError
-from harmony_jax.plan_report import batches_text, plan_json, plan_text
-from harmony_jax.tpu_chips import Slice, find_slice
-from harmony_jax.tpu_plan import Plan, find_largest_batch, plan_training
+from harmony_jax.planning.chips import Slice, find_slice
+from harmony_jax.planning.plan import Plan, find_largest_batch, plan_training
+from harmony_jax.planning.report import batches_text, plan_json, plan_text
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file; its fields are flags too.")
 _TOPOLOGY = flags.DEFINE_string("topology", None, "Chip and shape of the slice: v5e:4x4.")

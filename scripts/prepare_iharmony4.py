@@ -14,8 +14,8 @@ from pathlib import Path
 
 from harmony_jax.command_line import Parser
 from harmony_jax.data.iharmony4 import PUBLISHED, SUBSETS
-from harmony_jax.data.preparation import Preparation
-from harmony_jax.data.prepare import UNREADABLE_LIST, prepare
+from harmony_jax.data.preparing.counts import Preparation
+from harmony_jax.data.preparing.prepare import UNREADABLE_LIST, prepare
 from harmony_jax.errors import InputError
 
 _SHOWN = 10

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from harmony_jax.errors import InputError
-from harmony_jax.nonfinite import replay
+from harmony_jax.training.nonfinite import replay
 
 
 def main() -> None:

@@ -22,9 +22,9 @@ from ml_collections import ConfigDict, config_flags
 from harmony_jax.command_line import Parser, log_to_terminal
 from harmony_jax.data.pipeline import open_split
 from harmony_jax.errors import InputError, root_cause
-from harmony_jax.published import TABLES, Table, find_table
-from harmony_jax.table_comparison import read_result, table_text, write_table
-from harmony_jax.table_runs import Relay, RowRun, check_backbone, command, config_path, row_run
+from harmony_jax.evaluation.published import TABLES, Table, find_table
+from harmony_jax.paper.comparison import read_result, table_text, write_table
+from harmony_jax.paper.runs import Relay, RowRun, check_backbone, command, config_path, row_run
 
 _STOPPED = (129, 130, 143)  # as a shell reports SIGHUP, SIGINT and SIGTERM
 

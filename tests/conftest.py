@@ -31,7 +31,7 @@ def mini_root(tmp_path_factory):
 @pytest.fixture(scope="session")
 def trained(mini_root, tmp_path_factory):
     """The config and workdir of a finished training of a few steps; tests do not change it."""
-    from harmony_jax.train import train
+    from harmony_jax.training.loop import train
     from tests.made_data import tiny_config
 
     config, workdir = tiny_config(mini_root), tmp_path_factory.mktemp("trained")

@@ -11,13 +11,13 @@ import sys
 import jax
 
 from configs import base
+from harmony_jax.build import build_loss, build_model
 from harmony_jax.data.pipeline import open_split
 from harmony_jax.data.training_data import TrainingData
-from harmony_jax.distributed import join_processes
-from harmony_jax.experiment import build_loss, build_model
-from harmony_jax.mesh import create_mesh
-from harmony_jax.optimizer import create_optimizer, learning_rate_schedule
-from harmony_jax.train_step import create_state, make_train_step
+from harmony_jax.devices.distributed import join_processes
+from harmony_jax.devices.mesh import create_mesh
+from harmony_jax.training.optimizer import create_optimizer, learning_rate_schedule
+from harmony_jax.training.step import create_state, make_train_step
 from tests.made_data import SUBSETS
 
 STEPS = 20

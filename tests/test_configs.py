@@ -11,15 +11,15 @@ from ml_collections import ConfigDict
 
 from configs import base
 from harmony_jax import InputError, create_model, list_models
-from harmony_jax import mesh as meshes
+from harmony_jax.build import build_loss, build_model, check_numbers, model_arguments
 from harmony_jax.data.pipeline import open_split
 from harmony_jax.data.training_data import TrainingData
-from harmony_jax.experiment import build_loss, build_model, check_numbers, model_arguments
+from harmony_jax.devices import mesh as meshes
+from harmony_jax.evaluation.published import TABLES
 from harmony_jax.models import released_image_size
 from harmony_jax.models.foreground_aware import ForegroundAware
-from harmony_jax.optimizer import create_optimizer, learning_rate_schedule
-from harmony_jax.published import TABLES
-from harmony_jax.train_step import create_state, make_train_step
+from harmony_jax.training.optimizer import create_optimizer, learning_rate_schedule
+from harmony_jax.training.step import create_state, make_train_step
 from tests.made_data import SUBSETS
 
 FOLDER = Path(base.__file__).parent

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harmony_jax import list_models
-from harmony_jax.released_checkpoints import FILES
+from harmony_jax.weights.downloads import FILES
 from tests.released import golden
 
 ROOT = Path(__file__).parents[1]

@@ -13,8 +13,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from harmony_jax.data.codecs import read_photo
 from harmony_jax.data.demo_outlines import OUTLINES
-from harmony_jax.data.photos import read_photo
 from harmony_jax.data.sources import Sample
 from harmony_jax.errors import InputError
 

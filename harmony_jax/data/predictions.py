@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from pathlib import Path
 
-from harmony_jax.data.photos import Pixels, read_photo
+from harmony_jax.data.codecs import Pixels, read_photo
 from harmony_jax.data.sources import Source
 from harmony_jax.errors import InputError
 

@@ -16,7 +16,7 @@ from harmony_jax.data.iharmony4 import (
     decode_sample,
     photo_of,
 )
-from harmony_jax.data.records import parse_record
+from harmony_jax.data.preparing.records import parse_record
 from harmony_jax.data.sources import Sample
 from harmony_jax.errors import InputError
 

@@ -9,10 +9,11 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from harmony_jax import mesh as meshes
-from harmony_jax.data import pipeline, resident
+from harmony_jax.data import pipeline
 from harmony_jax.data.feed import Feed
+from harmony_jax.data.resident import batches as resident
 from harmony_jax.data.sources import Numbered, Source, sample_name
+from harmony_jax.devices import mesh as meshes
 from harmony_jax.errors import InputError
 
 PIXELS = ("composite", "real", "mask")

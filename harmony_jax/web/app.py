@@ -14,11 +14,11 @@ from werkzeug.exceptions import Forbidden, HTTPException, RequestEntityTooLarge
 from werkzeug.utils import secure_filename
 
 from harmony_jax.errors import InputError
-from harmony_jax.harmonizer import Harmonizer
-from harmony_jax.masks import Mask, alpha_mask, check_mask, fit_size, mask_of
-from harmony_jax.pictures import Picture, count_pixels, decode_picture, encode_picture
-from harmony_jax.pixel_budget import PixelBudget
-from harmony_jax.predict import harmonize_picture
+from harmony_jax.photos.folders import harmonize_picture
+from harmony_jax.photos.formats import Picture, count_pixels, decode_picture, encode_picture
+from harmony_jax.photos.harmonizer import Harmonizer
+from harmony_jax.photos.masks import Mask, alpha_mask, check_mask, fit_size, mask_of
+from harmony_jax.photos.pixel_budget import PixelBudget
 
 PREVIEW_SIDE = 1600  # pixels, at most; masks are painted at this size
 

@@ -13,8 +13,8 @@ import waitress
 
 from harmony_jax.command_line import Parser
 from harmony_jax.errors import InputError
-from harmony_jax.harmonize_options import add_model_options, max_pixels
-from harmony_jax.harmonizer import Harmonizer
+from harmony_jax.photos.harmonizer import Harmonizer
+from harmony_jax.photos.options import add_model_options, max_pixels
 from harmony_jax.web.app import create_app, request_bytes
 
 _ADDRESS = "127.0.0.1"  # this machine alone: the page asks for no password

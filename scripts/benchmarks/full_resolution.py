@@ -9,13 +9,13 @@ import numpy as np
 from flax import nnx
 
 from benchmarks.timing import in_new_process, in_turns, peak_memory, shown
-from harmony_jax.color_transform import fit_color_transform
-from harmony_jax.compiled_once import CompiledOnce
 from harmony_jax.data.iharmony4 import SUBSETS, IHarmony4Source
 from harmony_jax.data.transforms import shrink
-from harmony_jax.harmonizer import Harmonizer
+from harmony_jax.devices.compiled_once import CompiledOnce
 from harmony_jax.models import create_model
-from harmony_jax.recolor import Recolor
+from harmony_jax.photos.color_transform import fit_color_transform
+from harmony_jax.photos.harmonizer import Harmonizer
+from harmony_jax.photos.recolor import Recolor
 
 _IMAGE_SIZE = 256
 _MEGAPIXELS = 12.0

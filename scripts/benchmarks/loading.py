@@ -15,12 +15,12 @@ import numpy as np
 from benchmarks.timing import Run, in_turns
 from harmony_jax.data.iharmony4 import SUBSETS, IHarmony4Source
 from harmony_jax.data.pipeline import training_batches
-from harmony_jax.data.prepare import prepare
 from harmony_jax.data.prepared import PreparedSource
-from harmony_jax.data.resident import ResidentBatches
+from harmony_jax.data.preparing.prepare import prepare
+from harmony_jax.data.resident.batches import ResidentBatches
 from harmony_jax.data.sources import Selection, Source
 from harmony_jax.data.transforms import RandomCropAndFlip, random_crop, resize
-from harmony_jax.mesh import create_mesh
+from harmony_jax.devices.mesh import create_mesh
 
 _IMAGE_SIZE, _STORED_SIZE = 256, 384
 _BATCH = 16

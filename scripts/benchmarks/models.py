@@ -17,7 +17,7 @@ from flax import nnx
 
 from benchmarks import step
 from benchmarks.timing import Run, in_turns, shown
-from harmony_jax.host_memory import keep_freed_memory
+from harmony_jax.devices.host_memory import keep_freed_memory
 from harmony_jax.losses import foreground_normalized_mse
 from harmony_jax.models import create_model, released_image_size
 from harmony_jax.variables import Variables, split

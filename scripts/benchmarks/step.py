@@ -11,12 +11,12 @@ from flax import nnx
 
 from benchmarks.timing import in_new_process, peak_memory
 from configs import base
-from harmony_jax.host_memory import keep_freed_memory
+from harmony_jax.devices.host_memory import keep_freed_memory
+from harmony_jax.devices.mesh import create_mesh
 from harmony_jax.losses import foreground_normalized_mse
-from harmony_jax.mesh import create_mesh
 from harmony_jax.models import create_model, released_image_size
-from harmony_jax.optimizer import create_optimizer
-from harmony_jax.train_step import create_state, make_train_step
+from harmony_jax.training.optimizer import create_optimizer
+from harmony_jax.training.step import create_state, make_train_step
 
 BATCH = 16  # images
 

@@ -8,15 +8,15 @@ import jax
 from ml_collections import ConfigDict
 
 from benchmarks.timing import in_new_process, peak_memory
-from harmony_jax.compilation_cache import keep_compiled_programs
+from harmony_jax.build import build_loss, build_model
 from harmony_jax.data.pipeline import open_split
 from harmony_jax.data.sources import Selection, Source
 from harmony_jax.data.training_data import TrainingData
-from harmony_jax.experiment import build_loss, build_model
-from harmony_jax.host_memory import keep_freed_memory
-from harmony_jax.mesh import create_mesh
-from harmony_jax.optimizer import create_optimizer, learning_rate_schedule
-from harmony_jax.train_step import create_state, make_train_step
+from harmony_jax.devices.compilation_cache import keep_compiled_programs
+from harmony_jax.devices.host_memory import keep_freed_memory
+from harmony_jax.devices.mesh import create_mesh
+from harmony_jax.training.optimizer import create_optimizer, learning_rate_schedule
+from harmony_jax.training.step import create_state, make_train_step
 
 _UNTIMED = 3  # steps: compilation, and what is made ready beforehand
 

@@ -12,11 +12,11 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from harmony_jax import InputError
-from harmony_jax.data import prepare as prepare_module
 from harmony_jax.data.iharmony4 import IHarmony4Source
 from harmony_jax.data.pipeline import open_split, training_batches
-from harmony_jax.data.prepare import prepare
 from harmony_jax.data.prepared import PreparedSource
+from harmony_jax.data.preparing import prepare as prepare_module
+from harmony_jax.data.preparing.prepare import prepare
 from tests.made_data import SUBSETS, tiny_config, write_iharmony4
 
 

@@ -18,13 +18,13 @@ from harmony_jax import (
     normalize,
     to_torch_state_dict,
 )
-from harmony_jax.experiment import build_loss
-from harmony_jax.mesh import create_mesh
+from harmony_jax.build import build_loss
+from harmony_jax.devices.mesh import create_mesh
 from harmony_jax.models import HarmonizationModel, released_image_size
 from harmony_jax.models.foreground_aware import ForegroundAware
-from harmony_jax.optimizer import create_optimizer, rate_labels
-from harmony_jax.torch_weights import torch_key
-from harmony_jax.train_step import create_state, make_train_step
+from harmony_jax.training.optimizer import create_optimizer, rate_labels
+from harmony_jax.training.step import create_state, make_train_step
+from harmony_jax.weights.torch_keys import torch_key
 from tests.released import GOLDEN, golden, make_inputs, make_weights
 
 TRAINED = (

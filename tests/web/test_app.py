@@ -14,8 +14,8 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.test import encode_multipart
 
 from harmony_jax import Harmonizer
-from harmony_jax.pictures import Picture, decode_picture, encode_picture
-from harmony_jax.predict import harmonize_picture
+from harmony_jax.photos.folders import harmonize_picture
+from harmony_jax.photos.formats import Picture, decode_picture, encode_picture
 from harmony_jax.web import app
 from harmony_jax.web.app import PREVIEW_SIDE, create_app
 

@@ -1,0 +1,1 @@
+"""Only for preparing a data set: downloaded folders into files of records."""

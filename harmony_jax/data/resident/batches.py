@@ -1,0 +1,242 @@
+"""Training batches from samples decoded once; crop, flip and resize run on the devices."""
+
+import logging
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from typing import Literal, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Int
+from tqdm import tqdm
+
+from harmony_jax.data.resident.lanes import Lanes
+from harmony_jax.data.resident.store import Decoder, Stored, store_on_devices, store_on_host
+from harmony_jax.data.resident.transforms import draw_crop, resample, sampling_positions
+from harmony_jax.data.sources import Numbered, Source
+from harmony_jax.devices import mesh as meshes
+
+_RANDOM_STREAM = 1  # of the augmentation; dropout has the same seed
+_AXIS = "lane"
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class ResidentBatches:
+    """Endless augmented batches on the devices, from samples decoded once.
+
+    A batch holds `composite`, `real` [batch, size, size, 3] and `mask` [batch, size, size], uint8,
+    and `index` [batch], each sample's number in the source, sharded as every batch is. They are
+    augmented as by `RandomCropAndFlip` and ordered by `Lanes`. Step, seed and source determine a
+    batch, on any number of devices and processes; each process decodes, holds and computes the
+    rows of its own devices, and nothing is communicated.
+
+    Args:
+        source: samples to train on, at least one batch. Where these have `index` and `unreadable`,
+            as those of `Numbered`, the first is the batch's and the second is collected.
+        image_size: side of the crops after resizing, in pixels.
+        stored_size: longest side kept, in pixels: `stored_pixels`.
+        batch_size: samples a step over all devices, whose number divides it.
+        seed: of order and augmentation.
+        start_step: steps already done.
+        num_workers: decoding threads, -1 for one a core, 0 for two.
+        mesh: the devices of all processes.
+        placement: where decoded samples stay: in the memory of each `device`, or of the `host`,
+            which then sends those of a batch at every step.
+        random_crop, random_flip: what to augment by, see `RandomCropAndFlip`.
+
+    Attributes:
+        unreadable: numbers of this process's samples that others stand in for.
+
+    Raises:
+        InputError: too little memory, or a sample that cannot be read.
+    """
+
+    def __init__(
+        self,
+        source: Source | Numbered,
+        *,
+        image_size: int,
+        stored_size: int,
+        batch_size: int,
+        seed: int,
+        start_step: int,
+        num_workers: int,
+        mesh: Mesh,
+        placement: Literal["device", "host"],
+        random_crop: bool = True,
+        random_flip: bool = True,
+    ):
+        self._step = start_step
+        self._lanes = Lanes(len(source), batch_size, seed)
+        self._augmentation = Augmentation(
+            mesh, batch_size, image_size, seed, crop=random_crop, flip=random_flip
+        )
+        own = [self._lanes.samples[row] for row in self._augmentation.rows]
+        count, slots = sum(map(len, own)), self._lanes.slots
+        with tqdm(total=count, desc="decoding", unit=" samples", disable=None) as bar:
+            decoder = Decoder(source, own, stored_size, num_workers, bar.update)
+            gigabytes = slots * decoder.bytes_per_slot / 1e9
+            _LOGGER.info("Decoding %d samples to %.1f GB", count, gigabytes)
+            if placement == "device":
+                self._stored = store_on_devices(decoder, slots, self._augmentation.sharding)
+            else:
+                self._stored = store_on_host(decoder, slots)
+        self._on_host = placement == "host"
+        self.unreadable = decoder.unreadable
+
+    def __iter__(self) -> Iterator[dict[str, jax.Array]]:
+        return self
+
+    def __next__(self) -> dict[str, jax.Array]:
+        slots = self._lanes.slots_at(self._step)[self._augmentation.rows]
+        stored = self._stored
+        if self._on_host:
+            stored = Stored(*(array[np.arange(len(slots)), slots, None] for array in stored))
+            slots = np.zeros_like(slots)
+        batch = self._augmentation(stored, slots, self._step)
+        self._step += 1
+        return batch
+
+    def close(self) -> None:
+        """Frees the samples; there is no batch after it."""
+        del self._stored
+
+
+def batch_of_step(
+    source: Source | Numbered,
+    *,
+    image_size: int,
+    stored_size: int,
+    batch_size: int,
+    seed: int,
+    step: int,
+    num_workers: int,
+    mesh: Mesh,
+    random_crop: bool = True,
+    random_flip: bool = True,
+) -> dict[str, jax.Array]:
+    """The batch that `ResidentBatches` makes after `step` steps, without decoding all others.
+
+    Arguments, result and errors as there.
+    """
+    lanes = Lanes(len(source), batch_size, seed)
+    augmentation = Augmentation(
+        mesh, batch_size, image_size, seed, crop=random_crop, flip=random_flip
+    )
+    slots = lanes.slots_at(step)
+    own = [lanes.samples[row][slots[row], None] for row in augmentation.rows]
+    stored = store_on_host(Decoder(source, own, stored_size, num_workers), 1)
+    return augmentation(stored, np.zeros(len(own), np.int32), step)
+
+
+class Augmentation:
+    """Makes the batch of a step from stored samples, each device its own rows.
+
+    Args:
+        mesh: the devices of all processes.
+        batch_size: rows over all devices.
+        image_size: side of the crops after resizing, in pixels.
+        seed: with step and row, of a sample's crop and flip.
+        crop, flip: what to augment by, see `RandomCropAndFlip`.
+
+    Attributes:
+        rows: the rows of the batch that this process's devices hold.
+        sharding: of stored samples, over this process's devices.
+    """
+
+    def __init__(
+        self,
+        mesh: Mesh,
+        batch_size: int,
+        image_size: int,
+        seed: int,
+        *,
+        crop: bool = True,
+        flip: bool = True,
+    ):
+        self._batch_size, self._result = batch_size, meshes.sharded(mesh)
+        parts = self._result.addressable_devices_indices_map((batch_size,))
+        self.rows = np.concatenate([np.arange(batch_size)[part] for part in parts.values()])
+        # Of this process's devices alone: programs that several processes share must start in one
+        # order in all of them, and this one starts beside the training step.
+        own = Mesh(np.array(list(parts)), (_AXIS,))
+        self.sharding = NamedSharding(own, PartitionSpec(_AXIS))
+        self._row_numbers = jax.device_put(self.rows.astype(np.int32), self.sharding)
+        self._programs = compile_augmentation(own, image_size, seed, crop, flip)
+
+    def __call__(
+        self, stored: Stored, slots: Int[np.ndarray, " rows"], step: int
+    ) -> dict[str, jax.Array]:
+        """The batch of the given slots of this process's lanes, after `step` steps."""
+        stored, chosen = jax.device_put((stored, slots), self.sharding)
+        choose, resize, divide = self._programs
+        pixels, rows, columns, index = choose(stored, self._row_numbers, chosen, np.int32(step))
+        own = {**divide(resize(pixels, rows, columns)), "index": index}
+        return {
+            key: jax.make_array_from_single_device_arrays(
+                (self._batch_size, *array.shape[1:]),
+                self._result,
+                [shard.data for shard in array.addressable_shards],
+            )
+            for key, array in own.items()
+        }
+
+
+class Programs(NamedTuple):
+    """The parts of the augmentation, in their order.
+
+    They are three as XLA:CPU would fuse them, and compute each pixel's position anew from the crop
+    and its neighbours anew for each output: 5 ms a sample for resizing instead of 0.7.
+    """
+
+    choose: jax.stages.Wrapped  # stored, row numbers, slots, step to pixels, rows, columns, index
+    resize: jax.stages.Wrapped  # pixels, rows, columns to [batch, size, size, 7]
+    divide: jax.stages.Wrapped  # that to composite, real photo and mask
+
+
+@cache  # compiling takes seconds
+def compile_augmentation(
+    mesh: Mesh, image_size: int, seed: int, crop: bool = True, flip: bool = True
+) -> Programs:
+    """The augmentation of rows divided over a mesh.
+
+    Args:
+        mesh: one axis.
+        image_size: side of the result in pixels.
+        seed: with row and step, of crops and flips.
+        crop, flip: what to augment by, see `RandomCropAndFlip`.
+    """
+    # Named, as the default may be another generator, which would draw other crops.
+    stream = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), _RANDOM_STREAM)
+
+    def choose(
+        stored: Stored, rows: Int[Array, " rows"], slots: Int[Array, " rows"], step: Int[Array, ""]
+    ) -> tuple[Array, ...]:
+        pixels, sizes, index = (jax.vmap(lambda lane, slot: lane[slot])(a, slots) for a in stored)
+        keys = jax.vmap(partial(jax.random.fold_in, jax.random.fold_in(stream, step)))(rows)
+        draw = jax.vmap(partial(draw_crop, image_size=image_size, crop=crop, flip=flip))
+        crops, flips = draw(pixels[:, -1], sizes, keys)
+        positions = sampling_positions(sizes, crops, flips, pixels.shape[-1], image_size)
+        return pixels, *positions, index
+
+    def divide(result: Array) -> dict[str, Array]:
+        return {
+            "composite": result[..., :3],
+            "real": result[..., 3:6],
+            "mask": result[..., 6],
+        }
+
+    lanes, whole = PartitionSpec(_AXIS), PartitionSpec()
+
+    def compiled(function: Callable, *in_specs: PartitionSpec) -> jax.stages.Wrapped:
+        # Mapped, so that nothing is left to the compiler: a device sees its own lanes only.
+        mapped = jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=lanes)
+        return jax.jit(mapped)
+
+    return Programs(
+        compiled(choose, lanes, lanes, lanes, whole),
+        compiled(resample, lanes, lanes, lanes),
+        compiled(divide, lanes),
+    )

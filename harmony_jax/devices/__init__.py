@@ -1,0 +1,1 @@
+"""Where programs run: the mesh, processes, the host's memory, compiled programs."""

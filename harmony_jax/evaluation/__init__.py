@@ -1,0 +1,1 @@
+"""A model measured on a data set, beside the published numbers: tables, pictures, a report."""

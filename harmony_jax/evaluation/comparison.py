@@ -1,0 +1,117 @@
+"""Two evaluations compared image by image."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from harmony_jax.errors import InputError
+from harmony_jax.evaluation.metrics import METRICS, Record
+
+IMAGES = "evaluation_images.csv"  # of a workdir
+
+_TEXTS = ("subset", "name")
+_RESAMPLES = 10_000
+_CHUNK = 250  # resamples at once, to bound memory
+
+
+class Difference(NamedTuple):
+    """Means of one metric over the images of a group, and of the paired difference B - A.
+
+    Attributes:
+        low, high: 95 % confidence interval of the mean difference, bootstrapped over images.
+    """
+
+    group: str
+    metric: str
+    images: int
+    a: float
+    b: float
+    difference: float
+    low: float
+    high: float
+
+
+def read_records(path: Path) -> list[Record]:
+    """Reads what an evaluation wrote: a workdir, or one of its `*_images.csv`.
+
+    Raises:
+        InputError: there is no such file, or a line or column of it is not as written.
+    """
+    file = path / IMAGES if path.is_dir() else path
+    if not file.is_file():
+        raise InputError(f"{file}: not found: evaluate this run first (main.py --mode=evaluate)")
+    with file.open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    if not rows:
+        raise InputError(f"{file}: holds no image: evaluate this run again")
+    try:
+        return [
+            {key: text if key in _TEXTS else float(text) for key, text in row.items()}
+            for row in rows
+        ]
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{file}: damaged ({error}): evaluate this run again") from error
+
+
+def pair_records(
+    a: Sequence[Record], b: Sequence[Record], labels: tuple[str, str] = ("A", "B")
+) -> list[tuple[Record, Record]]:
+    """Records of the same images, in the order of the first.
+
+    Raises:
+        InputError: an image is in one of them only.
+    """
+    others = {(record["subset"], record["name"]): record for record in b}
+    keys = [(record["subset"], record["name"]) for record in a]
+    alone = [(key, labels[0]) for key in keys if key not in others]
+    alone += [(key, labels[1]) for key in others if key not in set(keys)]
+    if alone:
+        (subset, name), label = alone[0]
+        raise InputError(
+            f"{subset}/{name} is in {label} only ({len(alone)} images are in one of the two): "
+            "evaluate both on the same images"
+        )
+    return [(record, others[key]) for key, record in zip(keys, a, strict=True)]
+
+
+def compare(pairs: Sequence[tuple[Record, Record]], seed: int = 0) -> list[Difference]:
+    """Differences by subset and over all, for every metric that both have.
+
+    Args:
+        pairs: of the same images (`pair_records`).
+        seed: of the bootstrap's 10,000 resamples.
+    """
+    subsets = sorted({a["subset"] for a, _ in pairs})
+    groups: dict[str, list[int]] = {subset: [] for subset in subsets}
+    for number, (a, _) in enumerate(pairs):
+        groups[a["subset"]].append(number)
+    groups["All"] = list(range(len(pairs)))
+    found = []
+    for group, numbers in groups.items():
+        for metric in METRICS:
+            if any(metric not in record for record in pairs[0]):
+                continue
+            values = np.array([[record[metric] for record in pairs[n]] for n in numbers])
+            difference = values[:, 1] - values[:, 0]
+            low, high = _interval(difference, seed)
+            a, b = values.mean(0).tolist()
+            found.append(
+                Difference(group, metric, len(numbers), a, b, float(difference.mean()), low, high)
+            )
+    return found
+
+
+def _interval(differences: np.ndarray, seed: int) -> tuple[float, float]:
+    rng = np.random.default_rng(seed)
+    count = len(differences)
+    means = np.concatenate(
+        [
+            differences[rng.integers(0, count, (_CHUNK, count))].mean(1)
+            for _ in range(_RESAMPLES // _CHUNK)
+        ]
+    )
+    low, high = np.quantile(means, (0.025, 0.975)).tolist()
+    return low, high

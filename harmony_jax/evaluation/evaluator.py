@@ -1,0 +1,253 @@
+"""Predictions and metrics of every image of a set, compiled and sharded."""
+
+from collections.abc import Collection
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Int
+from ml_collections import ConfigDict
+
+from harmony_jax.data.evaluation_data import PIXELS, EvaluationData, sizing_of
+from harmony_jax.data.feed import Feed
+from harmony_jax.data.pipeline import close_batches
+from harmony_jax.data.predictions import Predictions
+from harmony_jax.data.sources import Source, sample_name
+from harmony_jax.devices import mesh as meshes
+from harmony_jax.errors import InputError
+from harmony_jax.evaluation.metrics import (
+    COMPOSITE,
+    Record,
+    Summary,
+    foreground_ratio,
+    image_errors,
+    summarize,
+)
+from harmony_jax.evaluation.picture_sheet import Example, Pictures
+from harmony_jax.evaluation.ssim import ssim
+from harmony_jax.models import HarmonizationModel
+from harmony_jax.normalization import denormalize, network_inputs
+from harmony_jax.variables import Variables
+
+
+class Evaluation:
+    """Result over one set.
+
+    Args:
+        records: one an image (`harmony_jax.evaluation.metrics.Record`), in the order of the set.
+        left_out: images that could not be read, and why, one text each.
+        pictures: of the images asked for, by index into `records`.
+    """
+
+    def __init__(self, records: list[Record], left_out: list[str], pictures: dict[int, Pictures]):
+        self.records, self.left_out, self.pictures = records, left_out, pictures
+
+    @cached_property
+    def model(self) -> Summary:
+        """Means of the model's predictions (`harmony_jax.evaluation.metrics.summarize`)."""
+        return summarize(self.records)
+
+    @cached_property
+    def composite(self) -> Summary:
+        """Means of the composites taken as predictions."""
+        return summarize(self.records, COMPOSITE)
+
+    @property
+    def examples(self) -> list[Example]:
+        """The images with pictures."""
+        return [
+            Example(
+                title=f"{record['subset']} {record['name']}",
+                pictures=pictures,
+                composite_mse=record[f"{COMPOSITE}MSE"],
+                model_mse=record["MSE"],
+            )
+            for index, pictures in self.pictures.items()
+            for record in [self.records[index]]
+        ]
+
+
+class Evaluator:
+    """Compiled once for each size, evaluates a model's variables on any set.
+
+    Args:
+        model: gives the structure; None evaluates ready predictions.
+        config: its `evaluation` section, and `data.image_size` and `num_workers`.
+        mesh: batches are sharded over it; the numbers are the same on any.
+        with_ssim: whether to compute it, which takes longer than all other metrics together.
+
+    Raises:
+        InputError: the batch size does not fit the mesh, or a field that cannot be.
+    """
+
+    def __init__(
+        self,
+        model: HarmonizationModel | None,
+        config: ConfigDict,
+        mesh: Mesh,
+        *,
+        with_ssim: bool = False,
+    ):
+        meshes.check_batch_size("evaluation.batch_size", config.evaluation.batch_size, mesh)
+        self._config, self._mesh = config, mesh
+        self._sizing = sizing_of(config, model.size_divisor if model else 1)
+        graph = None
+        if model is not None:
+            if self._sizing.resize == "square":
+                model.check_image_size(*self._sizing.size(0, 0))
+            model = nnx.clone(model)
+            model.eval()
+            graph = nnx.graphdef(model)
+
+        def measure(
+            variables: Variables | None, batch: dict[str, Array], counter: Int[Array, ""]
+        ) -> dict[str, Any]:
+            image, mask, _ = network_inputs(batch)
+            results: dict[str, Any] = {}
+            if graph is None or variables is None:
+                prediction = batch["prediction"].astype(jnp.float32)
+            else:
+                output = nnx.merge(graph, *variables)(image, mask)
+                prediction, blend_mask = output.image, output.blend_mask
+                if config.evaluation.flip:
+                    mirrored = nnx.merge(graph, *variables)(image[:, :, ::-1], mask[:, :, ::-1])
+                    prediction = (prediction + mirrored.image[:, :, ::-1]) / 2
+                    if blend_mask is not None:
+                        blend_mask = (blend_mask + mirrored.blend_mask[:, :, ::-1]) / 2
+                prediction = denormalize(prediction)
+                if blend_mask is not None:
+                    results["blend_mask"] = blend_mask[..., 0]
+            composite, real = (batch[key].astype(prediction.dtype) for key in ("composite", "real"))
+            valid = _valid(batch["extent"], *mask.shape[1:3]) if "extent" in batch else None
+            model_errors = image_errors(prediction, real, mask, valid)
+            composite_errors = image_errors(composite, real, mask, valid)
+            if with_ssim:
+                images = (jnp.clip(prediction, 0, 255), composite)
+                both = ssim(images, real, counter, valid)
+                model_errors["SSIM"], composite_errors["SSIM"] = both
+            errors = {"foreground_ratio": foreground_ratio(mask, valid), **model_errors}
+            errors |= {COMPOSITE + name: values for name, values in composite_errors.items()}
+            return {"errors": errors, "prediction": prediction, **results}
+
+        # Variables come as they are, in training perhaps divided over the mesh.
+        self._measure = jax.jit(measure)
+
+    def evaluate(
+        self,
+        variables: Variables | None,
+        source: Source,
+        *,
+        shown: Collection[int] = (),
+        predictions: Predictions | None = None,
+    ) -> Evaluation:
+        """Evaluates every sample of a source once.
+
+        Args:
+            variables: the model's.
+            source: the samples.
+            shown: samples whose pictures are wanted, by their number.
+            predictions: of the source's samples, if there is no model.
+
+        Raises:
+            InputError: the source is empty.
+        """
+        if not len(source):
+            raise InputError("nothing to evaluate: the set has no sample")
+        data = EvaluationData(
+            source,
+            self._sizing,
+            self._config.evaluation.batch_size,
+            self._config.data.num_workers,
+            predictions,
+            (jax.process_index(), jax.process_count()),
+        )
+        records: dict[int, Record] = {}
+        pictures: dict[int, Pictures] = {}
+        counter = np.int32(0)
+        names = PIXELS if predictions else PIXELS[:3]
+        feed = Feed(_put(batch, self._mesh) for batch in data.batches)
+        for number, (batch, readable) in enumerate(feed):
+            results = self._measure(variables, batch, counter)
+            errors, readable = _to_host((results.pop("errors"), readable))
+            here = {}
+            for row, index in enumerate(data.indices(number)):
+                if index < 0:
+                    continue
+                if not readable[row]:
+                    data.left_out.add(index)
+                    continue
+                values = {name: float(column[row]) for name, column in errors.items()}
+                named = {"subset": source.subset(index), "name": source.name(index)}
+                records[index] = {**named, **values}
+                if index in shown:
+                    here[index] = row
+            if here:
+                wanted = {**{name: batch[name] for name in names}, **results}
+                wanted |= {key: batch[key] for key in batch if key == "extent"}
+                arrays = _to_host(wanted)
+                for index, row in here.items():
+                    pictures[index] = _pictures({k: array[row] for k, array in arrays.items()})
+        feed.close()
+        close_batches(data.batches)
+        order = sorted(records)
+        place = {index: number for number, index in enumerate(order)}
+        return Evaluation(
+            [records[index] for index in order],
+            [
+                f"{sample_name(source, index)}: {data.reason(index)}"
+                for index in sorted(data.left_out)
+            ],
+            {place[index]: pictures[index] for index in sorted(pictures)},
+        )
+
+
+def spread(count: int, wanted: int) -> list[int]:
+    """Up to `wanted` indices below `count`, evenly spread."""
+    return sorted({int(index) for index in np.linspace(0, count - 1, min(wanted, count))})
+
+
+def _valid(
+    extent: Int[Array, "batch 4"], height: int, width: int
+) -> Float[Array, "batch height width 1"]:
+    """1 inside each picture, 0 in its padding."""
+
+    def inside(side: int, axis: int) -> Array:
+        start, length = extent[:, axis, None], extent[:, axis + 2, None]
+        places = jnp.arange(side)[None]
+        return (places >= start) & (places < start + length)
+
+    return (inside(height, 0)[:, :, None] & inside(width, 1)[:, None]).astype(jnp.float32)[
+        ..., None
+    ]
+
+
+def _put(batch: dict[str, np.ndarray], mesh: Mesh) -> tuple[dict[str, jax.Array], jax.Array]:
+    placed = meshes.to_devices(batch, mesh)
+    readable = placed.pop("readable")
+    return placed, readable
+
+
+def _pictures(arrays: dict[str, np.ndarray]) -> Pictures:
+    extent = arrays.pop("extent", None)
+    if extent is not None:
+        top, left, height, width = extent.tolist()
+        arrays = {k: array[top : top + height, left : left + width] for k, array in arrays.items()}
+    return Pictures(
+        composite=arrays["composite"],
+        mask=arrays["mask"],
+        blend_mask=arrays.get("blend_mask"),
+        prediction=arrays["prediction"],
+        real=arrays["real"],
+    )
+
+
+def _to_host(tree):
+    """Whole arrays on every process."""
+    if jax.process_count() == 1:
+        return jax.device_get(tree)
+    return multihost_utils.process_allgather(tree, tiled=True)

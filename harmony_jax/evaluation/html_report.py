@@ -1,0 +1,242 @@
+"""An evaluation as one HTML file: tables, curves, chosen images, and the numbers of every image."""
+
+import base64
+import importlib.resources
+import json
+import math
+import re
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from harmony_jax.data.codecs import encode_jpeg, encode_mask, write_file
+from harmony_jax.errors import InputError
+from harmony_jax.evaluation.metrics import RATIO_RANGES
+from harmony_jax.evaluation.picture_sheet import Pictures
+from harmony_jax.evaluation.ratio_curve import RatioBin, ratio_bins, ratio_curve
+
+# Differences of 255 / 5 = 51 levels and more have the error map's brightest colour.
+ERROR_AMPLIFICATION = 5
+
+_LONGEST_SIDE = 512
+_JPEG_QUALITY = 90
+_ERROR_COLORS = cv2.COLORMAP_INFERNO
+_DECIMALS = {"MSE": 2, "fMSE": 2, "PSNR": 2, "SSIM": 4}
+_NUMBER = re.compile(r"[+-]?[\d.,]+ ?%?|-")
+
+
+def choose_shown(records: list[dict[str, Any]], each: int = 1) -> dict[int, list[str]]:
+    """Best, median and worst images of every subset and of every range of foreground ratio.
+
+    Args:
+        records: as `write_html_report` takes; ranked by the model's fMSE, then by index.
+        each: how many of a group's first ones, how many from its middle, how many last ones.
+
+    Returns:
+        Indices in ascending order, each with labels such as "HCOCO: best" or "0%-5%: median".
+    """
+    groups = {
+        subset: [i for i, record in enumerate(records) if record["subset"] == subset]
+        for subset in sorted({record["subset"] for record in records})
+    }
+    for low, high in RATIO_RANGES:
+        name = "all" if (low, high) == (0, 1) else f"{low:.0%}-{high:.0%}"
+        groups[name] = [i for i, r in enumerate(records) if low <= r["foreground_ratio"] <= high]
+    shown: dict[int, list[str]] = {}
+    for name, members in groups.items():
+        ranked = sorted(members, key=lambda i: (_nan_last(float(records[i]["fMSE"])), i))
+        count = min(each, len(ranked))
+        rest = len(ranked) - count
+        for kind, start in {"best": 0, "median": rest // 2, "worst": rest}.items():
+            for index in ranked[start : start + count]:
+                shown.setdefault(index, []).append(f"{name}: {kind}")
+    return dict(sorted(shown.items()))
+
+
+def error_map(prediction: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """Absolute difference of RGB in [0, 255], averaged over channels, times ERROR_AMPLIFICATION.
+
+    Returns:
+        uint8 [height, width]; the prediction is clamped to [0, 255] first, as the metrics do.
+    """
+    difference = np.abs(np.clip(prediction.astype(np.float32), 0, 255) - real).mean(-1)
+    return _levels(ERROR_AMPLIFICATION * difference)
+
+
+def write_html_report(
+    path: Path,
+    title: str,
+    records: list[dict[str, Any]],
+    shown: dict[int, list[str]],
+    pictures: Mapping[int, Pictures],
+    tables: list[tuple[str, list[str], list[list[str]]]],
+) -> None:
+    """Writes a report that needs no other file and no network.
+
+    Args:
+        path: where to write, whole or not at all.
+        title: heading of the page.
+        records: one flat dict an image: `subset`, `name`, `foreground_ratio` in [0, 1]; `MSE`,
+            `fMSE`, `PSNR`, `SSIM` of the prediction, and of the composite as `composite_MSE` etc.
+        shown: records shown with pictures, by index, and their labels (`choose_shown`).
+        pictures: of the shown records; each is looked up once.
+        tables: caption, header and rows of cells, printed at the top.
+
+    Raises:
+        InputError: no record, or the file cannot be written.
+    """
+    if not records:
+        raise InputError(f"{path}: no records to report: evaluate at least one image")
+    bins = ratio_bins(records)
+    scale = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[None], _ERROR_COLORS)
+    parts = {
+        "title": escape(title),
+        "tables": "\n".join(_table(*table) for table in tables),
+        "curves": "\n".join(ratio_curve(bins, metric) for metric in ("MSE", "fMSE")),
+        "bins": _bin_table(bins),
+        "cards": "\n".join(
+            _card(index, records[index], labels, pictures[index]) for index, labels in shown.items()
+        ),
+        "records": _json(records),
+        "amplification": f"{ERROR_AMPLIFICATION}",
+        "brightest": f"{255 / ERROR_AMPLIFICATION:g}",
+        "error_scale": _data_uri("png", cv2.imencode(".png", scale)[1].tobytes()),
+    }
+    template = importlib.resources.files("harmony_jax.evaluation") / "html_report_template.html"
+    page = re.sub(
+        r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template.read_text(encoding="utf-8")
+    )
+    write_file(path, page.encode(errors="replace"))  # names may not be Unicode
+
+
+def _json(records: list[dict[str, Any]]) -> str:
+    """JSON that cannot end the script element it stands in; what is not finite becomes null."""
+    plain = [{key: _plain(value) for key, value in record.items()} for record in records]
+    return json.dumps(plain, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _plain(value: Any) -> str | float | None:
+    if isinstance(value, str):
+        return value
+    return float(value) if math.isfinite(value) else None
+
+
+def _nan_last(value: float) -> float:
+    return math.inf if math.isnan(value) else value
+
+
+def _table(caption: str, header: list[str], rows: list[list[str]]) -> str:
+    """A table whose columns of numbers are aligned to the right."""
+    kinds = [
+        ' class="number"' if rows and all(_NUMBER.fullmatch(row[i]) for row in rows) else ""
+        for i in range(len(header))
+    ]
+
+    def line(tag: str, scope: str, cells: list[str]) -> str:
+        pairs = zip(cells, kinds, strict=True)
+        inside = (f"<{tag}{scope}{kind}>{escape(cell)}</{tag}>" for cell, kind in pairs)
+        return f"<tr>{''.join(inside)}</tr>"
+
+    head = line("th", ' scope="col"', header)
+    body = "\n".join(line("td", "", row) for row in rows)
+    above = f"<caption>{escape(caption)}</caption>" if caption else ""
+    return (
+        f'<div class="wide"><table>{above}<thead>{head}</thead>\n'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _bin_table(bins: list[RatioBin]) -> str:
+    keys = ("composite_MSE", "MSE", "composite_fMSE", "fMSE")
+    header = ["foreground", "N", "composite MSE", "model MSE", "composite fMSE", "model fMSE"]
+    rows = [
+        [bin_.range, str(bin_.images), *(_number(bin_.means[key], 2) for key in keys)]
+        for bin_ in bins
+    ]
+    return _table("", header, rows)
+
+
+def _card(index: int, record: dict[str, Any], labels: list[str], pictures: Pictures) -> str:
+    error = _shrunk(error_map(pictures.prediction, pictures.real))
+    views = {
+        "composite": _photo(pictures.composite),
+        "mask": _data_uri("png", encode_mask(_shrunk(_levels(pictures.mask)))),
+        "blend mask": None if pictures.blend_mask is None else _photo(255 * pictures.blend_mask),
+        "harmonized": _photo(pictures.prediction),
+        "real": _photo(pictures.real),
+        "error": _photo(cv2.applyColorMap(error, _ERROR_COLORS)[..., ::-1]),
+    }
+    name, subset = escape(str(record["name"])), escape(str(record["subset"]))
+    height, width = pictures.mask.shape
+    captions = {"error": f"error &times; {ERROR_AMPLIFICATION}"}
+    figures = "\n".join(
+        f'<figure><img data-view="{view}" src="{uri}" alt="{view} of {name}" width="{width}" '
+        f'height="{height}"><figcaption>{captions.get(view, view)}</figcaption></figure>'
+        for view, uri in views.items()
+        if uri is not None
+    )
+    chips = "".join(f"<li>{escape(label)}</li>" for label in labels)
+    return f"""
+<article id="image-{index}" data-index="{index}" data-labels="{escape(json.dumps(labels))}">
+<header><h3>{name}</h3><p>{subset}, foreground {_percent(float(record["foreground_ratio"]))},
+improvement {_percent(_improvement(record))}</p><ul>{chips}</ul></header>
+<div class="main">
+<div class="compare" style="--ratio: calc({width} / {height})" hidden>
+<img class="after" alt=""><img class="before" alt=""><i></i>
+<span class="left">composite</span><span class="right">harmonized</span>
+<input type="range" min="0" max="100" step="any" value="50"
+ aria-label="how much of {name} shows the composite"></div>
+{_numbers(record)}
+</div>
+<div class="views">
+{figures}
+</div></article>"""
+
+
+def _numbers(record: dict[str, Any]) -> str:
+    rows = [
+        [name, *(_number(float(record[prefix + key]), places) for key, places in _DECIMALS.items())]
+        for name, prefix in (("composite", "composite_"), ("harmonized", ""))
+    ]
+    return _table("", ["", *_DECIMALS], rows)
+
+
+def _improvement(record: dict[str, Any]) -> float:
+    before, after = float(record["composite_fMSE"]), float(record["fMSE"])
+    return 1 - after / before if before > 0 else math.nan
+
+
+def _number(value: float, decimals: int) -> str:
+    return f"{value:.{decimals}f}" if math.isfinite(value) else "-"
+
+
+def _percent(value: float) -> str:
+    return f"{value:.1%}" if math.isfinite(value) else "-"
+
+
+def _photo(pixels: np.ndarray) -> str:
+    small = _shrunk(_levels(pixels))
+    if small.ndim == 2:
+        small = cv2.cvtColor(small, cv2.COLOR_GRAY2RGB)
+    return _data_uri("jpeg", encode_jpeg(small, _JPEG_QUALITY))
+
+
+def _levels(pixels: np.ndarray) -> np.ndarray:
+    return np.rint(np.clip(pixels, 0, 255)).astype(np.uint8)
+
+
+def _shrunk(pixels: np.ndarray) -> np.ndarray:
+    height, width = pixels.shape[:2]
+    scale = _LONGEST_SIDE / max(height, width)
+    if scale >= 1:
+        return pixels
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+
+
+def _data_uri(kind: str, data: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

@@ -1,0 +1,204 @@
+"""Evaluation: a checkpoint, a model or ready predictions on a data set."""
+
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import jax
+from ml_collections import ConfigDict
+
+from harmony_jax.build import check_numbers, compute_dtype, model_arguments
+from harmony_jax.data.iharmony4 import SUBSETS
+from harmony_jax.data.pipeline import open_split
+from harmony_jax.data.predictions import Predictions
+from harmony_jax.data.sources import Selection, Source, sample_name
+from harmony_jax.devices import mesh as meshes
+from harmony_jax.errors import InputError
+from harmony_jax.evaluation.evaluator import Evaluator, spread
+from harmony_jax.evaluation.files import write_evaluation
+from harmony_jax.evaluation.html_report import choose_shown
+from harmony_jax.evaluation.metrics import Record, Summary
+from harmony_jax.evaluation.picture_sheet import Pictures
+from harmony_jax.models import HarmonizationModel
+from harmony_jax.variables import Variables, split
+from harmony_jax.weights.saved_model import load_model
+
+_LOGGER = logging.getLogger(__name__)
+
+
+def evaluate_workdir(
+    config: ConfigDict,
+    workdir: Path,
+    checkpoint: Path | None = None,
+    predictions: Path | None = None,
+) -> Summary:
+    """Evaluates a checkpoint, or ready predictions, on the config's split; writes into the workdir.
+
+    Prints tables, and writes `evaluation.json` (`evaluation_SPLIT.json` for another split than
+    test) and beside it the same as .md and .csv, the numbers of every image (`_images.csv`), a
+    report with pictures (.html) and a few examples (.png). Results already there are renamed, not
+    lost.
+
+    Args:
+        config: the data, and the model that the checkpoint must hold.
+        workdir: where to write; also where to look for the checkpoint if none is named.
+        checkpoint: as `open_checkpoint` takes.
+        predictions: folder of pictures made by another program (`Predictions`); no checkpoint is
+            read.
+
+    Returns:
+        The model's means.
+
+    Raises:
+        InputError: no checkpoint, a checkpoint of another model, a prediction missing; or, after
+            everything else was evaluated and written, an image that cannot be read.
+    """
+    check_numbers(config)
+    source = evaluated_source(config)
+    mesh = meshes.create_mesh(config.mesh.devices, config.mesh.shards)
+    variables, ready, name = None, None, None
+    if predictions is not None:
+        if checkpoint is not None:
+            raise InputError("--predictions and --checkpoint: pass one of them")
+        ready, subject = Predictions(predictions, source), str(predictions)
+        evaluator = Evaluator(None, config, mesh, with_ssim=True)
+    else:
+        model, loaded = load_model(
+            checkpoint or workdir, meshes.replicated(mesh), dtype=compute_dtype(config)
+        )
+        if config.model.name and loaded.metadata["model"] != model_arguments(config):
+            raise InputError(
+                f"{loaded.folder}: holds model {loaded.metadata['model']}, the config asks for "
+                f"{model_arguments(config)}: use the config it was trained with"
+            )
+        evaluator = Evaluator(model, config, mesh, with_ssim=True)
+        variables, subject, name = (
+            split(model)[1],
+            str(loaded.folder),
+            loaded.metadata["model"]["name"],
+        )
+    _LOGGER.info("Evaluating %s on the %s set", subject, config.evaluation.split)
+    examples = spread(len(source), config.evaluation.num_pictures)
+    evaluation = evaluator.evaluate(variables, source, shown=examples, predictions=ready)
+    if evaluation.records:
+        shown = choose_shown(evaluation.records)
+        pictures = _pictures_of(
+            evaluator, variables, source, evaluation.records, shown, predictions
+        )
+        if jax.process_index() == 0:
+            suffix = "" if config.evaluation.split == "test" else f"_{config.evaluation.split}"
+            write_evaluation(
+                evaluation, workdir, f"evaluation{suffix}", subject, name, config, shown, pictures
+            )
+    if evaluation.left_out:
+        listed = "".join(f"\n  {text}" for text in evaluation.left_out)
+        _LOGGER.warning("Left out, as they could not be read:%s", listed)
+        raise InputError(
+            f"{len(evaluation.left_out)} of {len(source)} images could not be read and were left "
+            f"out, the first one: {evaluation.left_out[0]}"
+        )
+    return evaluation.model
+
+
+def evaluate(
+    model: HarmonizationModel | str | os.PathLike[str],
+    dataset: Source | str | os.PathLike[str],
+    *,
+    subsets: Sequence[str] = SUBSETS,
+    image_size: int = 256,
+    resize: str = "square",
+    longest_side: int = 1024,
+    flip: bool = False,
+    batch_size: int = 16,
+    num_workers: int = -1,
+) -> list[Record]:
+    """Evaluates a model, for use in a notebook; `pandas.DataFrame(records)` takes the result.
+
+    Args:
+        model: with weights, or a path as `open_checkpoint` takes.
+        dataset: samples, or the folder of iHarmony4, as downloaded or prepared, whose test list is
+            taken.
+        subsets: of iHarmony4.
+        image_size, resize, longest_side: `evaluation` of configs/base.py, pixels.
+        flip: average over the mirror image.
+        batch_size: images over all devices.
+        num_workers: decoding processes, -1 for one a core, 0 for threads.
+
+    Returns:
+        One record an image, in the order of the data set: `subset`, `name`, `foreground_ratio`,
+        the model's `MSE`, `fMSE`, `PSNR` and `SSIM`, and the composite's, as `composite_MSE` and so
+        on. `harmony_jax.evaluation.metrics.summarize` gives means.
+
+    Raises:
+        InputError: an argument that cannot be, no checkpoint, or an image that cannot be read.
+    """
+    config = ConfigDict(
+        {
+            "data": {
+                "name": "iharmony4",
+                "root": "",
+                "subsets": tuple(subsets),
+                "image_size": image_size,
+                "num_workers": num_workers,
+                "validation_fraction": 0.0,
+                "validation_seed": 0,
+            },
+            "evaluation": {
+                "image_size": image_size,
+                "resize": resize,
+                "longest_side": longest_side,
+                "flip": flip,
+                "batch_size": batch_size,
+            },
+        }
+    )
+    if isinstance(dataset, (str, os.PathLike)):
+        config.data.root = os.fspath(dataset)
+        dataset = open_split(config.data, "test")
+    mesh = meshes.create_mesh()
+    if isinstance(model, (str, os.PathLike)):
+        model, _ = load_model(Path(model), meshes.replicated(mesh))
+    variables = jax.device_put(split(model)[1], meshes.replicated(mesh))
+    result = Evaluator(model, config, mesh, with_ssim=True).evaluate(variables, dataset)
+    if result.left_out:
+        raise InputError(
+            f"{len(result.left_out)} of {len(dataset)} images cannot be read, the first one: "
+            f"{result.left_out[0]}"
+        )
+    return result.records
+
+
+def evaluated_source(config: ConfigDict) -> Source:
+    """The set that `evaluation.split` names.
+
+    Raises:
+        InputError: there is no such set, it is empty, or files are missing.
+    """
+    source = open_split(config.data, config.evaluation.split)
+    if not len(source):
+        raise InputError(
+            f"evaluation.split {config.evaluation.split!r} is empty: set data.validation_fraction"
+        )
+    return source
+
+
+def _pictures_of(
+    evaluator: Evaluator,
+    variables: Variables | None,
+    source: Source,
+    records: list[Record],
+    shown: Iterable[int],
+    predictions: Path | None,
+) -> dict[int, Pictures]:
+    """Pictures of some records, which are computed once more: all would not fit into memory."""
+    numbers = {sample_name(source, index): index for index in range(len(source))}
+    chosen = list(shown)
+    subset = Selection(
+        source, [numbers[f"{records[i]['subset']}/{records[i]['name']}"] for i in chosen]
+    )
+    ready = Predictions(predictions, subset) if predictions else None
+    found = evaluator.evaluate(
+        variables, subset, shown=range(len(chosen)), predictions=ready
+    ).pictures
+    return {chosen[number]: pictures for number, pictures in found.items()}

@@ -1,0 +1,163 @@
+"""Trainings of a table's rows: each a process of main.py with a workdir of its own."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, NamedTuple
+
+from harmony_jax.errors import InputError
+from harmony_jax.evaluation.published import Row, Table
+from harmony_jax.weights.checkpoint import FOLDER, saved_steps
+
+_ROOT = Path(__file__).parents[2]
+_ENDINGS = (".pth", ".safetensors")
+# A closed terminal stops a training as a preempted machine does: it is saved.
+_RELAYED = {
+    signal.SIGINT: signal.SIGINT,
+    signal.SIGTERM: signal.SIGTERM,
+    signal.SIGHUP: signal.SIGTERM,
+}
+
+
+class RowRun(NamedTuple):
+    """What a row's training is given.
+
+    Attributes:
+        row: of the paper's table.
+        config: path of its config file, with the row's name.
+        workdir: its own.
+        backbone: weight file for `init.backbone`; empty: none.
+        from_scratch: a row that the paper started from ImageNet weights goes without.
+    """
+
+    row: Row
+    config: str
+    workdir: Path
+    backbone: str
+    from_scratch: bool
+
+
+def config_path(table: Table, key: str) -> str:
+    """What --config takes for a row."""
+    return f"{_ROOT / 'configs' / f'table{table.experiments}.py'}:{key}"
+
+
+def row_run(
+    table: Table,
+    row: Row,
+    folder: Path,
+    *,
+    backbone: str,
+    imagenet: Path | None,
+    from_scratch: bool,
+) -> RowRun:
+    """Where a row is trained, and from which ImageNet weights.
+
+    Args:
+        table, row: the paper's.
+        folder: of the table; a row has `folder/KEY`, or without its ImageNet weights
+            `folder/KEY_from_scratch`, so that neither is taken for the other.
+        backbone: file for every row that wants ImageNet weights; empty: look into `imagenet`.
+        imagenet: folder with the files that `Row.weights` names, or .safetensors of that name.
+        from_scratch: do without these files.
+    """
+    scratch = from_scratch and bool(row.weights)
+    file = backbone
+    if not file and imagenet is not None:
+        named = [(imagenet / row.weights).with_suffix(ending) for ending in _ENDINGS]
+        file = next((str(path) for path in named if path.is_file()), "")
+    return RowRun(
+        row=row,
+        config=config_path(table, row.key),
+        workdir=folder / (f"{row.key}_from_scratch" if scratch else row.key),
+        backbone=file if row.weights and not scratch else "",
+        from_scratch=scratch,
+    )
+
+
+def check_backbone(run: RowRun) -> None:
+    """Raises InputError if a row's training would begin without the ImageNet weights it wants."""
+    if not run.row.weights or run.from_scratch or saved_steps(run.workdir / FOLDER):
+        return
+    if not run.backbone:
+        raise InputError(
+            f"init.backbone is not set, and {run.row.key} starts from ImageNet weights: pass "
+            f"--imagenet=FOLDER with {run.row.weights} or --config.init.backbone=FILE, or train "
+            "without by --from_scratch"
+        )
+    if not Path(run.backbone).is_file():
+        raise InputError(
+            f"init.backbone {run.backbone}: no such file: {run.row.key} starts from "
+            f"{run.row.weights}"
+        )
+
+
+def command(run: RowRun, overrides: Mapping[str, Any]) -> list[str]:
+    """The command that trains and evaluates a row, or continues, or finds it finished.
+
+    Args:
+        run: the row's.
+        overrides: config fields and their values.
+    """
+    fields = {**overrides, "init.backbone": run.backbone} if run.backbone else overrides
+    return [
+        sys.executable,
+        str(_ROOT / "main.py"),
+        f"--config={run.config}",
+        f"--workdir={run.workdir}",
+        *(f"--config.{field}={value}" for field, value in fields.items()),
+    ]
+
+
+class Relay:
+    """Runs commands one after another; within this context they get this process's signals.
+
+    Ctrl-C in the terminal reaches a command once, by the relay alone.
+
+    Attributes:
+        signal: the first signal that asked to stop, or None.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._child: subprocess.Popen | None = None
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> "Relay":
+        for number in _RELAYED:
+            self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def run(self, arguments: Sequence[str]) -> int:
+        """The command's exit status, as a shell reports it: 128 more for a signal.
+
+        Nothing is run once a signal has come.
+        """
+        if self.signal is None:
+            child = subprocess.Popen(arguments, process_group=0)  # away from the terminal's Ctrl-C
+            before, self._child = self.signal, child  # no handler runs in between
+            if before is not None:  # it came while the command started
+                child.send_signal(_RELAYED[signal.Signals(before)])
+            status = child.wait()
+            self._child = None
+            if self.signal is None:
+                return status if status >= 0 else 128 - status
+        return 128 + _RELAYED[signal.Signals(self.signal)]
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is None:
+            self.signal = number
+        if self._child is not None:
+            self._child.send_signal(_RELAYED[signal.Signals(number)])

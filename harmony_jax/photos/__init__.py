@@ -1,0 +1,1 @@
+"""Photos of any size and format, harmonized by a change of colour."""

@@ -1,0 +1,210 @@
+"""Harmonization of photos of any size: the network at its size, its change of colour at theirs."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from numbers import Integral
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from harmony_jax.data.transforms import shrink
+from harmony_jax.devices.compiled_once import CompiledOnce
+from harmony_jax.errors import InputError
+from harmony_jax.models import HarmonizationModel
+from harmony_jax.normalization import denormalize, normalize
+from harmony_jax.photos.arguments import Photo, photo_and_mask
+from harmony_jax.photos.color_transform import fit_color_transform
+from harmony_jax.photos.formats import to_uint8
+from harmony_jax.photos.masks import FOREGROUND, Mask
+from harmony_jax.photos.recolor import Recolor
+from harmony_jax.variables import Variables, split
+from harmony_jax.weights.released import checkpoint_path
+from harmony_jax.weights.saved_model import load_model
+
+_MAX_BATCH = 8
+
+Resolution = int | Literal["full"]
+
+
+class Harmonized(NamedTuple):
+    """A harmonized photo.
+
+    Attributes:
+        image: [height, width, 3] RGB, of the photo's type.
+        blend_mask: the paper's M_A [image_size, image_size] in [0, 1], 1 where the network painted;
+            None for models without a blending layer.
+    """
+
+    image: np.ndarray
+    blend_mask: np.ndarray | None
+
+
+class Harmonizer:
+    """Makes composites look right; see `from_checkpoint`. Threads may share one."""
+
+    def __init__(self, model: HarmonizationModel, image_size: int):
+        self._model, self._image_size = model, image_size
+        graph, self._variables = split(model)
+
+        def network(
+            variables: Variables, image: jax.Array, mask: jax.Array
+        ) -> tuple[jax.Array, jax.Array | None]:
+            foreground = (mask > FOREGROUND).astype(jnp.float32)[..., None]
+            output = nnx.merge(graph, *variables)(normalize(image), foreground)
+            blend_mask = output.blend_mask
+            return (
+                jnp.clip(denormalize(output.image), 0, 255),
+                None if blend_mask is None else blend_mask[..., 0].astype(jnp.float32),
+            )
+
+        def transform(
+            variables: Variables, image: jax.Array, mask: jax.Array
+        ) -> tuple[jax.Array, jax.Array | None]:
+            prediction, blend_mask = network(variables, image, mask)
+            # A pixel that is half foreground shows half of the change, and counts a quarter.
+            weight = jnp.square(mask.astype(jnp.float32) / 255)
+            return jax.vmap(fit_color_transform)(image, prediction, weight), blend_mask
+
+        self._network = CompiledOnce(network)
+        self._transform = CompiledOnce(transform)
+        self._recolor = Recolor()
+
+    @classmethod
+    def from_checkpoint(cls, path: str | os.PathLike[str], **overrides: Any) -> "Harmonizer":
+        """Loads a model.
+
+        Args:
+            path: a workdir, its `checkpoints` folder, or one step's folder (of several the best);
+                or the name of a released model, whose weights are fetched and converted on first
+                use (`harmony_jax.weights.released`).
+            **overrides: arguments of the model to set otherwise, such as `dtype`.
+
+        Raises:
+            InputError: there is no checkpoint, it is damaged, or a released one cannot be had.
+        """
+        model, loaded = load_model(checkpoint_path(path), **overrides)
+        return cls(model, loaded.metadata["image_size"])
+
+    def harmonize(
+        self,
+        image: Photo | Sequence[Photo],
+        mask: Photo | Sequence[Photo] | None = None,
+        *,
+        resolution: Resolution = "full",
+        strength: float = 1.0,
+    ) -> np.ndarray | list[np.ndarray]:
+        """Makes the foreground's colours fit.
+
+        Args:
+            image: a photo: RGB [height, width, 3], uint8 or uint16, a NumPy or JAX array, or a
+                PIL image of any kind. Or several: a list of photos of any sizes, or an array
+                [batch, height, width, 3].
+            mask: of each photo, in the same form: [height, width], 255 (True, or 1.0 in floating
+                point) on the foreground; in between, the change is mixed in. One of another size is
+                resized with a warning. None takes the photo's alpha channel.
+            resolution: "full" returns the photo at its own size, sharp: the network sees it at the
+                size it was trained at, and the photo takes on its change of colour. A number
+                returns what the network itself makes of the photo, squeezed to that many pixels a
+                side, as the released code does.
+            strength: how much of the change to make, from 0 to 1.
+
+        Returns:
+            [height, width, 3] RGB of the photo's type (uint8 for a resolution in numbers), one
+            array or as many as photos were given. At full resolution it equals the photo where the
+            mask is 0.
+
+        Raises:
+            InputError: an array's shape or type does not fit, a mask has no foreground or no
+                background, or the network cannot take the resolution.
+        """
+        images, masks, one = _listed(image, mask)
+        results = self.harmonize_all(images, masks, resolution=resolution, strength=strength)
+        return results[0].image if one else [result.image for result in results]
+
+    def harmonize_all(
+        self,
+        images: Sequence[Photo],
+        masks: Sequence[Photo | None],
+        *,
+        resolution: Resolution = "full",
+        strength: float = 1.0,
+    ) -> list[Harmonized]:
+        """Harmonizes several photos, and tells where the network painted; see `harmonize`."""
+        if len(images) != len(masks):
+            raise InputError(f"{len(images)} images and {len(masks)} masks: expected as many")
+        if not 0 <= strength <= 1:
+            raise InputError(f"strength {strength}: expected 0 to 1")
+        if resolution != "full" and (not isinstance(resolution, Integral) or resolution < 1):
+            raise InputError(f'resolution {resolution!r}: expected "full" or a number of pixels')
+        size = self._image_size if resolution == "full" else resolution
+        self._model.check_image_size(size, size)
+        pairs = []
+        for number, (image, mask) in enumerate(zip(images, masks, strict=True)):
+            with _named(number, len(images)):
+                pairs.append(photo_and_mask(image, mask))
+        results: list[Harmonized] = []
+        for batch in _batches(pairs):
+            small = np.stack([shrink(to_uint8(pixels), size) for pixels, _ in batch])
+            small_masks = np.stack([shrink(mask, size) for _, mask in batch])
+            for number, (small_mask, (_, mask)) in enumerate(zip(small_masks, batch, strict=True)):
+                with _named(len(results) + number, len(images)):
+                    _check_small(small_mask, mask)
+            if resolution == "full":
+                found, blend_masks = self._transform(self._variables, small, small_masks)
+            else:
+                found, blend_masks = self._network(self._variables, small, small_masks)
+            found = np.asarray(found)
+            if not np.isfinite(found).all():
+                raise InputError("the network's output is not finite: choose another checkpoint")
+            for number, (pixels, mask) in enumerate(batch):
+                if resolution == "full":
+                    image = self._recolor(found[number], pixels, mask, strength)
+                else:
+                    change = found[number] - small[number]
+                    image = np.rint(small[number] + strength * change).astype(np.uint8)
+                blend_mask = None if blend_masks is None else np.asarray(blend_masks[number])
+                results.append(Harmonized(image, blend_mask))
+        return results
+
+
+def _listed(image: Any, mask: Any) -> tuple[list[Photo], list[Photo | None], bool]:
+    """Photos and masks as lists, and whether there is one photo, not a list of one."""
+    if isinstance(image, (list, tuple)) or getattr(image, "ndim", 0) == 4:
+        images = list(image)
+        return images, [None] * len(images) if mask is None else list(mask), False
+    return [image], [mask], True
+
+
+def _batches(
+    pairs: Sequence[tuple[np.ndarray, Mask]],
+) -> Iterator[Sequence[tuple[np.ndarray, Mask]]]:
+    """Cuts off batches whose sizes are powers of two, so that few sizes are compiled."""
+    start = 0
+    while start < len(pairs):
+        size = _MAX_BATCH
+        while size > len(pairs) - start:
+            size //= 2
+        yield pairs[start : start + size]
+        start += size
+
+
+def _check_small(small_mask: Mask, mask: Mask) -> None:
+    if small_mask.max() <= FOREGROUND:
+        height, width = small_mask.shape
+        raise InputError(
+            f"the foreground is too small ({(mask > FOREGROUND).sum()} pixels, and none of the "
+            f"network's {width} x {height}): crop the photo around it"
+        )
+
+
+@contextmanager
+def _named(number: int, count: int) -> Iterator[None]:
+    """Says which of several images an error is about."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"image {number}: {error}" if count > 1 else str(error)) from error

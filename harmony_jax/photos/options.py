@@ -1,0 +1,61 @@
+"""What the commands that harmonize people's photos share: options, limits, the report."""
+
+import argparse
+import sys
+import warnings
+
+from PIL import Image
+
+from harmony_jax.errors import InputError
+from harmony_jax.photos.folders import Outcome
+from harmony_jax.photos.formats import MAX_PIXELS
+from harmony_jax.weights.released import DEFAULT
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """The options that both forms of the command have."""
+    parser.add_argument(
+        "--checkpoint",
+        default=DEFAULT,
+        metavar="MODEL",
+        help="workdir that was trained in, one of its checkpoints/STEP, or the name of a released "
+        f"model, fetched on first use (by default {DEFAULT})",
+    )
+    parser.add_argument(
+        "--max-megapixels",
+        type=float,
+        default=MAX_PIXELS / 1e6,
+        metavar="N",
+        help="refuse larger photos (by default %(default)g)",
+    )
+
+
+def max_pixels(megapixels: float) -> int:
+    """The option's value in pixels; raises InputError unless it is positive."""
+    if not 0 < megapixels <= 1e6:
+        raise InputError(f"--max-megapixels {megapixels:g}: expected more than 0")
+    return int(megapixels * 1e6)
+
+
+def expect_any_file() -> None:
+    """For commands that read whatever they are given: our own limits and messages alone."""
+    Image.MAX_IMAGE_PIXELS = None
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def report(outcome: Outcome) -> int:
+    """Tells what became of the photos.
+
+    Returns:
+        The exit status: 0 if all are done, else 2.
+    """
+    if len(outcome.written) == 1 and not outcome.present and not outcome.failures:
+        print(outcome.written[0])
+        return 0
+    text = f"{len(outcome.written)} harmonized"
+    if outcome.present:
+        text += f", {outcome.present} were there already"
+    if outcome.failures:
+        text += f", {len(outcome.failures)} failed:"
+    print(text, *outcome.failures, sep="\n  ", file=sys.stderr)
+    return 2 if outcome.failures else 0

@@ -1,0 +1,1 @@
+"""A training on a TPU slice, on paper: its step compiled ahead of time, and counted."""

@@ -1,0 +1,97 @@
+"""Whether a training may continue with the config it is given: what must not have changed."""
+
+import logging
+import zlib
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from harmony_jax.build import model_arguments
+from harmony_jax.data.sources import Source
+from harmony_jax.errors import InputError
+from harmony_jax.weights.checkpoint import Metadata
+from harmony_jax.workdir import code_version, plain
+
+# Sections and fields that decide what is learnt from which batches ...
+_FIXED = ("model", "data", "loss", "seed", "train.batch_size", "train.accumulate")
+# ... but for those that say where the data is, and how it is computed with and read.
+_FREE = ("model.dtype", "data.root", "data.num_workers", "data.unreadable")
+
+_LOGGER = logging.getLogger(__name__)
+
+
+def training_metadata(config: ConfigDict, source: Source) -> Metadata:
+    """What a checkpoint keeps of the run: its config, data and code."""
+    return {
+        "model": model_arguments(config),
+        "image_size": config.data.image_size,
+        "config": plain(config),
+        "data": {"samples": len(source), "names": _checksum_of_names(source)},
+        "version": code_version(),
+    }
+
+
+def check_continuation(found: Metadata, wanted: Metadata, folder: Path) -> None:
+    """Compares a checkpoint with the training that is to continue from it.
+
+    Other fields of the config may change, which is logged, as is another version of the code.
+
+    Args:
+        found: the checkpoint's metadata.
+        wanted: `training_metadata` of the config in hand.
+        folder: the checkpoint's.
+
+    Raises:
+        InputError: the model, the data, the loss, the batch or the seed is another; it names every
+            field that differs, or the checkpoint does not come from a training.
+    """
+    if "config" not in found:
+        raise InputError(
+            f"{folder}: holds weights alone, or is of an older version: train in another workdir"
+        )
+    before, now = _flat(found["config"]), _flat(wanted["config"])
+    if {before.get("data.placement"), now["data.placement"]} == {"device", "host"}:
+        del before["data.placement"]  # both give the same batches
+    # A field that is new to the code, or gone from it, is no choice of the person.
+    changed = [key for key in now if key in before and before[key] != now[key]]
+    refused = [key for key in changed if _within(key, _FIXED) and not _within(key, _FREE)]
+    differences = [f"{key} {before[key]} where the config has {now[key]}" for key in refused]
+    if not refused and found["data"] != wanted["data"]:
+        differences = [
+            f"{found['data']['samples']} training samples where data.root has "
+            f"{wanted['data']['samples']}"
+            + (" others" if found["data"]["samples"] == wanted["data"]["samples"] else "")
+        ]
+    if differences:
+        raise InputError(
+            f"{folder}: trained with {'; '.join(differences)}: use the same config and data, or "
+            "another workdir"
+        )
+    for key in changed:
+        _LOGGER.warning("Continuing with %s %s instead of %s", key, now[key], before[key])
+    if found["version"].get("commit") != wanted["version"].get("commit"):
+        _LOGGER.warning(
+            "Continuing with code %s instead of %s",
+            wanted["version"].get("commit", "without a commit"),
+            found["version"].get("commit", "without a commit"),
+        )
+
+
+def _within(key: str, prefixes: tuple[str, ...]) -> bool:
+    return any(key == prefix or key.startswith(f"{prefix}.") for prefix in prefixes)
+
+
+def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _checksum_of_names(source: Source) -> int:
+    names = (f"{source.subset(index)}/{source.name(index)}" for index in range(len(source)))
+    return zlib.crc32("\n".join(names).encode())

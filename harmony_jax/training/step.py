@@ -1,0 +1,176 @@
+"""One step of training: its state, and the compiled function from state and batch to state."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+
+from harmony_jax.build import LossFunction
+from harmony_jax.devices import mesh as meshes
+from harmony_jax.normalization import network_inputs
+from harmony_jax.variables import Variables, split
+
+Batch = Mapping[str, jax.Array]
+
+
+class TrainState(NamedTuple):
+    """All that a step changes.
+
+    Attributes:
+        step: steps done.
+        halted: 0, or the step whose loss or gradient was not finite; from then on nothing
+            changes, so that the state is the one that the failed step began with.
+        variables: the model's.
+        optimizer: its moments.
+    """
+
+    step: jax.Array
+    halted: jax.Array
+    variables: Variables
+    optimizer: optax.OptState
+
+
+def create_state(
+    model: nnx.Module, optimizer: optax.GradientTransformation, mesh: Mesh
+) -> tuple[nnx.GraphDef, TrainState]:
+    """Splits a model into its structure and the state that training changes, on the mesh."""
+    graph, variables = split(model)
+    # A copy: steps donate the state, and the model keeps its own arrays. Of its own type: a weakly
+    # typed array comes back from a step as an ordinary one, and the next step is compiled anew.
+    state = _begin(jax.tree.map(lambda x: jnp.array(x, x.dtype), variables), optimizer)
+    return graph, jax.device_put(state, meshes.state_shardings(state, mesh))
+
+
+def abstract_state(
+    model: nnx.Module, optimizer: optax.GradientTransformation, mesh: Mesh
+) -> tuple[nnx.GraphDef, TrainState]:
+    """As `create_state`, of an abstract model (`nnx.eval_shape`): shapes, types and shardings."""
+    graph, variables = split(model)
+    state = jax.eval_shape(lambda variables: _begin(variables, optimizer), variables)
+    return graph, with_shardings(state, mesh)
+
+
+def with_shardings(state: Any, mesh: Mesh) -> Any:
+    """The state's shapes and types with the shardings that `create_state` gives them."""
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        state,
+        meshes.state_shardings(state, mesh),
+    )
+
+
+def _begin(variables: Variables, optimizer: optax.GradientTransformation) -> TrainState:
+    zero = jnp.zeros((), jnp.int32)
+    return TrainState(zero, jnp.copy(zero), variables, optimizer.init(variables.params))
+
+
+def make_train_step(
+    graph: nnx.GraphDef,
+    state: TrainState,
+    loss_function: LossFunction,
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh,
+    *,
+    seed: int = 0,
+    parts: int = 1,
+    recompute: bool = False,
+) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
+    """Makes the jitted step: forward, backward, update.
+
+    Args:
+        graph: structure of the model in training mode.
+        state: concrete or abstract; only its shapes matter.
+        loss_function: prediction, target and mask to one loss an image.
+        optimizer: of the parameters.
+        mesh: batches come sharded over it, the state as `meshes.state_shardings` says.
+        seed: of dropout, whose masks depend on it and on the step alone.
+        parts: the batch is computed in so many parts, one after the other; their gradients are
+            averaged, and batch statistics are those of each part.
+        recompute: keep the convolutions' results alone for the backward pass, and compute the
+            rest again; less memory, a little more arithmetic.
+
+    Returns:
+        A function of state (donated) and batch (`network_inputs`) to the new state and the
+        scalars `loss`, `gradient_norm` (before clipping) and `halted`.
+    """
+
+    def loss(params: nnx.State, batch_stats: nnx.State, key: jax.Array, batch: Batch) -> Any:
+        model = nnx.merge(graph, params, batch_stats, copy=True)
+        image, mask, target = network_inputs(batch)
+        prediction = model(image, mask, rngs=nnx.Rngs(dropout=key)).image
+        return loss_function(prediction, target, mask).mean(), nnx.state(model, nnx.BatchStat)
+
+    if recompute:
+        loss = jax.checkpoint(loss, policy=_is_convolution)
+    gradients_of = jax.value_and_grad(loss, has_aux=True)
+
+    def gradients_in_parts(
+        params: nnx.State, batch_stats: nnx.State, key: jax.Array, batch: Batch
+    ) -> Any:
+        def one_part(carried: Any, part: tuple[jax.Array, Batch]) -> Any:
+            value, batch_stats, gradients = carried
+            number, part_batch = part
+            (part_value, batch_stats), part_gradients = gradients_of(
+                params, batch_stats, jax.random.fold_in(key, number), part_batch
+            )
+            gradients = jax.tree.map(
+                lambda total, new: total + new / parts, gradients, part_gradients
+            )
+            return (value + part_value / parts, batch_stats, gradients), None
+
+        divided = {name: _divide(array, parts, mesh) for name, array in batch.items()}
+        start = jnp.zeros(()), batch_stats, jax.tree.map(jnp.zeros_like, params)
+        (value, batch_stats, gradients), _ = jax.lax.scan(
+            one_part, start, (jnp.arange(parts), divided)
+        )
+        return (value, batch_stats), gradients
+
+    def train_step(state: TrainState, batch: Batch) -> Any:
+        params, batch_stats = state.variables
+        whole = jax.lax.with_sharding_constraint(params, meshes.replicated(mesh))
+        if meshes.divides_state(mesh):  # gathered once: without the barrier, before each use
+            whole = jax.lax.optimization_barrier(whole)
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        compute = gradients_of if parts == 1 else gradients_in_parts
+        (value, new_stats), gradients = compute(whole, batch_stats, key, batch)
+        # First whole, then divided: said at once, the compiler would divide the backward pass's
+        # convolutions by channels, and exchange activations. It turns the two into one operation.
+        gradients = jax.lax.with_sharding_constraint(gradients, meshes.replicated(mesh))
+        gradients = jax.lax.with_sharding_constraint(
+            gradients, meshes.state_shardings(gradients, mesh)
+        )
+        norm = optax.tree.norm(gradients)
+        updates, optimizer_state = optimizer.update(gradients, state.optimizer, params)
+        new = Variables(optax.apply_updates(params, updates), new_stats), optimizer_state
+        finite = jnp.isfinite(value) & jnp.isfinite(norm)
+        halted = jnp.where((state.halted == 0) & ~finite, state.step + 1, state.halted)
+        going = halted == 0
+        variables, optimizer_state = jax.tree.map(
+            lambda new, old: jnp.where(going, new, old), new, (state.variables, state.optimizer)
+        )
+        metrics = {"loss": value, "gradient_norm": norm, "halted": halted}
+        step = state.step + going.astype(jnp.int32)
+        return TrainState(step, halted, variables, optimizer_state), metrics
+
+    shardings = meshes.state_shardings(state, mesh)
+    return jax.jit(
+        train_step,
+        in_shardings=(shardings, meshes.sharded(mesh)),
+        out_shardings=(shardings, meshes.replicated(mesh)),
+        donate_argnums=0,
+    )
+
+
+def _divide(array: jax.Array, parts: int, mesh: Mesh) -> jax.Array:
+    """[batch, ...] to [parts, batch / parts, ...], every device keeping its own images."""
+    rows = array.reshape(-1, parts, *array.shape[1:])
+    return jax.lax.with_sharding_constraint(jnp.moveaxis(rows, 1, 0), meshes.parts_sharded(mesh))
+
+
+def _is_convolution(primitive: Any, *_: Any, **__: Any) -> bool:
+    """The checkpoint policy: what takes long to compute is kept, what takes memory is not."""
+    return primitive.name in ("conv_general_dilated", "dot_general")

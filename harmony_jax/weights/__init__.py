@@ -1,0 +1,1 @@
+"""Every form in which weights lie on disk: checkpoints, PyTorch, safetensors, exports."""

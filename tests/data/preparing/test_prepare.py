@@ -1,0 +1,374 @@
+"""Preparing as a person runs it: whole, interrupted, damaged, and into the wrong place."""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from array_record.python.array_record_module import ArrayRecordWriter
+
+from harmony_jax import InputError
+from harmony_jax.data.iharmony4 import PUBLISHED, SUBSETS, IHarmony4Source, read_list
+from harmony_jax.data.prepared import PreparedSource
+from harmony_jax.data.preparing import prepare as prepare_module
+from harmony_jax.data.preparing import workers as conversion_workers
+from harmony_jax.data.preparing.counts import Preparation, Unreadable
+from harmony_jax.data.preparing.records import make_record, parse_record
+from scripts.prepare_iharmony4 import main
+from tests.made_data import SUBSETS as MADE
+from tests.made_data import write_iharmony4
+
+ROOT = Path(__file__).parents[3]
+TRAIN = "iharmony4-train.array_record-{:05d}-of-00004"
+
+
+@pytest.fixture
+def root(tmp_path):
+    """16 training and 8 test samples; a file of the set takes 4."""
+    write_iharmony4(tmp_path / "downloaded", train=16, test=8)
+    return tmp_path / "downloaded"
+
+
+@pytest.fixture
+def output(tmp_path, monkeypatch):
+    monkeypatch.setattr(prepare_module, "_RECORDS_PER_SHARD", 4)
+    return tmp_path / "set"
+
+
+def run(root, output, *arguments):
+    main([f"--input={root}", f"--output={output}", "--subsets=" + ",".join(MADE), *arguments])
+
+
+def failure(root, output, *arguments) -> str:
+    """The line that a failed run prints."""
+    with pytest.raises(SystemExit) as exit_:
+        run(root, output, "--workers=1", *arguments)
+    line = exit_.value.code  # a text: printed to stderr, status 1
+    assert isinstance(line, str)
+    assert line.startswith("error: ")
+    assert "\n" not in line
+    return line
+
+
+def names(output, split="train"):
+    source = PreparedSource(str(output), split, MADE)
+    return [source.name(index) for index in range(len(source)) if source[index]]
+
+
+def count_conversions(monkeypatch) -> list[str]:
+    """The names of the samples that are read from now on."""
+    converted = []
+
+    def counted(record):
+        converted.append(record.name)
+        return make_record(record)
+
+    monkeypatch.setattr(conversion_workers, "make_record", counted)
+    return converted
+
+
+def state(folder):
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*.*")}
+
+
+def test_worker_processes_write_the_lists_in_order_and_leave_the_originals(root, output, capsys):
+    before = state(root)
+    run(root, output, "--workers=2")
+    assert state(root) == before
+    for split in ("train", "test"):
+        folder = IHarmony4Source(str(root), split, MADE)
+        assert names(output, split) == [folder.name(index) for index in range(len(folder))]
+    assert sorted(path.name for path in output.iterdir())[:3] == [
+        "dataset_info.json",
+        "features.json",
+        "iharmony4-test.array_record-00000-of-00002",
+    ]
+    assert not (output / "unfinished").exists()
+    printed = capsys.readouterr().out
+    assert re.search(r"train +HCOCO +8 +8 +38,545\n", printed)
+    assert re.search(r"train +All +16 +16 +65,742\n", printed)
+    assert re.search(r"test +All +8 +8 +7,404\n", printed)
+    assert "This is not all of iHarmony4, which has 65,742 for train and 7,404 for test." in printed
+
+
+def test_photos_are_kept_byte_by_byte_and_masks_pixel_by_pixel(root):
+    sample = read_list(str(root), "HCOCO", "train")[1]
+    soft = cv2.GaussianBlur(cv2.imread(str(sample.mask), cv2.IMREAD_GRAYSCALE), (9, 9), 0)
+    cv2.imwrite(str(sample.mask), np.stack([soft] * 3, -1))
+    record = parse_record(make_record(sample))
+    assert record["composite"] == sample.composite.read_bytes()
+    assert record["real"] == sample.real.read_bytes()
+    assert (record["name"], record["subset"]) == (b"train000_1_1.jpg", b"HCOCO")
+    png = np.frombuffer(record["mask"], np.uint8)
+    np.testing.assert_array_equal(cv2.imdecode(png, cv2.IMREAD_UNCHANGED), soft)
+
+
+@pytest.mark.parametrize(("size", "shrunk"), [((1500, 901), (1024, 615)), ((700, 1024), None)])
+def test_hadobe5k_is_shrunk_as_the_released_notebook_does(tmp_path, size, shrunk):
+    write_iharmony4(tmp_path, train=4, test=4, size=size)
+    (tmp_path / "HCOCO").rename(tmp_path / "HAdobe5k")
+    (tmp_path / "HAdobe5k" / "HCOCO_train.txt").rename(tmp_path / "HAdobe5k" / "HAdobe5k_train.txt")
+    sample = read_list(str(tmp_path), "HAdobe5k", "train")[0]
+    record = parse_record(make_record(sample))
+    for key, path in (("composite", sample.composite), ("real", sample.real)):
+        expected = path.read_bytes()
+        if shrunk:
+            image = cv2.resize(
+                cv2.imread(str(path)), shrunk[::-1], interpolation=cv2.INTER_LANCZOS4
+            )
+            expected = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
+        assert record[key] == expected
+    mask = cv2.imread(str(sample.mask), cv2.IMREAD_UNCHANGED)
+    if shrunk:
+        mask = cv2.resize(mask, shrunk[::-1], interpolation=cv2.INTER_LANCZOS4)
+    png = np.frombuffer(record["mask"], np.uint8)
+    np.testing.assert_array_equal(cv2.imdecode(png, cv2.IMREAD_UNCHANGED), mask)
+    other = read_list(str(tmp_path), "HFlickr", "train")[0]
+    assert parse_record(make_record(other))["real"] == other.real.read_bytes()
+
+
+def test_after_an_interruption_only_what_is_missing_is_done(root, output, monkeypatch):
+    converted = count_conversions(monkeypatch)
+
+    def interrupt(record):
+        if len(converted) == 10:
+            raise KeyboardInterrupt
+        return make(record)
+
+    make = conversion_workers.make_record
+    monkeypatch.setattr(conversion_workers, "make_record", interrupt)
+    monkeypatch.setattr(conversion_workers, "_BATCH", 1)
+    with pytest.raises(SystemExit, match="interrupted: the same command continues"):
+        run(root, output, "--workers=1")
+    assert [(output / TRAIN.format(index)).exists() for index in range(3)] == [True, True, False]
+    with pytest.raises(InputError, match=r"set is incomplete: run .* again, and it continues"):
+        PreparedSource(str(output), "train", MADE)
+    monkeypatch.setattr(conversion_workers, "make_record", make)
+    (output / TRAIN.format(1)).write_bytes(b"damaged meanwhile")
+    converted.clear()
+    run(root, output, "--workers=1")
+    everything = [
+        record.name
+        for split in ("train", "test")
+        for subset in MADE
+        for record in read_list(str(root), subset, split)
+    ]
+    assert converted == everything[4:]
+    assert names(output) == everything[:16]
+    converted.clear()
+    run(root, output, "--workers=1")
+    assert not converted
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs signals")
+def test_killed_outright_it_leaves_no_process_and_continues(tmp_path, root):
+    arguments = [f"--input={root}", f"--output={tmp_path / 'set'}", "--subsets=HCOCO,HFlickr"]
+    blocker = root / "HCOCO" / "real_images" / "train000.jpg"
+    data = blocker.read_bytes()
+    blocker.unlink()
+    os.mkfifo(blocker)  # a worker that reads it waits, so that the kill finds it at work
+    script = str(ROOT / "scripts" / "prepare_iharmony4.py")
+    process = subprocess.Popen(
+        [sys.executable, script, *arguments, "--workers=2"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        start_new_session=True,
+        stderr=subprocess.DEVNULL,
+    )
+    fifo = open_when_read(blocker)
+    process.kill()
+    process.wait()
+    wait_until(lambda: not is_group_alive(process.pid))
+    os.close(fifo)
+    blocker.unlink()
+    blocker.write_bytes(data)
+    assert (tmp_path / "set" / "unfinished" / "plan.json").exists()
+    main([*arguments, "--workers=1"])
+    assert len(names(tmp_path / "set")) == 16
+
+
+def wait_until(condition) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def open_when_read(fifo: Path) -> int:
+    """Opens a pipe for writing as soon as another process has opened it for reading."""
+    opened = []
+
+    def is_read() -> bool:
+        with contextlib.suppress(OSError):  # nobody reads it yet
+            opened.append(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
+        return bool(opened)
+
+    wait_until(is_read)
+    return opened[0]
+
+
+def is_group_alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def damage(root) -> None:
+    """One of each kind; six composites in all, as two share a photo or a mask."""
+    (root / "HCOCO" / "masks" / "train000_1.png").unlink()
+    real = root / "HFlickr" / "real_images" / "test001.jpg"
+    real.write_bytes(real.read_bytes()[:-30])
+    masks = root / "HFlickr" / "masks"
+    cv2.imwrite(str(masks / "train001_1.png"), np.zeros((48, 40), np.uint8))
+
+
+def test_unreadable_samples_are_named_and_the_set_waits_for_their_files(
+    root, output, monkeypatch, capsys
+):
+    whole = root.with_name("whole")
+    shutil.copytree(root, whole)
+    damage(root)
+    line = failure(root, output)
+    assert "unreadable.txt: 6 of 24 listed samples are missing or damaged" in line
+    assert "--skip-unreadable" in line
+    listed = (output / "unreadable.txt").read_text().splitlines()
+    assert len(listed) == 6
+    for expected in (
+        r"train HCOCO/train000_1_0\.jpg: .*train000_1\.png: cannot be read",
+        r"train HFlickr/train001_1_1\.jpg: .*train001_1\.png: the mask has no foreground",
+        r"test HFlickr/test001_1_0\.jpg: .*test001\.jpg: damaged JPEG",
+    ):
+        assert any(re.match(expected, found) for found in listed), expected
+    printed = capsys.readouterr().out
+    assert all(f"unreadable: {found}" in printed for found in listed)
+    assert re.search(r"train +HCOCO +6 +8 +38,545\n", printed)
+    with pytest.raises(InputError, match="incomplete"):
+        PreparedSource(str(output), "train", MADE)
+
+    shutil.copytree(whole, root, dirs_exist_ok=True)
+    converted = count_conversions(monkeypatch)
+    run(root, output, "--workers=1")
+    assert len(converted) == 12  # three files of four
+    assert len(names(output)) == 16
+    assert len(names(output, "test")) == 8
+    assert not (output / "unreadable.txt").exists()
+
+
+def test_unreadable_samples_can_be_left_out(root, output, capsys):
+    folder = IHarmony4Source(str(root), "train", MADE)
+    damage(root)
+    run(root, output, "--workers=1", "--skip-unreadable")
+    kept = [index for index in range(16) if index not in (0, 1, 10, 11)]
+    assert names(output) == [folder.name(index) for index in kept]
+    assert len(names(output, "test")) == 6
+    assert len((output / "unreadable.txt").read_text().splitlines()) == 6
+    assert "remove it to prepare it anew" in failure(root, output)
+    capsys.readouterr()
+    run(root, output, "--workers=1", "--skip-unreadable")
+    assert capsys.readouterr().out.count("unreadable: ") == 6
+
+
+def test_a_download_without_a_readable_sample(root, output):
+    shutil.rmtree(root / "HCOCO" / "masks")
+    shutil.rmtree(root / "HFlickr" / "masks")
+    line = failure(root, output, "--skip-unreadable")
+    assert "no sample of the train lists can be read: complete the download" in line
+
+
+def test_other_outputs_are_left_alone(root, output):
+    for wrong in (root, root / "inside"):
+        assert "which is left as it is" in failure(root, wrong)
+    output.mkdir()
+    (output / "notes.txt").write_text("mine")
+    assert "no folder for a prepared set: choose a new one" in failure(root, output)
+    assert "no folder" in failure(root, output / "notes.txt")
+    (output / "notes.txt").unlink()
+    run(root, output, "--workers=1")
+    before = state(output)
+    line = failure(root, output, "--subsets=HCOCO")
+    assert "holds other lists or subsets" in line
+    (root / "HCOCO" / "HCOCO_test.txt").write_text("test000_1_0.jpg\n")
+    assert "holds other lists or subsets" in failure(root, output)
+    info = output / "dataset_info.json"
+    info.write_text(info.read_text().replace('"1.0.0"', '"0.9.0"'))
+    assert "version 0.9.0" in failure(root, output)
+    info.write_text(info.read_text().replace('"0.9.0"', '"1.0.0"'))
+    assert state(output).keys() == before.keys()
+
+
+def test_the_beginning_of_another_set_is_not_continued(root, output, monkeypatch):
+    damage(root)
+    failure(root, output)
+    assert "holds other lists or subsets" in failure(root, output, "--subsets=HFlickr")
+    monkeypatch.setattr(prepare_module, "VERSION", "3.0.0")
+    assert "beginning of a set of version 1.0.0, but this code writes 3.0.0" in failure(
+        root, output
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--workers=0"], "workers 0: choose 1 or more"),
+        (["--subsets=HCOCO,HCOCO"], "each of them once"),
+        (["--subsets=HKOKO"], "subset 'HKOKO': iHarmony4 has HCOCO"),
+        (["--subsets=HAdobe5k"], "HAdobe5k_train.txt: list file not found"),
+        (["--input=nowhere"], "nowhere: no such folder"),
+        (["--verbose"], "--verbose"),
+    ],
+)
+def test_arguments_that_cannot_be(root, output, arguments, message):
+    assert message in failure(root, output, *arguments)
+    assert not output.exists()
+
+
+def test_a_disk_without_room(root, output, monkeypatch):
+    class Full:
+        """Fails as the writer does on a full disk."""
+
+        def __init__(self, path, options):
+            self._writer = ArrayRecordWriter(path, options)
+
+        def write(self, data):
+            self._writer.write(data)
+
+        def close(self):
+            self._writer.close()
+            raise RuntimeError("write() failed: No space left on device; writing x; at byte 7")
+
+    monkeypatch.setattr(prepare_module, "ArrayRecordWriter", Full)
+    line = failure(root, output)
+    assert f"{TRAIN.format(0)}: cannot be written (write() failed: No space left on device)" in line
+    assert "the same command continues" in line
+    assert [path.name for path in output.rglob("*") if path.is_file()] == ["plan.json"]
+
+
+def test_a_worker_that_is_killed(root, monkeypatch):
+    records = read_list(str(root), "HCOCO", "train")
+    monkeypatch.setattr(conversion_workers, "start_worker", partial(os._exit, 1))
+    with pytest.raises(InputError, match=r"a worker process was killed.*with fewer --workers"):
+        list(conversion_workers.convert(records, 2))
+
+
+def test_the_whole_of_iharmony4_is_recognized():
+    listed = {
+        (split, subset): PUBLISHED[split][subset] for split in PUBLISHED for subset in SUBSETS
+    }
+    assert sum(PUBLISHED["train"].values()) == 65742
+    assert sum(PUBLISHED["test"].values()) == 7404
+    whole = Preparation(listed, [], complete=True)
+    assert whole.as_published
+    lost = Preparation(listed, [Unreadable("test", "HCOCO", "a_1_1.jpg", "gone")], complete=True)
+    assert not lost.as_published
+    assert re.search(r"test +HCOCO +4,282 +4,283 +4,283\n", lost.table())
+    assert re.search(r"test +All +7,403 +7,404 +7,404$", lost.table())

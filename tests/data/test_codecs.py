@@ -1,0 +1,116 @@
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+
+from harmony_jax import InputError
+from harmony_jax.data.codecs import read_mask, read_photo, write_file, write_photo
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture
+def pixels() -> np.ndarray:
+    small = RNG.integers(0, 256, (6, 8, 3)).astype(np.uint8)
+    return cv2.resize(small, (80, 60), interpolation=cv2.INTER_CUBIC)
+
+
+def test_jpeg_pixels_are_opencvs_in_rgb_order(tmp_path, pixels):
+    path = tmp_path / "a.jpg"
+    cv2.imwrite(str(path), pixels)
+    np.testing.assert_array_equal(read_photo(path), cv2.imread(str(path))[:, :, ::-1])
+
+
+def test_a_photo_is_turned_as_its_exif_orientation_says(tmp_path, pixels):
+    path = tmp_path / "turned.jpg"
+    cv2.imwrite(str(path), pixels)
+    upright, data = read_photo(path), path.read_bytes()
+    # One little-endian entry: tag 0x0112 (orientation), type short, value 6: rotate clockwise.
+    entry = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 1) + entry + struct.pack("<I", 0)
+    segment = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
+    path.write_bytes(data[:2] + segment + data[2:])
+    np.testing.assert_array_equal(read_photo(path), np.rot90(upright, -1))
+
+
+def test_png_comes_back_unchanged(tmp_path, pixels):
+    write_photo(tmp_path / "a.png", pixels)
+    np.testing.assert_array_equal(read_photo(tmp_path / "a.png"), pixels)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize("kind", ["grey", "three channels", "16 bit", "alpha"])
+def test_masks_of_every_kind_give_the_first_channel(tmp_path, kind):
+    grey = RNG.integers(0, 256, (9, 7)).astype(np.uint8)
+    stored = {
+        "grey": grey,
+        "three channels": np.stack([grey] * 3, -1),
+        "16 bit": grey.astype(np.uint16) << 8,
+        "alpha": np.stack([grey, grey, grey, np.full_like(grey, 255)], -1),
+    }[kind]
+    cv2.imwrite(str(tmp_path / "m.png"), stored)
+    found = read_mask(tmp_path / "m.png")
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, grey)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.9, 0.999])
+def test_a_truncated_jpeg_is_refused_by_name(tmp_path, pixels, share):
+    path = tmp_path / "cut.jpg"
+    cv2.imwrite(str(path), pixels)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(InputError, match=r"cut\.jpg: damaged JPEG"):
+        read_photo(path)
+
+
+def test_other_files_that_are_no_pictures(tmp_path):
+    (tmp_path / "text.jpg").write_text("not a picture")
+    (tmp_path / "empty.png").write_bytes(b"")
+    with pytest.raises(InputError, match=r"text\.jpg: not a readable picture"):
+        read_photo(tmp_path / "text.jpg")
+    with pytest.raises(InputError, match=r"empty\.png: the file is empty"):
+        read_mask(tmp_path / "empty.png")
+    with pytest.raises(InputError, match=r"gone\.png: cannot be read"):
+        read_mask(tmp_path / "gone.png")
+    with pytest.raises(InputError, match=r"text\.jpg: not a readable mask"):
+        read_mask(tmp_path / "text.jpg")
+
+
+def test_a_header_that_asks_for_too_many_pixels(tmp_path):
+    path = tmp_path / "huge.png"
+    cv2.imwrite(str(path), np.zeros((9, 7), np.uint8))
+    header = b"IHDR" + struct.pack(">IIBBBBB", 40000, 40000, 8, 0, 0, 0, 0)
+    data = path.read_bytes()
+    path.write_bytes(data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:])
+    with pytest.raises(InputError, match=r"huge\.png: not a readable mask"):
+        read_mask(path)
+    with pytest.raises(InputError, match=r"huge\.png: not a readable picture"):
+        read_photo(path)
+
+
+def test_nothing_half_written_is_left(tmp_path, pixels):
+    with pytest.raises(InputError, match=r"use \.png or \.jpg"):
+        write_photo(tmp_path / "a.xyz", pixels)
+    (tmp_path / "folder").write_text("a file where a folder should be")
+    with pytest.raises(InputError, match="cannot be written"):
+        write_file(tmp_path / "folder" / "a.png", b"data")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_an_interrupt_while_writing_leaves_nothing(tmp_path, monkeypatch):
+    def interrupted(self, target):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pathlib.Path.replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_file(tmp_path / "a.png", b"data")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_name_as_long_as_names_may_be(tmp_path):
+    path = tmp_path / ("n" * 251 + ".png")
+    write_file(path, b"data")
+    assert path.read_bytes() == b"data"

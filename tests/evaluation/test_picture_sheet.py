@@ -1,0 +1,45 @@
+import numpy as np
+
+from harmony_jax.evaluation.picture_sheet import Example, Pictures, comparison_table, example_sheet
+
+
+def test_table_shows_both_results_and_the_change():
+    composite = {"HCOCO": {"N": 2.0, "MSE": 80.0, "fMSE": 900.0, "PSNR": 30.0}}
+    model = {"HCOCO": {"N": 2.0, "MSE": 20.0, "fMSE": 222.5, "PSNR": 36.0}}
+    for summary in (composite, model):
+        summary["All"] = summary["HCOCO"]
+    lines = comparison_table(model, composite).splitlines()
+    assert lines[2].split() == [
+        "HCOCO",
+        "2",
+        "80.00",
+        "900.00",
+        "30.00",
+        "20.00",
+        "222.50",
+        "36.00",
+    ]
+    assert "-75.0%" in lines[-1]
+
+
+def test_sheet_holds_every_picture_unchanged():
+    rng = np.random.default_rng(0)
+    composite, real = (rng.integers(0, 256, (20, 30, 3)).astype(np.uint8) for _ in range(2))
+    pictures = Pictures(
+        composite=composite,
+        mask=np.full((20, 30), 255, np.uint8),
+        blend_mask=np.full((20, 30), 0.5, np.float32),
+        prediction=np.full((20, 30, 3), 300.0),
+        real=real,
+    )
+    example = Example("a", pictures, composite_mse=1.0, model_mse=2.0)
+    sheet = example_sheet([example, example])
+    assert sheet.dtype == np.uint8
+    row = sheet[20:40]
+    np.testing.assert_array_equal(row[:, :30], composite)
+    assert (row[:, 34:64] == 255).all()
+    assert (row[:, 68:98] == 128).all()
+    assert (row[:, 102:132] == 255).all()
+    np.testing.assert_array_equal(row[:, 136:166], real)
+    without = example_sheet([example._replace(pictures=pictures._replace(blend_mask=None))])
+    assert without.shape == (sheet.shape[0] // 2, sheet.shape[1] // 5 * 4, 3)

@@ -1,0 +1,143 @@
+"""The paper's numbers, against each other and against what else in this repository quotes them."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harmony_jax import InputError, list_models
+from harmony_jax.data.iharmony4 import PUBLISHED
+from harmony_jax.evaluation.published import (
+    RELEASED,
+    TABLES,
+    TEST_IMAGES,
+    find_table,
+    ratio_rows_for,
+    rows_for,
+)
+from harmony_jax.weights.downloads import FILES
+
+ROOT = Path(__file__).parents[2]
+COUNTS = PUBLISHED["test"]
+
+
+def cell(table: int, key: str, column: str) -> float:
+    return {row.key: row for row in TABLES[table].rows}[key].metrics[column]
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "column", "value"),
+    [
+        (1, "dovenet", "HFlickr MSE", 133.14),
+        (1, "idih_hrnet18s", "Hday2night PSNR", 37.68),
+        (1, "dih", "HAdobe5k MSE", 35.58),
+        (2, "s2am_earlier", "All 15%-100% fMSE", 592.83),
+        (2, "idih", "All 0%-5% MSE", 8.38),
+        (3, "dih_flip", "All fMSE", 555.92),
+        (3, "is2am_flip_crop", "All PSNR", 36.91),
+        (4, "dih_1", "All MSE", 124.79),
+        (4, "idih_1000", "All MSE", 31.19),
+        (4, "dih_10000", "All PSNR", 36.33),
+        (5, "deeplab_r34", "All fMSE", 310.14),
+        (5, "is2am_hrnet32", "All PSNR", 38.00),
+        (6, "decoder_random", "All MSE", 23.08),
+        (6, "encoder_imagenet", "All fMSE", 259.77),
+    ],
+)
+def test_cells(table, key, column, value):
+    assert cell(table, key, column) == value
+
+
+@pytest.mark.parametrize("row", [*TABLES[1].rows, *RELEASED], ids=lambda row: row.key)
+@pytest.mark.parametrize("metric", ["MSE", "PSNR"])
+def test_the_whole_set_is_the_mean_of_the_subsets(row, metric):
+    assert sum(COUNTS.values()) == TEST_IMAGES
+    total = sum(count * row.metrics[f"{subset} {metric}"] for subset, count in COUNTS.items())
+    # Each of five numbers is rounded to 0.01, in the earlier report some are off by one more.
+    assert total / TEST_IMAGES == pytest.approx(row.metrics[f"All {metric}"], abs=0.015)
+
+
+def test_the_whole_set_is_one_mean_of_the_ratio_ranges():
+    """With the same three shares in every row, for MSE and fMSE alike."""
+    ranges = ("All 0%-5%", "All 5%-15%", "All 15%-100%")
+    lines = [
+        [row.metrics[f"{group} {metric}"] for group in (*ranges, "All")]
+        for row in TABLES[2].rows
+        for metric in ("MSE", "fMSE")
+    ]
+    parts, whole = np.split(np.array(lines), [3], axis=1)
+    shares = np.linalg.lstsq(parts / whole, np.ones(len(whole)), rcond=None)[0]
+    assert shares.sum() == pytest.approx(1, abs=0.002)
+    np.testing.assert_allclose(parts @ shares, whole[:, 0], rtol=0.005)
+
+
+def test_a_method_has_the_same_numbers_in_every_table():
+    repeated = {
+        "DIH": [(1, "dih"), (2, "dih"), (3, "dih_flip_crop_fn_mse"), (4, "dih_100")],
+        "iDIH": [(1, "idih"), (2, "idih"), (3, "idih_flip_crop_fn_mse"), (4, "idih_100")],
+        "HRNet": [
+            (1, "idih_hrnet18s"),
+            (2, "idih_hrnet18s"),
+            (5, "hrnet18s"),
+            (6, "both_imagenet"),
+        ],
+    }
+    for places in repeated.values():
+        for metric in ("All MSE", "All fMSE", "All PSNR"):
+            found = {cell(*place, metric) for place in places if metric in TABLES[place[0]].columns}
+            assert len(found) == 1
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.number)
+def test_a_table_is_whole(table):
+    keys = [row.key for row in table.rows]
+    assert len(set(keys)) == len(keys)
+    for row in table.rows:
+        assert tuple(row.metrics) == table.columns
+        assert row.model is None or row.model in list_models()
+        assert row.overrides is None or row.model
+    experiments = TABLES[table.experiments].experiment_rows()
+    assert [row.key for row in table.experiment_rows()] == [row.key for row in experiments]
+
+
+def test_the_released_weights_are_those_that_can_be_downloaded():
+    assert {row.model for row in RELEASED} == set(FILES)
+
+
+def test_the_numbers_are_those_of_the_table_of_models():
+    """docs/models.md: MSE / PSNR of each model, the paper's and of the released weights."""
+    for line in (ROOT / "docs" / "models.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if not line.startswith("| `") or cells[0].strip("`") not in list_models():
+            continue
+        model = cells[0].strip("`")
+        own = {
+            (row.metrics["All MSE"], row.metrics["All PSNR"])
+            for row in rows_for(model)
+            if row.model == model
+        }
+        quoted = re.findall(r"(\d+\.\d\d) / (\d+\.\d\d)", " ".join(cells[-2:]))
+        assert own == {(float(mse), float(psnr)) for mse, psnr in quoted}, model
+
+
+def test_rows_to_print_beside_a_model():
+    labels = [row.label for row in rows_for("hrnet18s_idih256")]
+    assert labels[:3] == [
+        "iDIH-HRNet-W18s",
+        "iDIH-HRNet-W18s to encoder, pre-trained",
+        "iDIH-HRNet-W18s, released weights",
+    ]
+    assert {"DIH (earlier report)", "S2AM (earlier report)", "DoveNet"} < set(labels)
+    assert len(set(labels)) == len(labels)
+    assert rows_for("iseunetv1_256") == list(TABLES[1].rows)
+    ratio = ratio_rows_for("improved_dih256")
+    assert ratio[0].metrics["All 0%-5% fMSE"] == 366.32
+    assert sorted(ratio, key=str) == sorted(TABLES[2].rows, key=str)
+
+
+def test_what_is_not_there():
+    with pytest.raises(InputError, match="table 7: choose one of 1, 2, 3, 4, 5, 6"):
+        find_table(7)
+    with pytest.raises(InputError, match="table 1 has no row 'dovenet': choose dih, idih, idih_h"):
+        TABLES[1].find("dovenet")

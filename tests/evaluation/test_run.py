@@ -1,0 +1,285 @@
+import csv
+import json
+import os
+import shutil
+from pathlib import Path
+
+import cv2
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from skimage.metrics import structural_similarity
+
+from harmony_jax import InputError, denormalize, evaluate, normalize
+from harmony_jax.data.codecs import write_photo
+from harmony_jax.data.iharmony4 import IHarmony4Source
+from harmony_jax.evaluation.run import evaluate_workdir
+from harmony_jax.weights.checkpoint import FOLDER
+from harmony_jax.weights.saved_model import load_model
+from tests.made_data import SUBSETS, tiny_config
+from tests.released import evaluation_of_composites
+
+MINI = os.environ.get("HARMONY_JAX_IHARMONY4_MINI", "")
+
+
+def test_the_composites_numbers_are_those_computed_one_by_one(trained, mini_root):
+    """Six images in batches of four: none lost, none counted twice."""
+    _, workdir = trained
+    found = json.loads((workdir / "evaluation.json").read_text())["composite"]
+    source = IHarmony4Source(str(mini_root), "test", SUBSETS)
+    errors = []
+    for index in range(len(source)):
+        composite, real, mask = (
+            cv2.resize(source[index][key], (32, 32), interpolation=cv2.INTER_LINEAR).astype(float)
+            for key in ("composite", "real", "mask")
+        )
+        square, weight = (composite - real) ** 2, mask[..., None] / 255
+        errors.append((square.mean(), (weight * square).sum() / (3 * weight.sum() + 1e-6)))
+    assert found["All"]["N"] == 6
+    np.testing.assert_allclose(found["All"]["MSE"], np.mean(errors, 0)[0], rtol=1e-5)
+    np.testing.assert_allclose(found["All"]["fMSE"], np.mean(errors, 0)[1], rtol=1e-5)
+    np.testing.assert_allclose(found["HFlickr"]["MSE"], np.mean(errors[3:], 0)[0], rtol=1e-5)
+
+
+@pytest.mark.skipif(not MINI, reason="HARMONY_JAX_IHARMONY4_MINI does not name the mini data set")
+def test_released_numbers_of_the_mini_set(trained, tmp_path):
+    config, workdir = trained
+    config = config.copy_and_resolve_references()
+    config.data.root = MINI
+    config.data.subsets = ("HCOCO", "HAdobe5k", "HFlickr", "Hday2night")
+    config.data.image_size = 256
+    evaluate_workdir(config, tmp_path, workdir)
+    found = json.loads((tmp_path / "evaluation.json").read_text())["composite"]
+    expected = evaluation_of_composites()
+    assert found.keys() == expected.keys()
+    for group, metrics in expected.items():
+        for name, value in metrics.items():
+            np.testing.assert_allclose(found[group][name], value, rtol=1e-4, err_msg=group + name)
+
+
+def test_other_splits_and_earlier_results_stay_apart(trained, tmp_path, capsys):
+    config, workdir = trained
+    shutil.copytree(workdir / FOLDER, tmp_path / FOLDER)
+    config = config.copy_and_resolve_references()
+    for _ in range(3):
+        evaluate_workdir(config, tmp_path)
+    config.evaluation.split = "validation"
+    evaluate_workdir(config, tmp_path)
+    assert {path.name for path in tmp_path.glob("*.json")} == {
+        "evaluation.json",
+        "evaluation.1.json",
+        "evaluation.2.json",
+        "evaluation_validation.json",
+    }
+    validation = json.loads((tmp_path / "evaluation_validation.json").read_text())
+    assert validation["model"]["All"]["N"] == 4
+    assert "DoveNet" in (tmp_path / "evaluation.md").read_text()
+    # Published rows are of the test list.
+    assert "DoveNet" not in (tmp_path / "evaluation_validation.md").read_text()
+    printed = capsys.readouterr().out
+    assert "composite" in printed
+    assert f"{validation['model']['All']['MSE']:.2f}" in printed
+
+
+def refuse(config, workdir: Path, message: str, checkpoint: Path | None = None) -> None:
+    with pytest.raises(InputError, match=message):
+        evaluate_workdir(config, workdir, checkpoint)
+    assert not (workdir / "evaluation.json").exists()
+
+
+def test_checkpoints_that_do_not_fit(trained, tmp_path, mini_root):
+    config, workdir = trained
+    refuse(config, tmp_path, "no checkpoint there: pass a workdir")
+    refuse(config, tmp_path, "checkpoints/4321: no checkpoint", workdir / FOLDER / "4321")
+    other = tiny_config(mini_root)
+    other.model.name = "dih256"
+    refuse(other, tmp_path, r"checkpoints/\d+: holds model .*improved_dih256.*'dih256'", workdir)
+
+
+def test_subsets_that_do_not_exist(trained, tmp_path):
+    config, workdir = trained
+    config = config.copy_and_resolve_references()
+    config.data.subsets = ("HCOCO", "HVideo")
+    refuse(config, tmp_path, "subset 'HVideo': iHarmony4 has HCOCO, HAdobe5k", workdir)
+    config.data.subsets = ()
+    refuse(config, tmp_path, r"data\.subsets is empty: choose of HCOCO, HAdobe5k", workdir)
+
+
+def test_splits_that_do_not_exist(trained, tmp_path):
+    config, workdir = trained
+    config = config.copy_and_resolve_references()
+    config.evaluation.split = "holdout"
+    refuse(config, tmp_path, "split 'holdout': choose 'train'", workdir)
+    config.evaluation.split = "validation"
+    config.data.validation_fraction = 0.0
+    refuse(config, tmp_path, "'validation' is empty: set data.validation_fraction", workdir)
+
+
+def test_a_damaged_checkpoint_is_named(trained, tmp_path):
+    config, workdir = trained
+    shutil.copytree(workdir / FOLDER, tmp_path / FOLDER)
+    for file in (tmp_path / FOLDER / "10" / "model").rglob("*"):
+        if file.is_file():
+            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    refuse(config, tmp_path, "checkpoints/10: damaged checkpoint", tmp_path / FOLDER / "10")
+
+
+def evaluated(trained, tmp_path, **fields):
+    """Evaluates the trained model with other fields: JSON, the lines of the images, the config."""
+    config, workdir = trained
+    config = config.copy_and_resolve_references()
+    for name, value in fields.items():
+        config.evaluation[name] = value
+    evaluate_workdir(config, tmp_path, workdir)
+    with (tmp_path / "evaluation_images.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    return json.loads((tmp_path / "evaluation.json").read_text()), lines, config
+
+
+def predictions_of(trained, source, size=None) -> list[np.ndarray]:
+    """The trained model's output for each sample, one by one, resized or padded by hand."""
+    model, _ = load_model(trained[1])
+    found = []
+    for index in range(len(source)):
+        sample = source[index]
+        composite, mask = sample["composite"], sample["mask"]
+        height, width = mask.shape
+        pads = ((0, 0), (0, 0))
+        if size:
+            composite, mask = cv2.resize(composite, (size, size)), cv2.resize(mask, (size, size))
+        else:
+            extra = [-side % model.size_divisor for side in (height, width)]
+            pads = tuple((more // 2, more - more // 2) for more in extra)
+            composite, mask = np.pad(composite, (*pads, (0, 0))), np.pad(mask, pads)
+        output = model(
+            normalize(jnp.asarray(composite)[None]),
+            jnp.asarray(mask, jnp.float32)[None, ..., None] / 255,
+        )
+        pixels = np.clip(denormalize(output.image[0]), 0, 255)
+        if not size:
+            pixels = pixels[pads[0][0] : pads[0][0] + height, pads[1][0] : pads[1][0] + width]
+        found.append(np.asarray(pixels))
+    return found
+
+
+def test_photos_of_their_own_size_are_padded_and_cut_back(trained, mini_root, tmp_path):
+    result, lines, _ = evaluated(trained, tmp_path, resize="none")
+    source = IHarmony4Source(str(mini_root), "test", SUBSETS)
+    for line, pixels, index in zip(
+        lines, predictions_of(trained, source), range(len(source)), strict=True
+    ):
+        sample = source[index]
+        assert line["name"] == source.name(index)
+        square = (pixels - sample["real"].astype(float)) ** 2
+        mask = sample["mask"][..., None] / 255
+        assert float(line["MSE"]) == pytest.approx(square.mean(), rel=1e-3)
+        assert float(line["fMSE"]) == pytest.approx(
+            (mask * square).sum() / (3 * mask.sum()), rel=1e-3
+        )
+        ratio = (mask > 0.5).mean()
+        assert float(line["foreground_ratio"]) == pytest.approx(ratio, rel=1e-5)
+        composite = structural_similarity(
+            sample["composite"],
+            sample["real"],
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+            data_range=255,
+            channel_axis=-1,
+        )
+        assert float(line["composite_SSIM"]) == pytest.approx(composite, rel=1e-3)
+    mean = np.mean([float(line["MSE"]) for line in lines])
+    assert result["model"]["All"]["MSE"] == pytest.approx(mean)
+    assert result["evaluation"]["resize"] == "none"
+
+
+def test_another_size_and_the_mirror_image(trained, mini_root, tmp_path):
+    _, lines, _ = evaluated(trained, tmp_path / "64", image_size=64)
+    source = IHarmony4Source(str(mini_root), "test", SUBSETS)
+    expected = predictions_of(trained, source, 64)
+    real = [cv2.resize(source[i]["real"], (64, 64)).astype(float) for i in range(len(source))]
+    for line, pixels, target in zip(lines, expected, real, strict=True):
+        assert float(line["MSE"]) == pytest.approx(((pixels - target) ** 2).mean(), rel=1e-3)
+    plain, _, _ = evaluated(trained, tmp_path / "plain")
+    flipped, _, _ = evaluated(trained, tmp_path / "flipped", flip=True)
+    assert flipped["composite"] == plain["composite"]
+    assert flipped["model"]["All"]["MSE"] != plain["model"]["All"]["MSE"]
+    # The mean of two predictions is at least as good as they are in the mean: MSE is convex.
+    assert flipped["model"]["All"]["MSE"] < 1.05 * plain["model"]["All"]["MSE"]
+
+
+def test_ready_predictions_of_any_program(trained, mini_root, tmp_path):
+    """Our own predictions, written as pictures, have our own numbers within rounding."""
+    plain, _, config = evaluated(trained, tmp_path / "model")
+    source = IHarmony4Source(str(mini_root), "test", SUBSETS)
+    folder = tmp_path / "rival"
+    for index, pixels in enumerate(predictions_of(trained, source, 32)):
+        name = Path(source.name(index)).with_suffix(".png")
+        write_photo(folder / source.subset(index) / name, np.rint(pixels).astype(np.uint8))
+    evaluate_workdir(config, tmp_path / "out", predictions=folder)
+    found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert found["composite"] == plain["composite"]
+    for metric in ("MSE", "fMSE", "PSNR", "SSIM"):
+        assert found["model"]["All"][metric] == pytest.approx(
+            plain["model"]["All"][metric], rel=0.01
+        )
+    write_photo(
+        folder / source.subset(0) / Path(source.name(0)).with_suffix(".png"),
+        np.zeros((9, 9, 3), np.uint8),
+    )
+    with pytest.raises(
+        InputError, match=r"1 of 6 images could not be read.*9x9 .*expected 32x32 or"
+    ):
+        evaluate_workdir(config, tmp_path / "other", predictions=folder)
+    with pytest.raises(InputError, match="--predictions and --checkpoint: pass one of them"):
+        evaluate_workdir(config, tmp_path / "both", trained[1], predictions=folder)
+
+
+def test_an_unreadable_image_is_left_out_and_named_at_the_end(trained, mini_root, tmp_path):
+    config, workdir = trained
+    config = config.copy_and_resolve_references()
+    shutil.copytree(mini_root, tmp_path / "data")
+    config.data.root = str(tmp_path / "data")
+    photo = next((tmp_path / "data" / "HCOCO" / "composite_images").glob("test*"))
+    photo.write_bytes(photo.read_bytes()[:200])
+    with pytest.raises(
+        InputError, match=rf"1 of 6 images could not be read.*{photo.name}: damaged"
+    ):
+        evaluate_workdir(config, tmp_path, workdir)
+    found = json.loads((tmp_path / "evaluation.json").read_text())
+    assert found["model"]["All"]["N"] == 5
+    assert len(found["left_out"]) == 1
+    assert photo.name in found["left_out"][0]
+    assert "1 images could not be read" in (tmp_path / "evaluation.md").read_text()
+
+
+def test_the_files(trained, tmp_path):
+    result, lines, _ = evaluated(trained, tmp_path)
+    assert len(lines) == 6
+    page = (tmp_path / "evaluation.html").read_text()
+    assert all(line["name"] in page for line in lines)
+    assert page.count("data:image/") >= 5
+    markdown = (tmp_path / "evaluation.md").read_text()
+    assert f"| improved_dih256, this run | {result['model']['HCOCO']['MSE']:.2f}" in markdown
+    assert "30.70" in markdown  # the released weights of this model
+    assert "| composite, unchanged |" in markdown
+    assert "All 15%-100% 6, All 6; none in All 0%-5%, All 5%-15%. Published" in markdown
+    assert f"{result['model']['All']['fMSE']:.2f}" in markdown
+    tables = (tmp_path / "evaluation.csv").read_text()
+    assert "By subset. Images: HCOCO 3" in tables.replace('"', "")
+
+
+def test_from_python(trained, mini_root, tmp_path):
+    _, lines, _ = evaluated(trained, tmp_path)
+    options = {"subsets": SUBSETS, "image_size": 32, "batch_size": 2, "num_workers": 0}
+    records = evaluate(trained[1], mini_root, **options)
+    assert [record["name"] for record in records] == [line["name"] for line in lines]
+    for record, line in zip(records, lines, strict=True):
+        assert record.keys() == line.keys()
+        assert record["fMSE"] == pytest.approx(float(line["fMSE"]), rel=1e-4)
+    model, _ = load_model(trained[1])
+    source = IHarmony4Source(str(mini_root), "test", SUBSETS)
+    again = evaluate(model, source, **{**options, "batch_size": 6})
+    assert [r["SSIM"] for r in again] == pytest.approx([r["SSIM"] for r in records], rel=1e-4)
+    with pytest.raises(InputError, match=r"evaluation\.batch_size 3"):
+        evaluate(model, source, **{**options, "batch_size": 3})

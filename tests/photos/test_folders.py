@@ -1,0 +1,324 @@
+import os
+import threading
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+import harmony_jax.photos.folders
+from harmony_jax import Harmonizer, InputError
+from harmony_jax.photos.folders import Outcome, Settings, harmonize_picture, predict
+from harmony_jax.photos.formats import Picture, read_picture, write_picture
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def harmonizer(trained):
+    return Harmonizer.from_checkpoint(trained[1])
+
+
+@pytest.fixture(autouse=True)
+def _one_model(harmonizer, monkeypatch):
+    """Loaded and compiled once for all tests; test_harmonizer.py loads it anew."""
+    monkeypatch.setattr(Harmonizer, "from_checkpoint", classmethod(lambda cls, path: harmonizer))
+
+
+def photo_and_mask(height: int = 40, width: int = 50) -> tuple[np.ndarray, np.ndarray]:
+    low = RNG.integers(40, 216, (6, 6, 3)).astype(np.uint8)
+    mask = np.zeros((height, width), np.uint8)
+    mask[height // 4 : height // 2, width // 4 : width // 2] = 255
+    return cv2.resize(low, (width, height), interpolation=cv2.INTER_CUBIC), mask
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Four photos; one has its own mask, two share their region's as in iHarmony4."""
+    for name in ("photos", "masks"):
+        (tmp_path / name).mkdir()
+    for name, mask_name in (
+        ("cat.png", "cat.png"),
+        ("a_1_1.png", "a_1.png"),
+        ("a_1_2.tif", "a_1.png"),
+        ("dog.webp", "dog.tif"),
+    ):
+        image, mask = photo_and_mask()
+        write_picture(tmp_path / "photos" / name, Picture(image))
+        Image.fromarray(mask).save(tmp_path / "masks" / mask_name)
+    return tmp_path
+
+
+def run(folder: Path, settings: Settings = Settings(), masks: bool = True) -> Outcome:  # noqa: B008
+    found = folder / "masks" if masks else None
+    return predict("model", folder / "photos", found, folder / "out", settings)
+
+
+def names(paths) -> set[str]:
+    return {path.name for path in paths}
+
+
+def test_one_photo_to_a_file_or_into_a_folder(folder, harmonizer):
+    photo, mask = folder / "photos" / "cat.png", folder / "masks" / "cat.png"
+    outcome = predict("model", photo, mask, folder / "new" / "out.png")
+    assert outcome == Outcome([folder / "new" / "out.png"], 0, [])
+    expected = harmonizer.harmonize(read_picture(photo).pixels, cv2.imread(str(mask), 0))
+    np.testing.assert_array_equal(read_picture(folder / "new" / "out.png").pixels, expected)
+    assert predict("model", photo, mask, folder / "new").written == [folder / "new" / "cat.png"]
+
+
+def test_a_folder_is_continued_and_overwritten_only_when_asked(folder):
+    everything = {"cat.png", "a_1_1.png", "a_1_2.tif", "dog.webp"}
+    assert names(run(folder).written) == everything
+    (folder / "out" / "dog.webp").write_bytes(b"mine")
+    (folder / "out" / "cat.png").unlink()
+    again = run(folder)
+    assert names(again.written) == {"cat.png"}
+    assert (again.present, again.failures) == (3, [])
+    assert (folder / "out" / "dog.webp").read_bytes() == b"mine"
+    assert names(run(folder, Settings(overwrite=True)).written) == everything
+    assert read_picture(folder / "out" / "dog.webp").pixels.shape == (40, 50, 3)
+    assert names((folder / "out").iterdir()) == everything  # no temporary file
+
+
+def test_results_of_a_folder_are_those_of_single_photos(folder, harmonizer):
+    run(folder)
+    for photo, mask in (("a_1_2.tif", "a_1.png"), ("dog.webp", "dog.tif")):
+        pixels = read_picture(folder / "photos" / photo).pixels
+        expected = harmonizer.harmonize(pixels, Image.open(folder / "masks" / mask))
+        np.testing.assert_array_equal(read_picture(folder / "out" / photo).pixels, expected)
+
+
+def test_another_format(folder):
+    assert names(run(folder, Settings(ending=".png")).written) == {
+        *("cat.png", "a_1_1.png", "a_1_2.png", "dog.png")
+    }
+
+
+def test_failures_are_told_and_the_others_done(folder):
+    photos, masks = folder / "photos", folder / "masks"
+    (photos / "empty.jpg").write_bytes(b"")
+    (photos / "text.jpg").write_text("no picture")
+    (photos / "notes.txt").write_text("no photo")
+    (photos / "cat.txt").write_text("no photo either")
+    (photos / "alone.png").write_bytes((photos / "cat.png").read_bytes())
+    whole = (photos / "cat.png").read_bytes()
+    (photos / "cut.png").write_bytes(whole[: len(whole) // 2])
+    for name in ("black.png", "white.png", "twin.png", "twin.tif", "dot.png", "both.png"):
+        (photos / name).write_bytes(whole)
+    Image.new("RGB", (1, 1)).save(photos / "dot.png")
+    for name, value in (("black", 0), ("white", 255), ("dot", 255)):
+        Image.fromarray(np.full((40, 50), value, np.uint8)).save(masks / f"{name}.png")
+    for name in ("empty.png", "text.png", "cut.png", "twin.png", "both.png", "both.jpg"):
+        Image.fromarray(photo_and_mask()[1]).save(masks / name)
+    (photos / ".DS_Store").write_bytes(b"left by a file manager")
+    (photos / "sub").mkdir()
+    outcome = run(folder)
+    assert names(outcome.written) == {"cat.png", "a_1_1.png", "a_1_2.tif", "dog.webp"}
+    found = {Path(line.split(":")[0].split(" with ")[0]).name: line for line in outcome.failures}
+    expected = {
+        "empty.jpg": "the file is empty",
+        "text.jpg": "not a picture",
+        "cat.txt": "unknown ending '.txt': use .jpg",
+        "notes.txt": "unknown ending '.txt': use .jpg",
+        "alone.png": f"no mask: expected {masks / 'alone.png'}",
+        "cut.png": "damaged PNG",
+        "black.png": "no foreground",
+        "white.png": "no background to fit to",
+        "twin.png": "twin.tif has the same stem",
+        "twin.tif": "twin.png has the same stem",
+        "dot.png": "1 x 1 pixels: too small",
+        "both.png": "both.jpg and both.png could both be its mask",
+    }
+    assert set(found) == set(expected)
+    for name, text in expected.items():
+        assert text in found[name]
+        assert "\n" not in found[name]
+    assert names((folder / "out").iterdir()) == names(outcome.written)
+
+
+def test_photos_too_large_are_refused(folder):
+    outcome = run(folder, Settings(max_pixels=1999))
+    assert len(outcome.failures) == 4
+    assert "50 x 40 pixels: at most 0.001999 megapixels" in outcome.failures[0]
+
+
+def cutouts(folder: Path) -> None:
+    for path in (folder / "photos").iterdir():
+        path.unlink()
+    image, mask = photo_and_mask()
+    Image.fromarray(np.dstack([image, mask])).save(folder / "photos" / "cut.png")
+
+
+def test_an_alpha_channel_as_mask_makes_an_opaque_result(folder, harmonizer):
+    cutouts(folder)
+    assert names(run(folder, masks=False).written) == {"cut.png"}
+    photo = read_picture(folder / "photos" / "cut.png")
+    result = read_picture(folder / "out" / "cut.png")
+    assert result.alpha is None
+    np.testing.assert_array_equal(result.pixels, harmonizer.harmonize(photo.pixels, photo.alpha))
+
+
+def test_an_alpha_channel_beside_a_mask_is_kept_but_in_jpeg(folder, caplog):
+    cutouts(folder)
+    photo, mask = folder / "photos" / "cut.png", folder / "masks" / "cat.png"
+    predict("model", photo, mask, folder / "out.png")
+    alpha = read_picture(photo).alpha
+    np.testing.assert_array_equal(read_picture(folder / "out.png").alpha, alpha)
+    assert not caplog.text
+    predict("model", photo, mask, folder / "out.jpg")
+    assert "out.jpg: holds no alpha channel: the photo's is left out" in caplog.text
+
+
+def test_a_photo_without_mask_and_alpha(folder):
+    outcome = run(folder, masks=False)
+    assert len(outcome.failures) == 4
+    assert "no mask, and no alpha channel that could be one: pass a mask" in outcome.failures[0]
+
+
+def test_a_mask_of_another_size_is_resized_with_a_warning(folder, caplog):
+    Image.fromarray(photo_and_mask(20, 25)[1]).save(folder / "masks" / "cat.png")
+    run(folder)
+    assert "cat.png: is 25 x 20, the photo 50 x 40: the mask is resized" in caplog.text
+
+
+@pytest.mark.parametrize("alpha", [False, True])
+def test_inverted_masks(folder, alpha, caplog):
+    """Never guessed; taken as asked; looked for when asked."""
+    image, mask = photo_and_mask()
+    photo, out = folder / "photos" / "cat.png", folder / "out.png"
+
+    def result(mask: np.ndarray, settings: Settings) -> np.ndarray:
+        write_picture(photo, Picture(image, mask if alpha else None))
+        Image.fromarray(mask).save(folder / "masks" / "cat.png")
+        predict("model", photo, None if alpha else folder / "masks" / "cat.png", out, settings)
+        return read_picture(out).pixels
+
+    overwrite = Settings(overwrite=True)
+    right = result(mask, overwrite)
+    wrong = result(255 - mask, overwrite)
+    assert (right != wrong).any()
+    always, auto = (overwrite._replace(invert_masks=kind) for kind in ("always", "auto"))
+    np.testing.assert_array_equal(result(255 - mask, always), right)
+    np.testing.assert_array_equal(result(mask, auto), right)
+    assert "taken as inverted" not in caplog.text
+    np.testing.assert_array_equal(result(255 - mask, auto), right)
+    assert "cat.png: white along the picture's border: taken as inverted" in caplog.text
+
+
+def test_grey_deep_and_turned_photos_keep_their_kind(folder, harmonizer):
+    image, mask = photo_and_mask()
+    deep = image.astype(np.uint16) * 257
+    grey = np.repeat(image[:, :, :1], 3, 2)
+    for picture in (Picture(deep), Picture(grey, grey=True), Picture(image, None, False, b"icc")):
+        result, blend_mask = harmonize_picture(harmonizer, picture, mask)
+        assert result.pixels.dtype == picture.pixels.dtype
+        assert result[1:] == picture[1:]
+        assert blend_mask.shape == (32, 32)
+        assert 0 <= blend_mask.min() <= blend_mask.max() <= 1
+        np.testing.assert_array_equal(result.pixels[mask == 0], picture.pixels[mask == 0])
+
+
+def test_strength(folder):
+    predict(
+        *("model", folder / "photos" / "cat.png", folder / "masks" / "cat.png", folder / "out.png"),
+        Settings(strength=0.0),
+    )
+    result = read_picture(folder / "out.png").pixels
+    np.testing.assert_array_equal(result, read_picture(folder / "photos" / "cat.png").pixels)
+
+
+def test_what_cannot_begin(folder):
+    photos, masks, out = folder / "photos", folder / "masks", folder / "out"
+    photo, mask = photos / "cat.png", masks / "cat.png"
+
+    def refuse(image, mask, output, message, **settings):
+        before = sorted(folder.rglob("*"))
+        with pytest.raises(InputError, match=message):
+            predict("model", image, mask, output, Settings(**settings))
+        assert sorted(folder.rglob("*")) == before
+
+    refuse(photos / "cow.png", mask, out, r"cow\.png: no such file")
+    refuse(photo, masks / "cow.png", out, r"cow\.png: no such file")
+    refuse(photos, mask, out, "pass two files or two folders")
+    refuse(photo, mask, folder / "out.xyz", r"out\.xyz: unknown ending '\.xyz'")
+    refuse(photo, mask, photo, r"cat\.png: is the photo itself")
+    refuse(photo, mask, mask, r"cat\.png: is the mask itself", overwrite=True)
+    (folder / "there.png").touch()
+    refuse(photo, mask, folder / "there.png", r"is there already: choose another, or pass --overw")
+    refuse(photos, masks, photos, "is the folder of the photos")
+    refuse(photos, masks, masks, "is the folder of the masks")
+    refuse(photos, masks, photo, r"cat\.png: is a file: choose a folder")
+    refuse(photo, mask, photo / "out.png", r"cannot be written \(Not a directory\)")
+    with pytest.raises(InputError, match=r"o\.jpg: does not end in \.png, the format asked for"):
+        predict("model", photo, mask, folder / "o.jpg", Settings(ending=".png"))
+    (folder / "empty").mkdir()
+    refuse(folder / "empty", masks, out, "empty: no photo in this folder")
+    (photos / "cut.png").write_bytes(photo.read_bytes()[:-50])
+    refuse(photos / "cut.png", mask, out, r"cut\.png: damaged PNG")
+
+
+def test_an_unwritable_folder_is_found_before_anything_is_computed(folder, monkeypatch):
+    def no_folder(*arguments, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", no_folder)
+    with pytest.raises(InputError, match=r"out: cannot be written \(Permission denied\)"):
+        run(folder)
+
+
+def test_an_interrupt_leaves_whole_files_and_goes_on(folder, harmonizer, monkeypatch):
+    monkeypatch.setattr("harmony_jax.photos.folders._WORKERS", 1)
+    begun = threading.Event()
+    harmonize_all = Harmonizer.harmonize_all
+
+    def slow(self, *arguments, **options):
+        begun.set()
+        return harmonize_all(self, *arguments, **options)
+
+    def interrupted(futures):
+        begun.wait()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Harmonizer, "harmonize_all", slow)
+    with monkeypatch.context() as patch:
+        patch.setattr("harmony_jax.photos.folders.as_completed", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(folder)
+    done = list((folder / "out").iterdir())
+    assert 1 <= len(done) < 4
+    outcome = run(folder)
+    assert len(outcome.written) + outcome.present == 4
+    assert outcome.present == len(done)
+
+
+def test_a_folder_that_may_not_be_looked_into_is_one_line(folder, monkeypatch):
+    """Root may look anywhere: the system's answer to others is made up."""
+    stat = os.stat
+
+    def denied(path, *arguments, **options):
+        if "secret" in str(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", denied)
+    photo, mask = folder / "photos" / "cat.png", folder / "masks" / "cat.png"
+    secret = folder / "secret" / "x.png"
+    for paths in ((photo, mask, secret), (secret, mask, folder / "o.png"), (photo, secret, secret)):
+        with pytest.raises(InputError, match=r"secret.* \(Permission denied\)"):
+            predict("model", *paths)
+
+
+def test_what_nobody_foresaw_costs_one_photo(folder, harmonizer, monkeypatch):
+    def fail(harmonizer, job, *arguments):
+        if job.photo.stem == "cat":
+            raise RuntimeError("out of\nluck")
+        return run_files(harmonizer, job, *arguments)
+
+    run_files = harmony_jax.photos.folders._run_files
+    monkeypatch.setattr("harmony_jax.photos.folders._run_files", fail)
+    outcome = run(folder)
+    assert outcome.written
+    assert f"{folder / 'photos' / 'cat.png'}: RuntimeError: out of luck" in outcome.failures
+    assert not (folder / "out" / "cat.png").exists()

@@ -1,0 +1,249 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from harmony_jax import Harmonizer, InputError, Output, denormalize, normalize
+from harmony_jax.models import HarmonizationModel
+from harmony_jax.normalization import IMAGE_STD
+from harmony_jax.weights.saved_model import load_model
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def harmonizer(trained):
+    return Harmonizer.from_checkpoint(trained[1])
+
+
+@pytest.fixture(scope="module")
+def model(trained):
+    return load_model(trained[1])[0]
+
+
+def photo_and_mask(height: int, width: int, dtype=np.uint8) -> tuple[np.ndarray, np.ndarray]:
+    low = RNG.integers(40, 216, (6, 6, 3)).astype(np.uint8)
+    image = cv2.resize(low, (width, height), interpolation=cv2.INTER_CUBIC)
+    image = image.astype(dtype) * (np.iinfo(dtype).max // 255)
+    mask = np.zeros((height, width), np.uint8)
+    mask[height // 4 : height * 3 // 4, width // 4 : width * 3 // 4] = 255
+    return image, mask
+
+
+def answer(model, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """What the network makes of a picture of its size."""
+    foreground = jnp.array(mask > 100, jnp.float32)[None, ..., None]
+    output = model(normalize(jnp.asarray(image))[None], foreground)
+    return np.clip(denormalize(output.image[0]), 0, 255)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("size", [(32, 32), (75, 41), (700, 333), (3, 600)])
+def test_photos_keep_size_type_and_background(harmonizer, size, dtype):
+    image, mask = photo_and_mask(*size, dtype)
+    before = image.copy()
+    harmonized = harmonizer.harmonize(image, mask)
+    assert harmonized.shape == image.shape
+    assert harmonized.dtype == dtype
+    np.testing.assert_array_equal(image, before)
+    np.testing.assert_array_equal(harmonized[mask == 0], image[mask == 0])
+    assert (harmonized[mask == 255] != image[mask == 255]).any()
+
+
+def test_at_the_network_size_the_change_is_the_networks(harmonizer, model):
+    """Smooth pictures, so that nothing of the network's answer is finer than the transform."""
+    image, mask = photo_and_mask(32, 32)
+    expected = answer(model, image, mask)
+    result = harmonizer.harmonize(image, mask).astype(float)
+    inside = mask > 0
+    change = np.abs(expected - image)[inside].mean()
+    assert np.abs(result - expected)[inside].mean() < 0.25 * change
+
+
+class Painter(HarmonizationModel):
+    """Makes the foreground brighter, and the background, which is none of its business, darker."""
+
+    def __call__(self, image, mask, *, rngs=None):
+        return Output(image + 0.4 * mask - 0.9 * (1 - mask), None)
+
+    def check_image_size(self, height, width):
+        pass
+
+
+def test_what_the_network_does_to_the_background_has_no_influence():
+    image, mask = np.full((64, 64, 3), 90, np.uint8), photo_and_mask(64, 64)[1]
+    result = Harmonizer(Painter(), 64).harmonize(image, mask)
+    brighter = 90 + 0.4 * 255 * np.array(IMAGE_STD)
+    np.testing.assert_allclose(result[mask > 0], np.tile(brighter, ((mask > 0).sum(), 1)), atol=1)
+
+
+def test_a_resolution_in_numbers_is_the_networks_own_answer(harmonizer, model):
+    image, mask = photo_and_mask(90, 120)
+    for side in (32, 64):
+        small = cv2.resize(image, (side, side), interpolation=cv2.INTER_LINEAR)
+        small_mask = cv2.resize(mask, (side, side), interpolation=cv2.INTER_LINEAR)
+        expected = answer(model, small, small_mask)
+        result = harmonizer.harmonize(image, mask, resolution=side)
+        assert result.dtype == np.uint8
+        np.testing.assert_allclose(result, expected, atol=0.51)
+
+
+def test_soft_masks_and_strength_mix_the_change_in(harmonizer):
+    image, mask = photo_and_mask(64, 64)
+    image[:] = 120
+    whole = harmonizer.harmonize(image, mask).astype(float) - image
+    assert np.abs(whole).max() > 3
+    half = harmonizer.harmonize(image, mask, strength=0.5).astype(float) - image
+    np.testing.assert_allclose(half, whole / 2, atol=1.01)
+    np.testing.assert_array_equal(harmonizer.harmonize(image, mask, strength=0.0), image)
+    soft = mask // 2
+    softly = harmonizer.harmonize(image, soft).astype(float) - image
+    np.testing.assert_allclose(softly, whole / 2, atol=1.5)
+
+
+def test_all_kinds_of_arrays_give_the_same(harmonizer):
+    image, mask = photo_and_mask(50, 60)
+    expected = harmonizer.harmonize(image, mask)
+    assert type(expected) is np.ndarray
+    images = [image, jnp.asarray(image), Image.fromarray(image), image[:, ::-1][:, ::-1]]
+    masks = [
+        mask,
+        jnp.asarray(mask),
+        Image.fromarray(mask),
+        mask > 0,
+        (mask / 255).astype(np.float32),
+        mask.astype(np.uint16) * 257,
+        jnp.asarray(mask / 255, jnp.bfloat16),
+        mask[:, :, None],
+        np.repeat(mask[:, :, None], 3, 2),
+    ]
+    for photo in images:
+        np.testing.assert_array_equal(harmonizer.harmonize(photo, mask), expected)
+    for other in masks:
+        np.testing.assert_array_equal(harmonizer.harmonize(image, other), expected)
+
+
+def test_an_alpha_channel_is_the_mask_of_a_photo_without_one(harmonizer):
+    image, mask = photo_and_mask(50, 60)
+    expected = harmonizer.harmonize(image, mask)
+    cutout = np.dstack([image, mask])
+    np.testing.assert_array_equal(harmonizer.harmonize(cutout), expected)
+    np.testing.assert_array_equal(harmonizer.harmonize(Image.fromarray(cutout)), expected)
+    with pytest.raises(InputError, match="no mask, and no alpha channel that could be one"):
+        harmonizer.harmonize(image)
+
+
+def test_a_grey_pil_photo_is_taken_as_rgb(harmonizer):
+    image, mask = photo_and_mask(40, 40)
+    grey = Image.fromarray(image).convert("L")
+    expected = harmonizer.harmonize(np.asarray(grey.convert("RGB")), mask)
+    np.testing.assert_array_equal(harmonizer.harmonize(grey, mask), expected)
+
+
+def test_lists_of_differently_sized_photos_and_batches(harmonizer):
+    pairs = [photo_and_mask(*size) for size in ((40, 40), (90, 30), (33, 64), (40, 40), (51, 52))]
+    images, masks = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    results = harmonizer.harmonize(images, masks)
+    assert [result.shape for result in results] == [image.shape for image in images]
+    for (image, mask), result in zip(pairs, results, strict=True):
+        alone = harmonizer.harmonize(image, mask)
+        assert np.abs(result.astype(int) - alone).max() <= 1  # rounding
+    batch = harmonizer.harmonize(np.stack([images[0], images[3]]), np.stack([masks[0], masks[3]]))
+    assert len(batch) == 2
+    np.testing.assert_allclose(batch[1], results[3], atol=1)
+    assert harmonizer.harmonize([], []) == []
+
+
+@pytest.fixture
+def compilations(monkeypatch):
+    """Names of the functions compiled meanwhile."""
+    found = []
+    compile_lowered = jax.stages.Lowered.compile
+
+    def counted(self, *arguments, **options):
+        found.append(self)
+        return compile_lowered(self, *arguments, **options)
+
+    monkeypatch.setattr(jax.stages.Lowered, "compile", counted)
+    return found
+
+
+def test_threads_share_one_compilation_whatever_the_sizes(trained, compilations):
+    harmonizer = Harmonizer.from_checkpoint(trained[1])
+    sizes = [(40, 40), (90, 30), (600, 700), (33, 64), (50, 50), (31, 33)]
+    pairs = [photo_and_mask(*size) for size in sizes]
+    start = threading.Barrier(len(pairs))
+
+    def run(pair):
+        start.wait()
+        return harmonizer.harmonize(*pair)
+
+    with ThreadPoolExecutor(len(pairs)) as executor:
+        results = list(executor.map(run, pairs))
+    assert len(compilations) == 2  # the network with its transform, and the tile
+    for pair, result in zip(pairs, results, strict=True):
+        np.testing.assert_array_equal(result, harmonizer.harmonize(*pair))
+    harmonizer.harmonize([pair[0] for pair in pairs], [pair[1] for pair in pairs])  # 4 + 2
+    assert len(compilations) == 4
+
+
+def test_a_mask_of_another_size_is_resized_with_a_warning(harmonizer):
+    image, mask = photo_and_mask(60, 80)
+    with pytest.warns(UserWarning, match="mask is 40 x 30, the image 80 x 60: the mask is resized"):
+        result = harmonizer.harmonize(image, mask[::2, ::2])
+    np.testing.assert_array_equal(result[:10], image[:10])
+    assert (result[20:40, 30:50] != image[20:40, 30:50]).any()
+
+
+SQUARE = photo_and_mask(8, 8)
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "message"),
+    [
+        (np.zeros((8, 8), np.uint8), SQUARE[1], r"uint8 \(8, 8\): expected uint8 or uint16"),
+        (np.zeros((8, 8, 3)), SQUARE[1], "image float64"),
+        (np.zeros((0, 8, 3), np.uint8), SQUARE[1], "image of 8 x 0 pixels"),
+        (SQUARE[0], np.full((8, 8), 100, np.uint8), "largest value is 100"),
+        (SQUARE[0], np.full((8, 8), 255, np.uint8), "no background to fit to"),
+        (SQUARE[0], SQUARE[1].astype(np.int32), "mask int32: expected uint8, uint16, bool"),
+        (Image.new("RGB", (0, 8)), SQUARE[1], "image of 0 x 8 pixels"),
+        (SQUARE[0], SQUARE[1].astype(np.float32), "mask float32 from 0 to 255: expected 0 to 1"),
+        (SQUARE[0], np.zeros((8, 8, 2), np.uint8), r"mask uint8 \(8, 8, 2\): expected \[height"),
+        ([SQUARE[0]] * 2, [SQUARE[1], SQUARE[1] * 0], "image 1: the mask has no foreground"),
+        ([SQUARE[0]] * 2, [SQUARE[1]], "2 images and 1 masks"),
+        (np.zeros((1, 1, 3), np.uint8), np.full((1, 1), 255, np.uint8), "1 x 1 pixels: too small"),
+    ],
+)
+def test_arrays_that_do_not_fit(harmonizer, image, mask, message):
+    with pytest.raises(InputError, match=message):
+        harmonizer.harmonize(image, mask)
+
+
+def test_options_that_cannot_be(harmonizer):
+    with pytest.raises(InputError, match=r"strength 1\.5: expected 0 to 1"):
+        harmonizer.harmonize(*SQUARE, strength=1.5)
+    with pytest.raises(InputError, match="resolution 0: expected"):
+        harmonizer.harmonize(*SQUARE, resolution=0)
+    with pytest.raises(InputError, match=r"33x33|33 x 33"):
+        harmonizer.harmonize(*SQUARE, resolution=33)
+
+
+def test_a_foreground_that_the_network_would_not_see(harmonizer):
+    image, mask = photo_and_mask(2000, 2000)
+    mask[:] = 0
+    mask[1000, 1000] = 255
+    with pytest.raises(InputError, match=r"too small \(1 pixels.*32 x 32\): crop the photo"):
+        harmonizer.harmonize(image, mask)
+
+
+def test_what_is_no_checkpoint_and_no_released_name(tmp_path):
+    with pytest.raises(InputError, match=r"hrnet19: no such folder, and no released model of that"):
+        Harmonizer.from_checkpoint("hrnet19")
+    with pytest.raises(InputError, match="no checkpoint there"):
+        Harmonizer.from_checkpoint(tmp_path)

@@ -1,0 +1,198 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import onnxruntime
+import pytest
+from flax import nnx
+from jax2onnx import to_onnx
+
+from harmony_jax import (
+    InputError,
+    create_model,
+    denormalize,
+    load_torch_state_dict,
+    normalize,
+    to_torch_state_dict,
+)
+from harmony_jax.models.layers import LayerMaker
+from harmony_jax.models.ocr import ObjectContext
+from harmony_jax.models.platform_forms import portable_forms
+from harmony_jax.weights.export import export_onnx, export_stablehlo, onnx_difference
+from harmony_jax.weights.saved_model import load_model
+from scripts.export_model import main
+from tests.released import make_weights
+
+RNG = np.random.default_rng(0)
+ROOT = Path(__file__).parents[2]
+
+# Of the converter's own code.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+
+@pytest.fixture(scope="module")
+def model(trained):
+    return load_model(trained[1])[0]
+
+
+def inputs(batch: int) -> tuple[np.ndarray, np.ndarray]:
+    composite = RNG.uniform(0, 255, (batch, 32, 32, 3)).astype(np.float32)
+    mask = np.zeros((batch, 32, 32), np.float32)
+    mask[:, 8:20, 10:25] = 1
+    return composite, mask
+
+
+# Nothing of this package: what stands in docs/export.md, for somebody who only has the file.
+RUN_STABLEHLO = """
+import sys
+import numpy as np
+from jax import export
+
+with open(sys.argv[1], "rb") as file:
+    program = export.deserialize(bytearray(file.read()))
+with np.load(sys.argv[2]) as arrays:
+    result = program.call(arrays["composite"], arrays["mask"])
+np.savez(sys.argv[3], **result)
+assert not any(name.startswith(("harmony_jax", "flax")) for name in sys.modules)
+assert sorted(program.platforms) == ["cpu", "cuda", "tpu"], program.platforms
+"""
+RUN_ONNX = """
+import sys
+import numpy as np
+import onnxruntime
+
+session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
+names = [output.name for output in session.get_outputs()]
+with np.load(sys.argv[2]) as arrays:
+    result = session.run(names, {"composite": arrays["composite"], "mask": arrays["mask"]})
+np.savez(sys.argv[3], **dict(zip(names, result)))
+assert "jax" not in sys.modules
+"""
+
+
+@pytest.mark.parametrize(
+    ("ending", "code", "tolerance"),
+    [(".stablehlo", RUN_STABLEHLO, 1e-3), (".onnx", RUN_ONNX, 1e-3)],
+)
+def test_a_file_gives_the_models_answer_without_this_package(
+    trained, model, tmp_path, ending, code, tolerance, capsys
+):
+    output = tmp_path / f"model{ending}"
+    main([f"--checkpoint={trained[1]}", f"--output={output}"])
+    assert "improved_dih256 at 32 x 32 pixels" in capsys.readouterr().out
+    for batch in (1, 3):
+        composite, mask = inputs(batch)
+        np.savez(tmp_path / "in.npz", composite=composite, mask=mask)
+        subprocess.run(
+            [sys.executable, "-c", code, output, tmp_path / "in.npz", tmp_path / "out.npz"],
+            check=True,
+            cwd=tmp_path,
+        )
+        expected = answer(model, composite, mask)
+        with np.load(tmp_path / "out.npz") as found:
+            assert sorted(found) == ["blend_mask", "harmonized"]
+            for name in found:
+                np.testing.assert_allclose(found[name], expected[name], atol=tolerance)
+
+
+def answer(model, composite: np.ndarray, mask: np.ndarray) -> dict[str, np.ndarray]:
+    output = model(normalize(jax.numpy.asarray(composite)), jax.numpy.asarray(mask)[..., None])
+    image = np.clip(denormalize(output.image), 0, 255)
+    return {"harmonized": image, "blend_mask": np.asarray(output.blend_mask)[..., 0]}
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "size"),
+    [
+        ("dih256", {"depth": 3}, 32),
+        ("improved_sedih256", {"depth": 4}, 32),
+        ("improved_ssam256", {}, 32),
+        ("iseunetv1_256", {}, 32),
+        ("deeplab_r34_idih256", {"depth": 5}, 64),
+    ],
+)
+def test_every_base_converts_to_onnx(name, arguments, size):
+    """Small ones; docs/export.md has the differences of the released ones, HRNet's too."""
+    model = create_model(name, rngs=nnx.Rngs(0), channels=8, max_channels=16, **arguments)
+    shapes = [(key, array.shape) for key, array in to_torch_state_dict(model).items()]
+    load_torch_state_dict(model, make_weights(shapes))
+    model.eval()
+    assert onnx_difference(export_onnx(model, size), model, size) < 1e-2
+
+
+def test_hrnets_object_context_converts_to_onnx():
+    """The part of HRNet that has operations of its own; all of it takes half a minute."""
+    context = ObjectContext(LayerMaker(nnx.Rngs(0)), features=8, keys=4, dropout=0.1)
+    context.eval()
+    x, mask = (RNG.normal(size=(2, 16, 16, n)).astype(np.float32) for n in (8, 1))
+    with portable_forms():
+        converted = to_onnx(
+            lambda x, mask: context(x, mask, None), [("batch", 16, 16, 8), ("batch", 16, 16, 1)]
+        )
+    session = onnxruntime.InferenceSession(converted.SerializeToString())
+    names = [found.name for found in session.get_inputs()]
+    (result,) = session.run(None, dict(zip(names, (x, mask), strict=True)))
+    expected = context(jax.numpy.asarray(x), jax.numpy.asarray(mask), None)
+    np.testing.assert_allclose(result, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--output=m.onnx"], "the following arguments are required: --checkpoint"),
+        (
+            ["--checkpoint=x", "--output=m.pb"],
+            "m.pb: unknown ending '.pb': use .stablehlo",
+        ),
+        (["--checkpoint=x", "--output=m.onnx"], "x: no such folder, and no released model"),
+        (["--checkpoint=x", "--output=m.onnx", "--platforms=cpu"], "an ONNX file knows none"),
+        (["--checkpoint=x", "--output=README.md/m.onnx"], "README.md: cannot be written"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, message, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert str(stopped.value).startswith("error: ")
+    assert message in str(stopped.value)
+    assert "\n" not in str(stopped.value)
+
+
+def test_platforms_and_sizes_that_cannot_be(model, trained, tmp_path):
+    with pytest.raises(InputError, match="platforms 'cpu,npu': choose from cpu, cuda, tpu"):
+        export_stablehlo(model, 32, ["cpu", "npu"])
+    with pytest.raises(InputError, match="33"):
+        export_stablehlo(model, 33)
+    output = tmp_path / "m.stablehlo"
+    output.write_bytes(b"mine")
+    with pytest.raises(SystemExit, match=r"m\.stablehlo: is there already"):
+        main([f"--checkpoint={trained[1]}", f"--output={output}"])
+    assert output.read_bytes() == b"mine"
+
+
+def test_an_export_for_other_platforms_is_compared_as_one_for_this(trained, tmp_path, capsys):
+    output = tmp_path / "m.stablehlo"
+    main([f"--checkpoint={trained[1]}", f"--output={output}", "--platforms=tpu"])
+    assert jax.export.deserialize(bytearray(output.read_bytes())).platforms == ("tpu",)
+    assert "differs from the model by at most 0 of 255" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("size", [0, -64])
+def test_no_size_is_taken_for_the_trained_one(trained, tmp_path, size):
+    with pytest.raises(SystemExit, match=f"image size {size}x{size}"):
+        main(
+            [
+                f"--checkpoint={trained[1]}",
+                f"--output={tmp_path / 'm.onnx'}",
+                f"--image-size={size}",
+            ]
+        )
+
+
+def test_an_export_that_differs_is_not_written(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr("scripts.export_model.stablehlo_difference", lambda *_: 0.5)
+    with pytest.raises(SystemExit, match=r"not written: its answer differs .* by 0\.5 of 255"):
+        main([f"--checkpoint={trained[1]}", f"--output={tmp_path / 'm.stablehlo'}"])
+    assert not list(tmp_path.iterdir())
