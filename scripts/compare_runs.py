@@ -15,8 +15,8 @@ from pathlib import Path
 from harmony_jax.command_line import Parser
 from harmony_jax.data.codecs import write_file
 from harmony_jax.errors import InputError
-from harmony_jax.evaluation.comparison import compare, pair_records, read_records
-from harmony_jax.evaluation.metrics import METRICS, Record
+from harmony_jax.evaluation.comparison import compare, pair_images, read_image_metrics
+from harmony_jax.evaluation.metrics import METRICS, ImageMetrics
 
 _LARGER_IS_BETTER = ("PSNR", "SSIM")
 
@@ -40,8 +40,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _run(options: argparse.Namespace) -> None:
-    a, b = read_records(options.a), read_records(options.b)
-    pairs = pair_records(a, b, (str(options.a), str(options.b)))
+    a, b = read_image_metrics(options.a), read_image_metrics(options.b)
+    pairs = pair_images(a, b, (str(options.a), str(options.b)))
     if options.metric not in pairs[0][0] or options.metric not in pairs[0][1]:
         raise InputError(f"--metric {options.metric}: not in both evaluations: choose another")
     print(f"A: {options.a}\nB: {options.b}\n")
@@ -68,14 +68,14 @@ def _run(options: argparse.Namespace) -> None:
         print(f"\nWritten: {options.csv}")
 
 
-def _gain(pair: tuple[Record, Record], metric: str) -> float:
+def _gain(pair: tuple[ImageMetrics, ImageMetrics], metric: str) -> float:
     """How much better B is."""
     difference = pair[1][metric] - pair[0][metric]
     return difference if metric in _LARGER_IS_BETTER else -difference
 
 
-def _csv(pairs: Sequence[tuple[Record, Record]]) -> bytes:
-    metrics = [metric for metric in METRICS if all(metric in record for record in pairs[0])]
+def _csv(pairs: Sequence[tuple[ImageMetrics, ImageMetrics]]) -> bytes:
+    metrics = [metric for metric in METRICS if all(metric in image for image in pairs[0])]
     columns = [f"{metric}_{side}" for metric in metrics for side in ("A", "B", "difference")]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -22,7 +22,7 @@ from ml_collections import ConfigDict, config_flags
 from harmony_jax.command_line import Parser, log_to_terminal
 from harmony_jax.data.pipeline import open_split
 from harmony_jax.errors import InputError, root_cause
-from harmony_jax.evaluation.published import TABLES, Table, find_table
+from harmony_jax.evaluation.published import TABLES, PaperTable, find_table
 from harmony_jax.paper.comparison import read_result, table_text, write_table
 from harmony_jax.paper.runs import Relay, RowRun, check_backbone, command, config_path, row_run
 
@@ -86,7 +86,7 @@ def _run(arguments: argparse.Namespace, config_arguments: list[str]) -> None:
         sys.exit(f"error: {len(failed)} of {len(keys)} rows failed: {', '.join(failed)}")
 
 
-def _overrides(table: Table, key: str, config_arguments: list[str]) -> dict[str, Any]:
+def _overrides(table: PaperTable, key: str, config_arguments: list[str]) -> dict[str, Any]:
     """The values of --config.FIELD flags, checked against one row's config."""
     _, overrides = _load_config(config_path(table, key), config_arguments)
     own = {"model.name", *(name for row in table.rows for name in row.overrides or {})}
@@ -130,7 +130,7 @@ def _train(runs: list[RowRun], overrides: dict[str, Any]) -> list[str]:
     return failed
 
 
-def _show(table: Table, runs: dict[str, RowRun], folder: Path) -> None:
+def _show(table: PaperTable, runs: dict[str, RowRun], folder: Path) -> None:
     """Prints and writes the table of all rows that have been evaluated."""
     results = {}
     for key, run in runs.items():

@@ -19,7 +19,7 @@ PUBLISHED = {
 
 
 @dataclass(frozen=True)
-class Record:
+class SampleFiles:
     """Where one sample lies; composites of one photo share the real photo, and may the mask."""
 
     subset: str
@@ -46,14 +46,14 @@ class IHarmony4Source:
 
     def __init__(self, root: str, split: str, subsets: Sequence[str] = SUBSETS):
         check_root_and_split(root, split)
-        self.records: list[Record] = []
+        self.files: list[SampleFiles] = []
         for subset in subsets:
-            records = read_list(root, subset, split)
-            _check_presence(records, f"{subset}_{split}.txt")
-            self.records += records
+            files = read_list(root, subset, split)
+            _check_presence(files, f"{subset}_{split}.txt")
+            self.files += files
 
     def __len__(self) -> int:
-        return len(self.records)
+        return len(self.files)
 
     def __getitem__(self, index: int) -> Sample:
         """Decodes one sample.
@@ -61,20 +61,20 @@ class IHarmony4Source:
         Raises:
             InputError: a picture is damaged, sizes differ, or the mask has no foreground.
         """
-        record = self.records[index]
+        sample = self.files[index]
         composite, real, mask = (
-            (str(path), read_file(path)) for path in (record.composite, record.real, record.mask)
+            (str(path), read_file(path)) for path in (sample.composite, sample.real, sample.mask)
         )
         return decode_sample(composite, real, mask)
 
     def subset(self, index: int) -> str:
-        return self.records[index].subset
+        return self.files[index].subset
 
     def name(self, index: int) -> str:
-        return self.records[index].name
+        return self.files[index].name
 
     def photo(self, index: int) -> str:
-        return photo_of(self.records[index].subset, self.records[index].name)
+        return photo_of(self.files[index].subset, self.files[index].name)
 
 
 def photo_of(subset: str, name: str) -> str:
@@ -94,7 +94,7 @@ def check_root_and_split(root: str, split: str) -> None:
         raise InputError(f"data.root {root}: no such folder: pass the one with {SUBSETS[0]}/")
 
 
-def read_list(root: str, subset: str, split: str) -> list[Record]:
+def read_list(root: str, subset: str, split: str) -> list[SampleFiles]:
     """The samples of one list file, in its order; whether their files exist is not looked at.
 
     Raises:
@@ -111,7 +111,7 @@ def read_list(root: str, subset: str, split: str) -> list[Record]:
     names = [line.strip() for line in list_file.read_text().splitlines() if line.strip()]
     if not names:
         raise InputError(f"{list_file}: the list is empty: expected one composite a line")
-    return [_record(folder, subset, name, list_file) for name in names]
+    return [_sample_files(folder, subset, name, list_file) for name in names]
 
 
 def decode_sample(
@@ -154,11 +154,11 @@ def check_foreground(label: str, mask: Pixels, composite_label: str) -> None:
         )
 
 
-def _check_presence(records: Sequence[Record], list_name: str) -> None:
+def _check_presence(files: Sequence[SampleFiles], list_name: str) -> None:
     """Raises InputError if a file of one list's samples is missing."""
     # One listing a folder instead of three look-ups a sample: 65,742 samples on a network drive.
     for kind in ("composite", "real", "mask"):
-        paths: list[Path] = [getattr(record, kind) for record in records]
+        paths: list[Path] = [getattr(sample, kind) for sample in files]
         present = set(os.listdir(paths[0].parent)) if paths[0].parent.is_dir() else set()
         missing = [path for path in paths if path.name not in present]
         if missing:
@@ -168,11 +168,11 @@ def _check_presence(records: Sequence[Record], list_name: str) -> None:
             )
 
 
-def _record(folder: Path, subset: str, name: str, list_file: Path) -> Record:
+def _sample_files(folder: Path, subset: str, name: str, list_file: Path) -> SampleFiles:
     parts = Path(name).stem.split("_")
     if len(parts) < 3:
         raise InputError(f"{list_file}: {name!r}: expected a name such as photo_region_variant.jpg")
-    return Record(
+    return SampleFiles(
         subset=subset,
         name=name,
         composite=folder / "composite_images" / name,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from harmony_jax.errors import InputError
-from harmony_jax.evaluation.metrics import METRICS, Record
+from harmony_jax.evaluation.metrics import METRICS, ImageMetrics
 
 IMAGES = "evaluation_images.csv"  # of a workdir
 
@@ -34,7 +34,7 @@ class Difference(NamedTuple):
     high: float
 
 
-def read_records(path: Path) -> list[Record]:
+def read_image_metrics(path: Path) -> list[ImageMetrics]:
     """Reads what an evaluation wrote: a workdir, or one of its `*_images.csv`.
 
     Raises:
@@ -56,16 +56,16 @@ def read_records(path: Path) -> list[Record]:
         raise InputError(f"{file}: damaged ({error}): evaluate this run again") from error
 
 
-def pair_records(
-    a: Sequence[Record], b: Sequence[Record], labels: tuple[str, str] = ("A", "B")
-) -> list[tuple[Record, Record]]:
+def pair_images(
+    a: Sequence[ImageMetrics], b: Sequence[ImageMetrics], labels: tuple[str, str] = ("A", "B")
+) -> list[tuple[ImageMetrics, ImageMetrics]]:
     """Records of the same images, in the order of the first.
 
     Raises:
         InputError: an image is in one of them only.
     """
-    others = {(record["subset"], record["name"]): record for record in b}
-    keys = [(record["subset"], record["name"]) for record in a]
+    others = {(image["subset"], image["name"]): image for image in b}
+    keys = [(image["subset"], image["name"]) for image in a]
     alone = [(key, labels[0]) for key in keys if key not in others]
     alone += [(key, labels[1]) for key in others if key not in set(keys)]
     if alone:
@@ -74,14 +74,14 @@ def pair_records(
             f"{subset}/{name} is in {label} only ({len(alone)} images are in one of the two): "
             "evaluate both on the same images"
         )
-    return [(record, others[key]) for key, record in zip(keys, a, strict=True)]
+    return [(image, others[key]) for key, image in zip(keys, a, strict=True)]
 
 
-def compare(pairs: Sequence[tuple[Record, Record]], seed: int = 0) -> list[Difference]:
+def compare(pairs: Sequence[tuple[ImageMetrics, ImageMetrics]], seed: int = 0) -> list[Difference]:
     """Differences by subset and over all, for every metric that both have.
 
     Args:
-        pairs: of the same images (`pair_records`).
+        pairs: of the same images (`pair_images`).
         seed: of the bootstrap's 10,000 resamples.
     """
     subsets = sorted({a["subset"] for a, _ in pairs})
@@ -92,9 +92,9 @@ def compare(pairs: Sequence[tuple[Record, Record]], seed: int = 0) -> list[Diffe
     found = []
     for group, numbers in groups.items():
         for metric in METRICS:
-            if any(metric not in record for record in pairs[0]):
+            if any(metric not in image for image in pairs[0]):
                 continue
-            values = np.array([[record[metric] for record in pairs[n]] for n in numbers])
+            values = np.array([[image[metric] for image in pairs[n]] for n in numbers])
             difference = values[:, 1] - values[:, 0]
             low, high = _interval(difference, seed)
             a, b = values.mean(0).tolist()

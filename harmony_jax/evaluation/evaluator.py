@@ -22,7 +22,7 @@ from harmony_jax.devices import mesh as meshes
 from harmony_jax.errors import InputError
 from harmony_jax.evaluation.metrics import (
     COMPOSITE,
-    Record,
+    ImageMetrics,
     Summary,
     foreground_ratio,
     image_errors,
@@ -39,36 +39,38 @@ class Evaluation:
     """Result over one set.
 
     Args:
-        records: one an image (`harmony_jax.evaluation.metrics.Record`), in the order of the set.
+        per_image: numbers of each image, in the order of the set.
         left_out: images that could not be read, and why, one text each.
-        pictures: of the images asked for, by index into `records`.
+        pictures: of the images asked for, by index into `per_image`.
     """
 
-    def __init__(self, records: list[Record], left_out: list[str], pictures: dict[int, Pictures]):
-        self.records, self.left_out, self.pictures = records, left_out, pictures
+    def __init__(
+        self, per_image: list[ImageMetrics], left_out: list[str], pictures: dict[int, Pictures]
+    ):
+        self.per_image, self.left_out, self.pictures = per_image, left_out, pictures
 
     @cached_property
     def model(self) -> Summary:
         """Means of the model's predictions (`harmony_jax.evaluation.metrics.summarize`)."""
-        return summarize(self.records)
+        return summarize(self.per_image)
 
     @cached_property
     def composite(self) -> Summary:
         """Means of the composites taken as predictions."""
-        return summarize(self.records, COMPOSITE)
+        return summarize(self.per_image, COMPOSITE)
 
     @property
     def examples(self) -> list[Example]:
         """The images with pictures."""
         return [
             Example(
-                title=f"{record['subset']} {record['name']}",
+                title=f"{image['subset']} {image['name']}",
                 pictures=pictures,
-                composite_mse=record[f"{COMPOSITE}MSE"],
-                model_mse=record["MSE"],
+                composite_mse=image[f"{COMPOSITE}MSE"],
+                model_mse=image["MSE"],
             )
             for index, pictures in self.pictures.items()
-            for record in [self.records[index]]
+            for image in [self.per_image[index]]
         ]
 
 
@@ -166,7 +168,7 @@ class Evaluator:
             predictions,
             (jax.process_index(), jax.process_count()),
         )
-        records: dict[int, Record] = {}
+        per_image: dict[int, ImageMetrics] = {}
         pictures: dict[int, Pictures] = {}
         counter = np.int32(0)
         names = PIXELS if predictions else PIXELS[:3]
@@ -183,7 +185,7 @@ class Evaluator:
                     continue
                 values = {name: float(column[row]) for name, column in errors.items()}
                 named = {"subset": source.subset(index), "name": source.name(index)}
-                records[index] = {**named, **values}
+                per_image[index] = {**named, **values}
                 if index in shown:
                     here[index] = row
             if here:
@@ -194,10 +196,10 @@ class Evaluator:
                     pictures[index] = _pictures({k: array[row] for k, array in arrays.items()})
         feed.close()
         close_batches(data.batches)
-        order = sorted(records)
+        order = sorted(per_image)
         place = {index: number for number, index in enumerate(order)}
         return Evaluation(
-            [records[index] for index in order],
+            [per_image[index] for index in order],
             [
                 f"{sample_name(source, index)}: {data.reason(index)}"
                 for index in sorted(data.left_out)

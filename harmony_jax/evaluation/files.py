@@ -6,97 +6,110 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
 from harmony_jax.data.codecs import write_file, write_photo
-from harmony_jax.evaluation.html_report import write_html_report
-from harmony_jax.evaluation.picture_sheet import Pictures, change_of_error, example_sheet
-from harmony_jax.evaluation.tables import Table, as_markdown, as_text, evaluation_tables
+from harmony_jax.evaluation.evaluator import Evaluation
+from harmony_jax.evaluation.html_report import Shown, write_html_report
+from harmony_jax.evaluation.picture_sheet import example_sheet
+from harmony_jax.evaluation.tables import (
+    TextTable,
+    as_markdown,
+    as_text,
+    change_of_error,
+    evaluation_tables,
+)
 from harmony_jax.workdir import keep_previous, plain
-
-if TYPE_CHECKING:
-    from harmony_jax.evaluation.evaluator import Evaluation
 
 _LOGGER = logging.getLogger(__name__)
 
 
+class Subject(NamedTuple):
+    """What was evaluated.
+
+    Attributes:
+        place: a checkpoint or a folder of predictions.
+        model: name of the model (`create_model`); None if unknown.
+    """
+
+    place: str
+    model: str | None
+
+    @property
+    def title(self) -> str:
+        """Names its row in a table."""
+        return f"{self.model}, this run" if self.model else Path(self.place).name
+
+
 def write_evaluation(
-    evaluation: "Evaluation",
-    workdir: Path,
-    stem: str,
-    subject: str,
-    name: str | None,
+    evaluation: Evaluation,
+    subject: Subject,
     config: ConfigDict,
-    shown: dict[int, list[str]],
-    pictures: Mapping[int, Pictures],
+    target: Path,
+    shown: Mapping[int, Shown],
 ) -> None:
     """Prints the tables and writes every file; earlier ones are renamed.
 
     Args:
         evaluation: the result.
-        workdir: where to write.
-        stem: of the files' names.
-        subject: what was evaluated: a checkpoint or a folder of predictions.
-        name: of the model, None if unknown.
+        subject: what was evaluated.
         config: how it was evaluated.
-        shown: which images the report shows, and why (`choose_shown`).
-        pictures: of these.
+        target: the files' path, to which their endings are added.
+        shown: the images that the report shows.
     """
-    title = f"{name}, this run" if name else Path(subject).name
     iharmony4 = config.data.name == "iharmony4"
     tables = evaluation_tables(
-        title,
+        subject.title,
         evaluation.model,
         evaluation.composite,
-        name,
-        config.data.subsets if iharmony4 else sorted({r["subset"] for r in evaluation.records}),
+        subject.model,
+        config.data.subsets if iharmony4 else sorted({r["subset"] for r in evaluation.per_image}),
         published=iharmony4 and config.evaluation.split == "test",
     )
     texts = "\n\n".join(as_text(table) for table in tables)
     result = {
         "model": evaluation.model,
         "composite": evaluation.composite,
-        "evaluated": subject,
+        "evaluated": subject.place,
         "evaluation": plain(config)["evaluation"],
         "left_out": evaluation.left_out,
     }
-    heading = f"# {subject}\n\n"
+    heading = f"# {subject.place}\n\n"
     if evaluation.left_out:
         heading += f"{len(evaluation.left_out)} images could not be read and are not counted.\n\n"
     markdown = heading + "\n\n".join(as_markdown(table) for table in tables) + "\n"
     files = {
-        f"{stem}.json": (json.dumps(result, indent=1) + "\n").encode(),
-        f"{stem}.md": markdown.encode(),
-        f"{stem}.csv": _csv([line for table in tables for line in (*_lines(table), [])]),
-        f"{stem}_images.csv": records_csv(evaluation.records),
+        ".json": (json.dumps(result, indent=1) + "\n").encode(),
+        ".md": markdown.encode(),
+        ".csv": _csv([line for table in tables for line in (*_lines(table), [])]),
+        "_images.csv": image_metrics_csv(evaluation.per_image),
     }
-    for file in (*files, f"{stem}.html", f"{stem}.png"):
-        if kept := keep_previous(workdir / file):
-            _LOGGER.info("%s was there already: kept as %s", workdir / file, kept)
-    for file, data in files.items():
-        write_file(workdir / file, data)
+    html, examples = _ended(target, ".html"), _ended(target, ".png")
+    for path in (*(_ended(target, ending) for ending in files), html, examples):
+        if kept := keep_previous(path):
+            _LOGGER.info("%s was there already: kept as %s", path, kept)
+    for ending, data in files.items():
+        write_file(_ended(target, ending), data)
     if evaluation.examples:
-        write_photo(workdir / f"{stem}.png", example_sheet(evaluation.examples))
-    write_html_report(
-        workdir / f"{stem}.html",
-        f"{subject} on iHarmony4" if iharmony4 else subject,
-        evaluation.records,
-        shown,
-        pictures,
-        [(table.caption, table.header, table.rows) for table in tables],
-    )
+        write_photo(examples, example_sheet(evaluation.examples))
+    title = f"{subject.place} on iHarmony4" if iharmony4 else subject.place
+    write_html_report(html, title, evaluation.per_image, shown, tables)
     texts += f"\n\n{change_of_error(evaluation.model, evaluation.composite)}"
-    print(f"{texts}\nWritten: {workdir / stem}.json, .md, .csv, .html, .png, _images.csv")
+    print(f"{texts}\nWritten: {target}.json, .md, .csv, .html, .png, _images.csv")
 
 
-def records_csv(records: Sequence[Mapping[str, Any]]) -> bytes:
+def image_metrics_csv(per_image: Sequence[Mapping[str, Any]]) -> bytes:
     """One line an image, with all digits, so that reading it gives the same numbers."""
-    return _csv([list(records[0]), *([*record.values()] for record in records)])
+    return _csv([list(per_image[0]), *([*image.values()] for image in per_image)])
 
 
-def _lines(table: Table) -> list[list[str]]:
+def _ended(target: Path, ending: str) -> Path:
+    return target.with_name(target.name + ending)
+
+
+def _lines(table: TextTable) -> list[list[str]]:
     return [[table.caption], table.header, *table.rows]
 
 

@@ -5,19 +5,20 @@ import importlib.resources
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
 from harmony_jax.data.codecs import encode_jpeg, encode_mask, write_file
 from harmony_jax.errors import InputError
-from harmony_jax.evaluation.metrics import RATIO_RANGES
+from harmony_jax.evaluation.metrics import RATIO_RANGES, ImageMetrics
 from harmony_jax.evaluation.picture_sheet import Pictures
 from harmony_jax.evaluation.ratio_curve import RatioBin, ratio_bins, ratio_curve
+from harmony_jax.evaluation.tables import TextTable
 
 # Differences of 255 / 5 = 51 levels and more have the error map's brightest colour.
 ERROR_AMPLIFICATION = 5
@@ -29,26 +30,33 @@ _DECIMALS = {"MSE": 2, "fMSE": 2, "PSNR": 2, "SSIM": 4}
 _NUMBER = re.compile(r"[+-]?[\d.,]+ ?%?|-")
 
 
-def choose_shown(records: list[dict[str, Any]], each: int = 1) -> dict[int, list[str]]:
+class Shown(NamedTuple):
+    """An image that the report shows with its pictures, and why: "HCOCO: best", "all: median"."""
+
+    labels: list[str]
+    pictures: Pictures
+
+
+def choose_shown(per_image: list[ImageMetrics], each: int = 1) -> dict[int, list[str]]:
     """Best, median and worst images of every subset and of every range of foreground ratio.
 
     Args:
-        records: as `write_html_report` takes; ranked by the model's fMSE, then by index.
+        per_image: as `write_html_report` takes; ranked by the model's fMSE, then by index.
         each: how many of a group's first ones, how many from its middle, how many last ones.
 
     Returns:
         Indices in ascending order, each with labels such as "HCOCO: best" or "0%-5%: median".
     """
     groups = {
-        subset: [i for i, record in enumerate(records) if record["subset"] == subset]
-        for subset in sorted({record["subset"] for record in records})
+        subset: [i for i, image in enumerate(per_image) if image["subset"] == subset]
+        for subset in sorted({image["subset"] for image in per_image})
     }
     for low, high in RATIO_RANGES:
         name = "all" if (low, high) == (0, 1) else f"{low:.0%}-{high:.0%}"
-        groups[name] = [i for i, r in enumerate(records) if low <= r["foreground_ratio"] <= high]
+        groups[name] = [i for i, r in enumerate(per_image) if low <= r["foreground_ratio"] <= high]
     shown: dict[int, list[str]] = {}
     for name, members in groups.items():
-        ranked = sorted(members, key=lambda i: (_nan_last(float(records[i]["fMSE"])), i))
+        ranked = sorted(members, key=lambda i: (_nan_last(float(per_image[i]["fMSE"])), i))
         count = min(each, len(ranked))
         rest = len(ranked) - count
         for kind, start in {"best": 0, "median": rest // 2, "worst": rest}.items():
@@ -70,28 +78,26 @@ def error_map(prediction: np.ndarray, real: np.ndarray) -> np.ndarray:
 def write_html_report(
     path: Path,
     title: str,
-    records: list[dict[str, Any]],
-    shown: dict[int, list[str]],
-    pictures: Mapping[int, Pictures],
-    tables: list[tuple[str, list[str], list[list[str]]]],
+    per_image: list[ImageMetrics],
+    shown: Mapping[int, Shown],
+    tables: Sequence[TextTable],
 ) -> None:
     """Writes a report that needs no other file and no network.
 
     Args:
         path: where to write, whole or not at all.
         title: heading of the page.
-        records: one flat dict an image: `subset`, `name`, `foreground_ratio` in [0, 1]; `MSE`,
+        per_image: one flat dict an image: `subset`, `name`, `foreground_ratio` in [0, 1]; `MSE`,
             `fMSE`, `PSNR`, `SSIM` of the prediction, and of the composite as `composite_MSE` etc.
-        shown: records shown with pictures, by index, and their labels (`choose_shown`).
-        pictures: of the shown records; each is looked up once.
-        tables: caption, header and rows of cells, printed at the top.
+        shown: images shown with pictures, by index; labelled by `choose_shown`.
+        tables: printed at the top.
 
     Raises:
-        InputError: no record, or the file cannot be written.
+        InputError: no image, or the file cannot be written.
     """
-    if not records:
-        raise InputError(f"{path}: no records to report: evaluate at least one image")
-    bins = ratio_bins(records)
+    if not per_image:
+        raise InputError(f"{path}: no image to report: evaluate at least one")
+    bins = ratio_bins(per_image)
     scale = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[None], _ERROR_COLORS)
     parts = {
         "title": escape(title),
@@ -99,9 +105,9 @@ def write_html_report(
         "curves": "\n".join(ratio_curve(bins, metric) for metric in ("MSE", "fMSE")),
         "bins": _bin_table(bins),
         "cards": "\n".join(
-            _card(index, records[index], labels, pictures[index]) for index, labels in shown.items()
+            _card(index, per_image[index], *image) for index, image in shown.items()
         ),
-        "records": _json(records),
+        "images": _json(per_image),
         "amplification": f"{ERROR_AMPLIFICATION}",
         "brightest": f"{255 / ERROR_AMPLIFICATION:g}",
         "error_scale": _data_uri("png", cv2.imencode(".png", scale)[1].tobytes()),
@@ -113,9 +119,9 @@ def write_html_report(
     write_file(path, page.encode(errors="replace"))  # names may not be Unicode
 
 
-def _json(records: list[dict[str, Any]]) -> str:
+def _json(per_image: list[ImageMetrics]) -> str:
     """JSON that cannot end the script element it stands in; what is not finite becomes null."""
-    plain = [{key: _plain(value) for key, value in record.items()} for record in records]
+    plain = [{key: _plain(value) for key, value in image.items()} for image in per_image]
     return json.dumps(plain, separators=(",", ":")).replace("<", "\\u003c")
 
 
@@ -160,7 +166,7 @@ def _bin_table(bins: list[RatioBin]) -> str:
     return _table("", header, rows)
 
 
-def _card(index: int, record: dict[str, Any], labels: list[str], pictures: Pictures) -> str:
+def _card(index: int, image: ImageMetrics, labels: list[str], pictures: Pictures) -> str:
     error = _shrunk(error_map(pictures.prediction, pictures.real))
     views = {
         "composite": _photo(pictures.composite),
@@ -170,7 +176,7 @@ def _card(index: int, record: dict[str, Any], labels: list[str], pictures: Pictu
         "real": _photo(pictures.real),
         "error": _photo(cv2.applyColorMap(error, _ERROR_COLORS)[..., ::-1]),
     }
-    name, subset = escape(str(record["name"])), escape(str(record["subset"]))
+    name, subset = escape(str(image["name"])), escape(str(image["subset"]))
     height, width = pictures.mask.shape
     captions = {"error": f"error &times; {ERROR_AMPLIFICATION}"}
     figures = "\n".join(
@@ -182,31 +188,31 @@ def _card(index: int, record: dict[str, Any], labels: list[str], pictures: Pictu
     chips = "".join(f"<li>{escape(label)}</li>" for label in labels)
     return f"""
 <article id="image-{index}" data-index="{index}" data-labels="{escape(json.dumps(labels))}">
-<header><h3>{name}</h3><p>{subset}, foreground {_percent(float(record["foreground_ratio"]))},
-improvement {_percent(_improvement(record))}</p><ul>{chips}</ul></header>
+<header><h3>{name}</h3><p>{subset}, foreground {_percent(float(image["foreground_ratio"]))},
+improvement {_percent(_improvement(image))}</p><ul>{chips}</ul></header>
 <div class="main">
 <div class="compare" style="--ratio: calc({width} / {height})" hidden>
 <img class="after" alt=""><img class="before" alt=""><i></i>
 <span class="left">composite</span><span class="right">harmonized</span>
 <input type="range" min="0" max="100" step="any" value="50"
  aria-label="how much of {name} shows the composite"></div>
-{_numbers(record)}
+{_numbers(image)}
 </div>
 <div class="views">
 {figures}
 </div></article>"""
 
 
-def _numbers(record: dict[str, Any]) -> str:
+def _numbers(image: ImageMetrics) -> str:
     rows = [
-        [name, *(_number(float(record[prefix + key]), places) for key, places in _DECIMALS.items())]
+        [name, *(_number(float(image[prefix + key]), places) for key, places in _DECIMALS.items())]
         for name, prefix in (("composite", "composite_"), ("harmonized", ""))
     ]
     return _table("", ["", *_DECIMALS], rows)
 
 
-def _improvement(record: dict[str, Any]) -> float:
-    before, after = float(record["composite_fMSE"]), float(record["fMSE"])
+def _improvement(image: ImageMetrics) -> float:
+    before, after = float(image["composite_fMSE"]), float(image["fMSE"])
     return 1 - after / before if before > 0 else math.nan
 
 

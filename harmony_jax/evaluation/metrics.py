@@ -14,7 +14,7 @@ COMPOSITE = "composite_"  # before a metric's name: of the composite taken as a 
 
 # One image's numbers: `subset`, `name`, `foreground_ratio` in [0, 1]; the model's `MSE` and `fMSE`
 # on the scale of [0, 255], `PSNR` in dB, `SSIM`; and `composite_MSE` and so on.
-Record = dict[str, Any]
+ImageMetrics = dict[str, Any]
 
 Summary = dict[str, dict[str, float]]
 
@@ -59,25 +59,25 @@ def foreground_ratio(
     return foreground.sum((1, 2, 3)) / valid.sum((1, 2, 3))
 
 
-def summarize(records: Iterable[Mapping[str, Any]], prefix: str = "") -> Summary:
+def summarize(per_image: Iterable[Mapping[str, Any]], prefix: str = "") -> Summary:
     """Means over images: by subset, over all, and over all by range of foreground ratio.
 
     Args:
-        records: of the images (`Record`); metrics that they lack are left out.
+        per_image: of the images (`ImageMetrics`); metrics that they lack are left out.
         prefix: `COMPOSITE` for the means of the composites.
 
     Returns:
         `{"HCOCO" | ... | "All" | "All 0%-5%" | ...: {"N", "MSE", "fMSE", "PSNR", "SSIM"}}`; groups
         without an image are left out.
     """
-    records = list(records)
+    per_image = list(per_image)
     groups: dict[str, list[Mapping[str, Any]]] = {}
-    for subset in sorted({record["subset"] for record in records}):
-        groups[subset] = [record for record in records if record["subset"] == subset]
-    groups["All"] = records
+    for subset in sorted({image["subset"] for image in per_image}):
+        groups[subset] = [image for image in per_image if image["subset"] == subset]
+    groups["All"] = per_image
     for low, high in RATIO_RANGES:
         groups[range_name(low, high)] = [
-            record for record in records if low <= record["foreground_ratio"] <= high
+            image for image in per_image if low <= image["foreground_ratio"] <= high
         ]
     return {name: _means(members, prefix) for name, members in groups.items() if members}
 
@@ -87,9 +87,9 @@ def range_name(low: float, high: float) -> str:
     return f"All {low:.0%}-{high:.0%}"
 
 
-def _means(records: list[Mapping[str, Any]], prefix: str) -> dict[str, float]:
-    means = {"N": float(len(records))}
+def _means(per_image: list[Mapping[str, Any]], prefix: str) -> dict[str, float]:
+    means = {"N": float(len(per_image))}
     for metric in METRICS:
-        if prefix + metric in records[0]:
-            means[metric] = sum(record[prefix + metric] for record in records) / len(records)
+        if prefix + metric in per_image[0]:
+            means[metric] = sum(image[prefix + metric] for image in per_image) / len(per_image)
     return means

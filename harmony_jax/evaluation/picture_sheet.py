@@ -1,11 +1,9 @@
-"""Tables and pictures people look at."""
+"""A sheet of pictures: some samples, each with what was made of it."""
 
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-
-from harmony_jax.evaluation.metrics import Summary
 
 _MARGIN = 4
 _CAPTION = 20
@@ -29,31 +27,6 @@ class Example(NamedTuple):
     pictures: Pictures
     composite_mse: float
     model_mse: float
-
-
-def comparison_table(model: Summary, composite: Summary) -> str:
-    """Two results side by side, a line a group (`harmony_jax.evaluation.metrics.summarize`)."""
-    width = max(len(name) for name in model)
-    with_ssim = all("SSIM" in row["All"] for row in (model, composite))
-    half = f"{'MSE':>9} {'fMSE':>9} {'PSNR':>7}" + (f" {'SSIM':>7}" if with_ssim else "")
-    lines = [
-        f"{'':{width}} {'':>6}   {'composite':^{len(half)}}   {'model':^{len(half)}}",
-        f"{'':{width}} {'N':>6}   {half}   {half}",
-    ]
-    for name, ours in model.items():
-        cells = [
-            f"{row['MSE']:9.2f} {row['fMSE']:9.2f} {row['PSNR']:7.2f}"
-            + (f" {row['SSIM']:7.4f}" if with_ssim else "")
-            for row in (composite[name], ours)
-        ]
-        lines.append(f"{name:{width}} {ours['N']:6.0f}   {cells[0]}   {cells[1]}")
-    return "\n".join([*lines, change_of_error(model, composite)])
-
-
-def change_of_error(model: Summary, composite: Summary) -> str:
-    """One sentence that says what harmonizing gained."""
-    change = model["All"]["MSE"] / composite["All"]["MSE"] - 1
-    return f"The model's MSE over all images is {change:+.1%} against the composite's."
 
 
 def example_sheet(examples: list[Example]) -> np.ndarray:

@@ -12,7 +12,7 @@ from harmony_jax.errors import InputError
 TEST_IMAGES = 7404  # composites that each number is the mean over
 
 
-class Row(NamedTuple):
+class PaperRow(NamedTuple):
     """One printed line.
 
     Attributes:
@@ -33,7 +33,7 @@ class Row(NamedTuple):
     weights: str = ""
 
 
-class Table(NamedTuple):
+class PaperTable(NamedTuple):
     """One table of the paper.
 
     Attributes:
@@ -46,14 +46,14 @@ class Table(NamedTuple):
     number: int
     title: str
     columns: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[PaperRow, ...]
     experiments: int
 
-    def experiment_rows(self) -> list[Row]:
+    def experiment_rows(self) -> list[PaperRow]:
         """The rows that can be trained."""
         return [row for row in self.rows if row.overrides is not None]
 
-    def find(self, key: str) -> Row:
+    def find(self, key: str) -> PaperRow:
         """The row to train by this name.
 
         Raises:
@@ -65,7 +65,7 @@ class Table(NamedTuple):
         return rows[key]
 
 
-def rows_for(model: str) -> list[Row]:
+def rows_for(model: str) -> list[PaperRow]:
     """Published rows to print beside an evaluation of a model, by subset (columns of table 1).
 
     Those of the model itself come first, the paper's before the released weights'; where table 1
@@ -76,12 +76,12 @@ def rows_for(model: str) -> list[Row]:
     return own + [row for row in TABLES[1].rows if row.model != model]
 
 
-def ratio_rows_for(model: str) -> list[Row]:
+def ratio_rows_for(model: str) -> list[PaperRow]:
     """The same by foreground ratio: rows of table 2, those of the model itself first."""
     return sorted(TABLES[2].rows, key=lambda row: row.model != model)
 
 
-def find_table(number: int) -> Table:
+def find_table(number: int) -> PaperTable:
     """Raises InputError unless the paper has this table."""
     if number not in TABLES:
         raise InputError(f"table {number}: choose one of {', '.join(map(str, TABLES))}")
@@ -116,20 +116,20 @@ def _metrics(columns: tuple[str, ...], numbers: str) -> dict[str, float]:
     return dict(zip(columns, map(float, numbers.split()), strict=True))
 
 
-def _released(model: str, label: str, numbers: str) -> Row:
+def _released(model: str, label: str, numbers: str) -> PaperRow:
     metrics = _metrics(_BY_SUBSET, numbers)
-    return Row(f"{model}_released", f"{label}, released weights", metrics, model)
+    return PaperRow(f"{model}_released", f"{label}, released weights", metrics, model)
 
 
-def _min_area(model: str, label: str, min_area: int, numbers: str) -> Row:
+def _min_area(model: str, label: str, min_area: int, numbers: str) -> PaperRow:
     key = f"{label.lower()}_{min_area}"
     metrics = _metrics(_MSE_AND_PSNR, numbers)
     overrides = {"loss.min_area": float(min_area)}
-    return Row(key, f"{label}, A_min {min_area}", metrics, model, overrides)
+    return PaperRow(key, f"{label}, A_min {min_area}", metrics, model, overrides)
 
 
 # The released code's own report (README of saic-vul/image_harmonization).
-RELEASED: tuple[Row, ...] = (
+RELEASED: tuple[PaperRow, ...] = (
     _released(
         "improved_dih256",
         "iDIH",
@@ -167,19 +167,19 @@ RELEASED: tuple[Row, ...] = (
     ),
 )
 
-_TABLE_1 = Table(
+_TABLE_1 = PaperTable(
     1,
     "Comparison of methods on the iHarmony4 test sets",
     _BY_SUBSET,
     (
-        Row(
+        PaperRow(
             "dih_earlier",
             "DIH (earlier report)",
             _metrics(
                 _BY_SUBSET, "51.85 34.69  92.65 32.28  163.38 29.55  82.34 34.62  76.77 33.41"
             ),
         ),
-        Row(
+        PaperRow(
             "s2am_earlier",
             "S2AM (earlier report)",
             _metrics(
@@ -187,28 +187,28 @@ _TABLE_1 = Table(
             ),
             "ssam256",
         ),
-        Row(
+        PaperRow(
             "dovenet",
             "DoveNet",
             _metrics(
                 _BY_SUBSET, "36.72 35.83  52.32 34.34  133.14 30.21  54.05 35.18  52.36 34.75"
             ),
         ),
-        Row(
+        PaperRow(
             "dih",
             "DIH+augs+FN-MSE",
             _metrics(_BY_SUBSET, "22.54 37.77  35.58 35.30  90.53 32.00  64.13 36.37  34.70 36.38"),
             "dih256",
             {},
         ),
-        Row(
+        PaperRow(
             "idih",
             "iDIH+augs+FN-MSE",
             _metrics(_BY_SUBSET, "19.29 38.44  30.87 36.09  84.10 32.61  55.24 37.26  30.56 37.08"),
             "improved_dih256",
             {},
         ),
-        Row(
+        PaperRow(
             "idih_hrnet18s",
             "iDIH-HRNet-W18s",
             _metrics(_BY_SUBSET, "14.01 39.64  21.36 37.35  60.41 34.03  50.61 37.68  22.00 38.31"),
@@ -229,7 +229,7 @@ _BY_RATIO_NUMBERS = {
     "idih_hrnet18s": "6.73 294.76  18.03 204.69  63.02 207.82  22.00 252.00",
 }
 
-_TABLE_2 = Table(
+_TABLE_2 = PaperTable(
     2,
     "MSE and foreground MSE by foreground ratio",
     _BY_RATIO,
@@ -240,61 +240,61 @@ _TABLE_2 = Table(
     experiments=1,
 )
 
-_TABLE_3 = Table(
+_TABLE_3 = PaperTable(
     3,
     "Ablation of horizontal flip, random resized crop (RRC) and FN-MSE",
     _WHOLE_SET,
     (
-        Row(
+        PaperRow(
             "dih",
             "DIH",
             _metrics(_WHOLE_SET, "65.65 632.86 34.13"),
             "dih256",
             {**_NO_CROP, **_NO_FLIP, **_MSE_LOSS},
         ),
-        Row(
+        PaperRow(
             "dih_flip",
             "DIH, HFlip",
             _metrics(_WHOLE_SET, "55.44 555.92 34.73"),
             "dih256",
             {**_NO_CROP, **_MSE_LOSS},
         ),
-        Row(
+        PaperRow(
             "dih_flip_crop",
             "DIH, HFlip, RRC",
             _metrics(_WHOLE_SET, "36.97 398.26 35.92"),
             "dih256",
             _MSE_LOSS,
         ),
-        Row(
+        PaperRow(
             "dih_flip_crop_fn_mse",
             "DIH, HFlip, RRC, FN-MSE",
             _metrics(_WHOLE_SET, "34.70 375.59 36.38"),
             "dih256",
             {},
         ),
-        Row(
+        PaperRow(
             "idih_flip_crop",
             "iDIH, HFlip, RRC",
             _metrics(_WHOLE_SET, "33.96 378.25 36.53"),
             "improved_dih256",
             _MSE_LOSS,
         ),
-        Row(
+        PaperRow(
             "idih_flip_crop_fn_mse",
             "iDIH, HFlip, RRC, FN-MSE",
             _metrics(_WHOLE_SET, "30.56 330.45 37.08"),
             "improved_dih256",
             {},
         ),
-        Row(
+        PaperRow(
             "is2am_flip_crop",
             "iS2AM, HFlip, RRC",
             _metrics(_WHOLE_SET, "30.46 335.98 36.91"),
             "improved_ssam256",
             _MSE_LOSS,
         ),
-        Row(
+        PaperRow(
             "is2am_flip_crop_fn_mse",
             "iS2AM, HFlip, RRC, FN-MSE",
             _metrics(_WHOLE_SET, "26.92 286.67 37.67"),
@@ -306,7 +306,7 @@ _TABLE_3 = Table(
 )
 
 # Printed with a column for each A_min.
-_TABLE_4 = Table(
+_TABLE_4 = PaperTable(
     4,
     "Ablation of A_min in the FN-MSE loss",
     _MSE_AND_PSNR,
@@ -325,12 +325,12 @@ _TABLE_4 = Table(
     experiments=4,
 )
 
-_TABLE_5 = Table(
+_TABLE_5 = PaperTable(
     5,
     "Ablation of the backbone; its features go to encoder and decoder",
     _WHOLE_SET,
     (
-        Row(
+        PaperRow(
             "hrnet18s",
             "iDIH-HRNet-W18s",
             _metrics(_WHOLE_SET, "22.00 252.00 38.31"),
@@ -338,7 +338,7 @@ _TABLE_5 = Table(
             _BOTH,
             _W18S,
         ),
-        Row(
+        PaperRow(
             "hrnet18s_no_mask",
             "iDIH-HRNet-W18s, non foreground-aware HRNet",
             _metrics(_WHOLE_SET, "26.95 301.39 37.56"),
@@ -346,7 +346,7 @@ _TABLE_5 = Table(
             _BOTH,
             _W18S,
         ),
-        Row(
+        PaperRow(
             "hrnet18s_pyramid",
             "iDIH-HRNet-W18s, feature pyramid",
             _metrics(_WHOLE_SET, "22.39 256.35 38.23"),
@@ -354,7 +354,7 @@ _TABLE_5 = Table(
             _BOTH,
             _W18S,
         ),
-        Row(
+        PaperRow(
             "hrnet18",
             "iDIH-HRNet-W18",
             _metrics(_WHOLE_SET, "22.55 255.93 38.31"),
@@ -362,7 +362,7 @@ _TABLE_5 = Table(
             _BOTH,
             _W18,
         ),
-        Row(
+        PaperRow(
             "hrnet32",
             "iDIH-HRNet-W32",
             _metrics(_WHOLE_SET, "23.10 264.58 38.22"),
@@ -370,7 +370,7 @@ _TABLE_5 = Table(
             _BOTH,
             _W32,
         ),
-        Row(
+        PaperRow(
             "deeplab_r34",
             "iDIH-DeepLabV3+ (R-34)",
             _metrics(_WHOLE_SET, "27.79 310.14 37.49"),
@@ -378,7 +378,7 @@ _TABLE_5 = Table(
             _BOTH,
             _R34,
         ),
-        Row(
+        PaperRow(
             "is2am_hrnet18s",
             "iS2AM-HRNet-W18s",
             _metrics(_WHOLE_SET, "25.14 273.14 37.93"),
@@ -386,7 +386,7 @@ _TABLE_5 = Table(
             _BOTH,
             _W18S,
         ),
-        Row(
+        PaperRow(
             "is2am_hrnet18",
             "iS2AM-HRNet-W18",
             _metrics(_WHOLE_SET, "23.22 254.18 38.26"),
@@ -394,7 +394,7 @@ _TABLE_5 = Table(
             _BOTH,
             _W18,
         ),
-        Row(
+        PaperRow(
             "is2am_hrnet32",
             "iS2AM-HRNet-W32",
             _metrics(_WHOLE_SET, "24.09 266.27 38.00"),
@@ -407,9 +407,9 @@ _TABLE_5 = Table(
 )
 
 
-def _aggregation(fuse_into: str, pretrained: bool, numbers: str) -> Row:
+def _aggregation(fuse_into: str, pretrained: bool, numbers: str) -> PaperRow:
     where = "encoder and decoder" if fuse_into == "both" else fuse_into
-    return Row(
+    return PaperRow(
         f"{fuse_into}_{'imagenet' if pretrained else 'random'}",
         f"iDIH-HRNet-W18s to {where}, {'pre-trained' if pretrained else 'from scratch'}",
         _metrics(_WHOLE_SET, numbers),
@@ -419,7 +419,7 @@ def _aggregation(fuse_into: str, pretrained: bool, numbers: str) -> Row:
     )
 
 
-_TABLE_6 = Table(
+_TABLE_6 = PaperTable(
     6,
     "Ablation of where iDIH-HRNet-W18s takes the backbone's features",
     _WHOLE_SET,
@@ -434,7 +434,7 @@ _TABLE_6 = Table(
     experiments=6,
 )
 
-TABLES: dict[int, Table] = {
+TABLES: dict[int, PaperTable] = {
     table.number: table for table in (_TABLE_1, _TABLE_2, _TABLE_3, _TABLE_4, _TABLE_5, _TABLE_6)
 }
 

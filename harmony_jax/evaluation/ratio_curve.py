@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+
+from harmony_jax.evaluation.metrics import ImageMetrics
 
 _MOST_BINS = 12
 _LEAST_IN_BIN = 8
@@ -34,12 +36,12 @@ class RatioBin(NamedTuple):
         return f"{self.low:.1%} to {self.high:.1%}"
 
 
-def ratio_bins(records: list[dict[str, Any]]) -> list[RatioBin]:
+def ratio_bins(per_image: list[ImageMetrics]) -> list[RatioBin]:
     """Bins of equally many images (give or take one), in order of foreground ratio.
 
     There are at most 12, and fewer where they would hold less than 8 images.
     """
-    ordered = sorted(records, key=lambda record: record["foreground_ratio"])
+    ordered = sorted(per_image, key=lambda image: image["foreground_ratio"])
     count = max(1, min(_MOST_BINS, len(ordered) // _LEAST_IN_BIN))
     bins = []
     for positions in np.array_split(np.arange(len(ordered)), count):

@@ -2,8 +2,9 @@
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 import jax
 from ml_collections import ConfigDict
@@ -16,9 +17,9 @@ from harmony_jax.data.sources import Selection, Source, sample_name
 from harmony_jax.devices import mesh as meshes
 from harmony_jax.errors import InputError
 from harmony_jax.evaluation.evaluator import Evaluator, spread
-from harmony_jax.evaluation.files import write_evaluation
-from harmony_jax.evaluation.html_report import choose_shown
-from harmony_jax.evaluation.metrics import Record, Summary
+from harmony_jax.evaluation.files import Subject, write_evaluation
+from harmony_jax.evaluation.html_report import Shown, choose_shown
+from harmony_jax.evaluation.metrics import ImageMetrics, Summary
 from harmony_jax.evaluation.picture_sheet import Pictures
 from harmony_jax.models import HarmonizationModel
 from harmony_jax.variables import Variables, split
@@ -57,11 +58,11 @@ def evaluate_workdir(
     check_numbers(config)
     source = evaluated_source(config)
     mesh = meshes.create_mesh(config.mesh.devices, config.mesh.shards)
-    variables, ready, name = None, None, None
+    variables, ready = None, None
     if predictions is not None:
         if checkpoint is not None:
             raise InputError("--predictions and --checkpoint: pass one of them")
-        ready, subject = Predictions(predictions, source), str(predictions)
+        ready, subject = Predictions(predictions, source), Subject(str(predictions), None)
         evaluator = Evaluator(None, config, mesh, with_ssim=True)
     else:
         model, loaded = load_model(
@@ -73,24 +74,19 @@ def evaluate_workdir(
                 f"{model_arguments(config)}: use the config it was trained with"
             )
         evaluator = Evaluator(model, config, mesh, with_ssim=True)
-        variables, subject, name = (
-            split(model)[1],
-            str(loaded.folder),
-            loaded.metadata["model"]["name"],
-        )
-    _LOGGER.info("Evaluating %s on the %s set", subject, config.evaluation.split)
+        variables = split(model)[1]
+        subject = Subject(str(loaded.folder), loaded.metadata["model"]["name"])
+    _LOGGER.info("Evaluating %s on the %s set", subject.place, config.evaluation.split)
     examples = spread(len(source), config.evaluation.num_pictures)
     evaluation = evaluator.evaluate(variables, source, shown=examples, predictions=ready)
-    if evaluation.records:
-        shown = choose_shown(evaluation.records)
-        pictures = _pictures_of(
-            evaluator, variables, source, evaluation.records, shown, predictions
-        )
+    if evaluation.per_image:
+        labels = choose_shown(evaluation.per_image)
+        chosen = [evaluation.per_image[index] for index in labels]
+        pictures = _pictures_of(evaluator, variables, source, chosen, predictions)
+        shown = {index: Shown(labels[index], pictures[n]) for n, index in enumerate(labels)}
         if jax.process_index() == 0:
             suffix = "" if config.evaluation.split == "test" else f"_{config.evaluation.split}"
-            write_evaluation(
-                evaluation, workdir, f"evaluation{suffix}", subject, name, config, shown, pictures
-            )
+            write_evaluation(evaluation, subject, config, workdir / f"evaluation{suffix}", shown)
     if evaluation.left_out:
         listed = "".join(f"\n  {text}" for text in evaluation.left_out)
         _LOGGER.warning("Left out, as they could not be read:%s", listed)
@@ -101,58 +97,50 @@ def evaluate_workdir(
     return evaluation.model
 
 
+class EvaluationOptions(TypedDict, total=False):
+    """How `evaluate` evaluates.
+
+    Attributes:
+        subsets: of iHarmony4; by default all.
+        image_size, resize, longest_side: `evaluation` of configs/base.py, pixels; by default 256,
+            `square` and 1024.
+        flip: average over the mirror image.
+        batch_size: images over all devices, by default 16.
+        num_workers: decoding processes, -1 (by default) for one a core, 0 for threads.
+    """
+
+    subsets: Sequence[str]
+    image_size: int
+    resize: str
+    longest_side: int
+    flip: bool
+    batch_size: int
+    num_workers: int
+
+
 def evaluate(
     model: HarmonizationModel | str | os.PathLike[str],
     dataset: Source | str | os.PathLike[str],
-    *,
-    subsets: Sequence[str] = SUBSETS,
-    image_size: int = 256,
-    resize: str = "square",
-    longest_side: int = 1024,
-    flip: bool = False,
-    batch_size: int = 16,
-    num_workers: int = -1,
-) -> list[Record]:
-    """Evaluates a model, for use in a notebook; `pandas.DataFrame(records)` takes the result.
+    **options: Unpack[EvaluationOptions],
+) -> list[ImageMetrics]:
+    """Evaluates a model, for use in a notebook; `pandas.DataFrame(evaluate(...))` works.
 
     Args:
         model: with weights, or a path as `open_checkpoint` takes.
         dataset: samples, or the folder of iHarmony4, as downloaded or prepared, whose test list is
             taken.
-        subsets: of iHarmony4.
-        image_size, resize, longest_side: `evaluation` of configs/base.py, pixels.
-        flip: average over the mirror image.
-        batch_size: images over all devices.
-        num_workers: decoding processes, -1 for one a core, 0 for threads.
+        **options: `subsets`, `image_size`, `resize`, `longest_side`, `flip`, `batch_size`,
+            `num_workers`: see `EvaluationOptions`.
 
     Returns:
-        One record an image, in the order of the data set: `subset`, `name`, `foreground_ratio`,
-        the model's `MSE`, `fMSE`, `PSNR` and `SSIM`, and the composite's, as `composite_MSE` and so
-        on. `harmony_jax.evaluation.metrics.summarize` gives means.
+        A dictionary for each image, in the order of the data set: `subset`, `name`,
+        `foreground_ratio`, the model's `MSE`, `fMSE`, `PSNR` and `SSIM`, and the composite's, as
+        `composite_MSE` and so on. `harmony_jax.evaluation.metrics.summarize` gives means.
 
     Raises:
         InputError: an argument that cannot be, no checkpoint, or an image that cannot be read.
     """
-    config = ConfigDict(
-        {
-            "data": {
-                "name": "iharmony4",
-                "root": "",
-                "subsets": tuple(subsets),
-                "image_size": image_size,
-                "num_workers": num_workers,
-                "validation_fraction": 0.0,
-                "validation_seed": 0,
-            },
-            "evaluation": {
-                "image_size": image_size,
-                "resize": resize,
-                "longest_side": longest_side,
-                "flip": flip,
-                "batch_size": batch_size,
-            },
-        }
-    )
+    config = _evaluation_config(options)
     if isinstance(dataset, (str, os.PathLike)):
         config.data.root = os.fspath(dataset)
         dataset = open_split(config.data, "test")
@@ -166,7 +154,38 @@ def evaluate(
             f"{len(result.left_out)} of {len(dataset)} images cannot be read, the first one: "
             f"{result.left_out[0]}"
         )
-    return result.records
+    return result.per_image
+
+
+def _evaluation_config(options: EvaluationOptions) -> ConfigDict:
+    """The config of an evaluation with these options.
+
+    Raises:
+        TypeError: an option that there is not.
+    """
+    if unknown := set(options) - EvaluationOptions.__optional_keys__:
+        raise TypeError(f"evaluate() got an unexpected keyword argument {sorted(unknown)[0]!r}")
+    image_size = options.get("image_size", 256)
+    return ConfigDict(
+        {
+            "data": {
+                "name": "iharmony4",
+                "root": "",
+                "subsets": tuple(options.get("subsets", SUBSETS)),
+                "image_size": image_size,
+                "num_workers": options.get("num_workers", -1),
+                "validation_fraction": 0.0,
+                "validation_seed": 0,
+            },
+            "evaluation": {
+                "image_size": image_size,
+                "resize": options.get("resize", "square"),
+                "longest_side": options.get("longest_side", 1024),
+                "flip": options.get("flip", False),
+                "batch_size": options.get("batch_size", 16),
+            },
+        }
+    )
 
 
 def evaluated_source(config: ConfigDict) -> Source:
@@ -187,18 +206,12 @@ def _pictures_of(
     evaluator: Evaluator,
     variables: Variables | None,
     source: Source,
-    records: list[Record],
-    shown: Iterable[int],
+    chosen: Sequence[ImageMetrics],
     predictions: Path | None,
 ) -> dict[int, Pictures]:
-    """Pictures of some records, which are computed once more: all would not fit into memory."""
+    """Pictures of the chosen images, computed once more: those of all would fill the memory."""
     numbers = {sample_name(source, index): index for index in range(len(source))}
-    chosen = list(shown)
-    subset = Selection(
-        source, [numbers[f"{records[i]['subset']}/{records[i]['name']}"] for i in chosen]
-    )
+    subset = Selection(source, [numbers[f"{image['subset']}/{image['name']}"] for image in chosen])
     ready = Predictions(predictions, subset) if predictions else None
-    found = evaluator.evaluate(
-        variables, subset, shown=range(len(chosen)), predictions=ready
-    ).pictures
-    return {chosen[number]: pictures for number, pictures in found.items()}
+    found = evaluator.evaluate(variables, subset, shown=range(len(chosen)), predictions=ready)
+    return found.pictures

@@ -1,4 +1,4 @@
-"""The paper's tables 1 and 2 of an evaluation, with published rows beside it."""
+"""Means of an evaluation as tables: the paper's 1 and 2 with published rows, and a short one."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from harmony_jax.evaluation.published import ratio_rows_for, rows_for
 _DECIMALS = {"MSE": 2, "fMSE": 2, "PSNR": 2, "SSIM": 4}
 
 
-class Table(NamedTuple):
+class TextTable(NamedTuple):
     """Cells as text; the first column says whose numbers a row has."""
 
     caption: str
@@ -28,7 +28,7 @@ def evaluation_tables(
     subsets: Sequence[str],
     *,
     published: bool = True,
-) -> list[Table]:
+) -> list[TextTable]:
     """MSE, PSNR and SSIM by subset, and MSE and fMSE by foreground ratio.
 
     Args:
@@ -48,7 +48,7 @@ def evaluation_tables(
     ranges = [group for group in (*names, "All") if group in model]
     by_ratio = [f"{group} {metric}" for group in ranges for metric in ("MSE", "fMSE")]
     return [
-        Table(
+        TextTable(
             f"By subset. Images: {_counts(model, groups)}{note}",
             ["method", *columns, "All SSIM"],
             [
@@ -56,7 +56,7 @@ def evaluation_tables(
                 *([row.label, *_cells(row.metrics, columns), ""] for row in by_subset_rows),
             ],
         ),
-        Table(
+        TextTable(
             f"By foreground ratio. Images: {_counts(model, ranges)}{_missing(names, model)}{note}",
             ["method", *by_ratio],
             [
@@ -67,7 +67,32 @@ def evaluation_tables(
     ]
 
 
-def as_text(table: Table) -> str:
+def comparison_table(model: Summary, composite: Summary) -> str:
+    """Two results side by side, a line a group (`harmony_jax.evaluation.metrics.summarize`)."""
+    width = max(len(name) for name in model)
+    with_ssim = all("SSIM" in row["All"] for row in (model, composite))
+    half = f"{'MSE':>9} {'fMSE':>9} {'PSNR':>7}" + (f" {'SSIM':>7}" if with_ssim else "")
+    lines = [
+        f"{'':{width}} {'':>6}   {'composite':^{len(half)}}   {'model':^{len(half)}}",
+        f"{'':{width}} {'N':>6}   {half}   {half}",
+    ]
+    for name, ours in model.items():
+        cells = [
+            f"{row['MSE']:9.2f} {row['fMSE']:9.2f} {row['PSNR']:7.2f}"
+            + (f" {row['SSIM']:7.4f}" if with_ssim else "")
+            for row in (composite[name], ours)
+        ]
+        lines.append(f"{name:{width}} {ours['N']:6.0f}   {cells[0]}   {cells[1]}")
+    return "\n".join([*lines, change_of_error(model, composite)])
+
+
+def change_of_error(model: Summary, composite: Summary) -> str:
+    """One sentence that says what harmonizing gained."""
+    change = model["All"]["MSE"] / composite["All"]["MSE"] - 1
+    return f"The model's MSE over all images is {change:+.1%} against the composite's."
+
+
+def as_text(table: TextTable) -> str:
     """For a terminal: a line a row, the columns aligned."""
     lines = [table.header, *table.rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(table.header))]
@@ -81,7 +106,7 @@ def as_text(table: Table) -> str:
     return "\n".join([table.caption, *texts])
 
 
-def as_markdown(table: Table) -> str:
+def as_markdown(table: TextTable) -> str:
     """With the caption above it."""
     rule = ["---", *["---:"] * (len(table.header) - 1)]
     lines = ["| " + " | ".join(line) + " |" for line in (table.header, rule, *table.rows)]

@@ -59,7 +59,7 @@ class SpatialSeparatedAttention(nnx.Module):
         self.mix_gate = ChannelAttention(make, features)
         middle = int(width * features)
         self.learning_block = Sequential(
-            [ConvBlock(make, features, middle), ConvBlock(make, middle, features)]
+            [ConvNormReLU(make, features, middle), ConvNormReLU(make, middle, features)]
         )
         self.mask_blurring = GaussianBlur()
 
@@ -70,7 +70,7 @@ class SpatialSeparatedAttention(nnx.Module):
         return background + mask * (foreground - background)
 
 
-class ConvBlock(nnx.Module):
+class ConvNormReLU(nnx.Module):
     """3x3 convolution without bias, batch normalisation, ReLU."""
 
     def __init__(self, make: LayerMaker, inputs: int, outputs: int):

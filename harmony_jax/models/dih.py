@@ -106,7 +106,7 @@ class ConvEncoder(nnx.Module):
             make, features, "encoder", {i: inputs[i] for i in range(2, depth)}
         )
         blocks = [
-            ConvBlock(
+            HalvingConv(
                 make,
                 self.connectors.output_channels(i, inputs[i]),
                 self.block_channels[i],
@@ -151,7 +151,7 @@ class DeconvDecoder(nnx.Module):
         )
         self.deconv_blocks = nnx.List(
             [
-                DeconvBlock(
+                DoublingConv(
                     make,
                     self.connectors.output_channels(depth - i, inputs[i]),
                     outputs[i],
@@ -180,7 +180,7 @@ class DeconvDecoder(nnx.Module):
         return to_output(x, image, self.to_rgb, self.conv_attention)
 
 
-class ConvBlock(nnx.Module):
+class HalvingConv(nnx.Module):
     """4x4 convolution of stride 2, optional batch normalisation, ELU."""
 
     def __init__(
@@ -193,7 +193,7 @@ class ConvBlock(nnx.Module):
         return self.block(x)
 
 
-class DeconvBlock(nnx.Module):
+class DoublingConv(nnx.Module):
     """Transposed convolution, batch normalisation, ELU, optional attention by foreground."""
 
     def __init__(

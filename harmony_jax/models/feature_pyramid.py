@@ -17,8 +17,8 @@ class FeaturePyramid(nnx.Module):
     """
 
     def __init__(self, make: LayerMaker, inputs: int, channels: int, depth: int):
-        self.reduce_conv = ConvBlock(make, inputs, channels, 1)
-        self.convs = nnx.List(ConvBlock(make, channels, channels, 3) for _ in range(depth))
+        self.reduce_conv = ConvNormELU(make, inputs, channels, 1)
+        self.convs = nnx.List(ConvNormELU(make, channels, channels, 3) for _ in range(depth))
 
     def __call__(self, x: Float[Array, "batch height width inputs"]) -> list[Array]:
         x = self.reduce_conv(x)
@@ -29,7 +29,7 @@ class FeaturePyramid(nnx.Module):
         return maps
 
 
-class ConvBlock(nnx.Module):
+class ConvNormELU(nnx.Module):
     """Convolution, batch normalisation, ELU."""
 
     def __init__(self, make: LayerMaker, inputs: int, outputs: int, kernel_size: int):

@@ -222,7 +222,7 @@ class UpBlock(nnx.Module):
         outputs: int,
         attention: Callable[[LayerMaker, int], nnx.Module] | None,
     ):
-        self.upconv = Sequential([_double_size, ConvBlock(make, inputs, outputs, batchnorm=False)])
+        self.upconv = Sequential([_double_size, ConvReLU(make, inputs, outputs, batchnorm=False)])
         self.convs = DoubleConv(make, 2 * outputs, outputs, batchnorm=True)
         self.attention = attention(make, 2 * outputs) if attention else None
 
@@ -237,8 +237,8 @@ class DoubleConv(nnx.Module):
     def __init__(self, make: LayerMaker, inputs: int, outputs: int, *, batchnorm: bool):
         self.block = Sequential(
             [
-                ConvBlock(make, inputs, outputs, batchnorm=batchnorm),
-                ConvBlock(make, outputs, outputs, batchnorm=batchnorm),
+                ConvReLU(make, inputs, outputs, batchnorm=batchnorm),
+                ConvReLU(make, outputs, outputs, batchnorm=batchnorm),
             ]
         )
 
@@ -246,7 +246,7 @@ class DoubleConv(nnx.Module):
         return self.block(x)
 
 
-class ConvBlock(nnx.Module):
+class ConvReLU(nnx.Module):
     """3x3 convolution, optional batch normalisation, ReLU."""
 
     def __init__(self, make: LayerMaker, inputs: int, outputs: int, *, batchnorm: bool):

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from harmony_jax.data.codecs import write_file
 from harmony_jax.errors import InputError
-from harmony_jax.evaluation.published import TEST_IMAGES, Row, Table
+from harmony_jax.evaluation.published import TEST_IMAGES, PaperRow, PaperTable
 from harmony_jax.workdir import plain
 
 # A row's number tells of the published one only as far as these sections are the row's ...
@@ -44,7 +44,7 @@ class Result(NamedTuple):
     notes: list[str]
 
 
-def read_result(table: Table, workdir: Path, config: ConfigDict) -> Result | None:
+def read_result(table: PaperTable, workdir: Path, config: ConfigDict) -> Result | None:
     """Reads `evaluation.json`, and `config.json` where there is one.
 
     Args:
@@ -90,7 +90,7 @@ def differences(found: Mapping[str, Any], published: Mapping[str, Any]) -> list[
     return notes
 
 
-def table_text(table: Table, results: Mapping[str, Result]) -> str:
+def table_text(table: PaperTable, results: Mapping[str, Result]) -> str:
     """For the terminal: each row as published, and ours under it; then in what ours differ.
 
     Args:
@@ -114,7 +114,7 @@ def table_text(table: Table, results: Mapping[str, Result]) -> str:
     return "\n".join([f"Table {table.number}. {table.title}", *header, *lines, *_notes(results)])
 
 
-def table_markdown(table: Table, results: Mapping[str, Result]) -> str:
+def table_markdown(table: PaperTable, results: Mapping[str, Result]) -> str:
     """The same as Markdown."""
     lines = [
         f"| {' | '.join([name, source, *cells])} |"
@@ -135,7 +135,7 @@ def table_markdown(table: Table, results: Mapping[str, Result]) -> str:
     )
 
 
-def table_json(table: Table, results: Mapping[str, Result]) -> dict[str, Any]:
+def table_json(table: PaperTable, results: Mapping[str, Result]) -> dict[str, Any]:
     """The same as JSON: `rows` with `published` and `ours` (None: not evaluated), by column."""
     rows = []
     for row in table.rows:
@@ -153,7 +153,7 @@ def table_json(table: Table, results: Mapping[str, Result]) -> dict[str, Any]:
     }
 
 
-def write_table(table: Table, results: Mapping[str, Result], folder: Path) -> list[Path]:
+def write_table(table: PaperTable, results: Mapping[str, Result], folder: Path) -> list[Path]:
     """Writes `tableN.md` and `tableN.json`.
 
     Raises:
@@ -166,7 +166,7 @@ def write_table(table: Table, results: Mapping[str, Result], folder: Path) -> li
 
 
 def _lines(
-    table: Table, row: Row, results: Mapping[str, Result], indent: str = ""
+    table: PaperTable, row: PaperRow, results: Mapping[str, Result], indent: str = ""
 ) -> list[tuple[str, str, list[str]]]:
     """A row's one or two lines: name, source and numbers. An earlier report has no line of ours."""
     lines = [(row.label, "paper", _numbers(table, row.metrics))]
@@ -176,7 +176,7 @@ def _lines(
     return lines
 
 
-def _numbers(table: Table, metrics: Mapping[str, float]) -> list[str]:
+def _numbers(table: PaperTable, metrics: Mapping[str, float]) -> list[str]:
     return [f"{metrics[c]:.2f}" if c in metrics else _EMPTY for c in table.columns]
 
 

@@ -9,7 +9,7 @@ from types import FrameType, TracebackType
 from typing import Any, NamedTuple
 
 from harmony_jax.errors import InputError
-from harmony_jax.evaluation.published import Row, Table
+from harmony_jax.evaluation.published import PaperRow, PaperTable
 from harmony_jax.weights.checkpoint import FOLDER, saved_steps
 
 _ROOT = Path(__file__).parents[2]
@@ -33,21 +33,21 @@ class RowRun(NamedTuple):
         from_scratch: a row that the paper started from ImageNet weights goes without.
     """
 
-    row: Row
+    row: PaperRow
     config: str
     workdir: Path
     backbone: str
     from_scratch: bool
 
 
-def config_path(table: Table, key: str) -> str:
+def config_path(table: PaperTable, key: str) -> str:
     """What --config takes for a row."""
     return f"{_ROOT / 'configs' / f'table{table.experiments}.py'}:{key}"
 
 
 def row_run(
-    table: Table,
-    row: Row,
+    table: PaperTable,
+    row: PaperRow,
     folder: Path,
     *,
     backbone: str,
@@ -61,7 +61,7 @@ def row_run(
         folder: of the table; a row has `folder/KEY`, or without its ImageNet weights
             `folder/KEY_from_scratch`, so that neither is taken for the other.
         backbone: file for every row that wants ImageNet weights; empty: look into `imagenet`.
-        imagenet: folder with the files that `Row.weights` names, or .safetensors of that name.
+        imagenet: folder with the files that `PaperRow.weights` names, or .safetensors of that name.
         from_scratch: do without these files.
     """
     scratch = from_scratch and bool(row.weights)

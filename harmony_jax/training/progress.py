@@ -12,7 +12,8 @@ import optax
 from ml_collections import ConfigDict
 from tensorboardX import SummaryWriter
 
-from harmony_jax.evaluation.picture_sheet import comparison_table, example_sheet
+from harmony_jax.evaluation.picture_sheet import example_sheet
+from harmony_jax.evaluation.tables import comparison_table
 
 if TYPE_CHECKING:
     from harmony_jax.evaluation.evaluator import Evaluation

@@ -44,7 +44,7 @@ def measure(root: str, prepared: Path | None, samples: int, rounds: int) -> None
             "prepared": Selection(PreparedSource(str(folder), "train", _present(root)), spread),
         }
         runs: dict[str, Run] = {name: _decode(source) for name, source in forms.items()}
-        runs["plain OpenCV"] = _plain([files.records[index] for index in spread])
+        runs["plain OpenCV"] = _plain([files.files[index] for index in spread])
         resident, count = _resident(forms["prepared"])
         runs["resident"] = resident
         # Each process's own time: others' work on this machine does not count, all threads do.
@@ -82,17 +82,17 @@ def _decode(source: Source) -> Run:
     return run
 
 
-def _plain(records: Any) -> Run:
+def _plain(samples: Any) -> Run:
     """The least that a loader with OpenCV does."""
     rng = np.random.default_rng(0)
 
     def run() -> None:
-        for record in records:
+        for sample in samples:
             composite, real = (
                 cv2.cvtColor(np.asarray(cv2.imread(str(path))), cv2.COLOR_BGR2RGB)
-                for path in (record.composite, record.real)
+                for path in (sample.composite, sample.real)
             )
-            mask = np.asarray(cv2.imread(str(record.mask)))[:, :, 0].astype(np.float32) / 255
+            mask = np.asarray(cv2.imread(str(sample.mask)))[:, :, 0].astype(np.float32) / 255
             top, left, height, width = random_crop(*mask.shape[:2], rng=rng)
             window = (slice(top, top + height), slice(left, left + width))
             for pixels in (composite, real, mask):

@@ -8,8 +8,8 @@ import pytest
 from scipy import stats
 
 from harmony_jax import InputError
-from harmony_jax.evaluation.comparison import compare, pair_records, read_records
-from harmony_jax.evaluation.files import records_csv
+from harmony_jax.evaluation.comparison import compare, pair_images, read_image_metrics
+from harmony_jax.evaluation.files import image_metrics_csv
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,7 +31,7 @@ def records(seed: int, shift: float = 0.0, count: int = 200) -> list[dict]:
 
 
 def test_the_interval_is_that_of_the_paired_mean():
-    pairs = pair_records(records(1), records(2, shift=-0.5))
+    pairs = pair_images(records(1), records(2, shift=-0.5))
     found = {(d.group, d.metric): d for d in compare(pairs)}
     differences = np.array([b["MSE"] - a["MSE"] for a, b in pairs])
     mean = found["All", "MSE"]
@@ -50,27 +50,27 @@ def test_the_interval_is_that_of_the_paired_mean():
 
 def test_what_was_written_is_read_back(tmp_path):
     found = records(1)
-    (tmp_path / "evaluation_images.csv").write_bytes(records_csv(found))
-    assert read_records(tmp_path) == found
-    assert read_records(tmp_path / "evaluation_images.csv") == found
+    (tmp_path / "evaluation_images.csv").write_bytes(image_metrics_csv(found))
+    assert read_image_metrics(tmp_path) == found
+    assert read_image_metrics(tmp_path / "evaluation_images.csv") == found
 
 
 def test_images_of_one_run_only():
     with pytest.raises(InputError, match=r"HFlickr/c0_1_1.jpg is in B only \(1 images"):
-        pair_records(records(1)[1:], records(2))
+        pair_images(records(1)[1:], records(2))
     with pytest.raises(InputError, match=r"is in A only \(3 images"):
-        pair_records(records(1), records(2)[3:])
+        pair_images(records(1), records(2)[3:])
 
 
 def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(InputError, match=r"evaluation_images\.csv: not found: evaluate this run"):
-        read_records(tmp_path)
+        read_image_metrics(tmp_path)
     (tmp_path / "a.csv").write_text("subset,name,MSE\n")
     with pytest.raises(InputError, match=r"a\.csv: holds no image"):
-        read_records(tmp_path / "a.csv")
+        read_image_metrics(tmp_path / "a.csv")
     (tmp_path / "a.csv").write_text("subset,name,MSE\nHCOCO,a.jpg,x\n")
     with pytest.raises(InputError, match=r"a\.csv: damaged"):
-        read_records(tmp_path / "a.csv")
+        read_image_metrics(tmp_path / "a.csv")
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess:
@@ -83,7 +83,7 @@ def test_the_command(tmp_path):
     after[7]["fMSE"], after[9]["fMSE"] = before[7]["fMSE"] - 90, before[9]["fMSE"] + 90
     for name, found in (("a", before), ("b", after)):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "evaluation_images.csv").write_bytes(records_csv(found))
+        (tmp_path / name / "evaluation_images.csv").write_bytes(image_metrics_csv(found))
     result = run(tmp_path / "a", tmp_path / "b", f"--csv={tmp_path}/all.csv", "--show=1")
     assert result.returncode == 0, result.stderr
     better, worse = result.stdout.split("images got better")[1].split("images got worse")

@@ -12,11 +12,13 @@ import pytest
 from harmony_jax.errors import InputError
 from harmony_jax.evaluation.html_report import (
     Pictures,
+    Shown,
     choose_shown,
     error_map,
     write_html_report,
 )
 from harmony_jax.evaluation.ratio_curve import ratio_bins, ratio_curve
+from harmony_jax.evaluation.tables import TextTable
 
 MALICIOUS = "</script><script>alert('1')</script><img src=x onerror=\"alert(2)\">&{{cards}}"
 
@@ -49,7 +51,8 @@ def made_pictures(height=20, width=30, blend_mask=True, seed=0):
 
 
 def written(path, records, shown=None, pictures=None, title="A title", tables=()):
-    write_html_report(path, title, records, shown or {}, pictures or {}, list(tables))
+    images = {index: Shown(labels, pictures[index]) for index, labels in (shown or {}).items()}
+    write_html_report(path, title, records, images, [TextTable(*table) for table in tables])
     return path.read_text(encoding="utf-8")
 
 
@@ -81,7 +84,7 @@ class Elements(html.parser.HTMLParser):
 
 
 def embedded(page):
-    return json.loads(re.search(r'id="records">(.*?)</script>', page, re.DOTALL)[1])
+    return json.loads(re.search(r'id="image-metrics">(.*?)</script>', page, re.DOTALL)[1])
 
 
 def decoded(uri):
@@ -226,7 +229,7 @@ def test_tables_align_numbers(tmp_path):
 
 
 def test_no_records_are_an_error(tmp_path):
-    with pytest.raises(InputError, match=r"no records to report[^\n]*$"):
+    with pytest.raises(InputError, match=r"no image to report[^\n]*$"):
         written(tmp_path / "r.html", [])
     assert not list(tmp_path.iterdir())
 

@@ -16,7 +16,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from tqdm import tqdm
 
 from harmony_jax.data.codecs import write_file
-from harmony_jax.data.iharmony4 import SUBSETS, Record, read_list
+from harmony_jax.data.iharmony4 import SUBSETS, SampleFiles, read_list
 from harmony_jax.data.prepared import (
     INFO,
     METADATA,
@@ -29,7 +29,7 @@ from harmony_jax.data.prepared import (
 )
 from harmony_jax.data.preparing.counts import Preparation, Unreadable
 from harmony_jax.data.preparing.records import features
-from harmony_jax.data.preparing.workers import convert
+from harmony_jax.data.preparing.workers import make_records
 from harmony_jax.errors import InputError
 
 UNREADABLE_LIST = "unreadable.txt"
@@ -50,24 +50,24 @@ class _Shard:
 
     path: Path
     split: str
-    records: list[Record]
-    reasons: dict[int, str]  # of unreadable samples, by their index in `records`
+    samples: list[SampleFiles]
+    reasons: dict[int, str]  # of unreadable samples, by their index in `samples`
 
     def is_whole(self) -> bool:
         """Whether the file is there, with every sample of its list."""
         if not self.path.exists():
             return False
         try:
-            return open_shard(self.path).num_records() == len(self.records)
+            return open_shard(self.path).num_records() == len(self.samples)
         except RuntimeError:  # not left so by this program
             return False
 
-    def readable(self) -> list[Record]:
-        return [record for index, record in enumerate(self.records) if index not in self.reasons]
+    def readable(self) -> list[SampleFiles]:
+        return [sample for index, sample in enumerate(self.samples) if index not in self.reasons]
 
     def unreadable(self) -> list[Unreadable]:
         return [
-            Unreadable(self.split, self.records[index].subset, self.records[index].name, reason)
+            Unreadable(self.split, self.samples[index].subset, self.samples[index].name, reason)
             for index, reason in self.reasons.items()
         ]
 
@@ -146,25 +146,25 @@ def _prepare(
     return Preparation(listed, unreadable, True)
 
 
-def _digest(lists: dict[str, dict[str, list[Record]]]) -> str:
+def _digest(lists: dict[str, dict[str, list[SampleFiles]]]) -> str:
     """Of what is listed, in its order."""
     lines = (
-        f"{split}/{subset}/{record.name}\n"
+        f"{split}/{subset}/{sample.name}\n"
         for split, found in lists.items()
-        for subset, records in found.items()
-        for record in records
+        for subset, samples in found.items()
+        for sample in samples
     )
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _shards(output: Path, split: str, lists: dict[str, list[Record]]) -> list[_Shard]:
-    records = [record for subset in lists for record in lists[subset]]
-    starts = range(0, len(records), _RECORDS_PER_SHARD)
+def _shards(output: Path, split: str, lists: dict[str, list[SampleFiles]]) -> list[_Shard]:
+    samples = [sample for subset in lists for sample in lists[subset]]
+    starts = range(0, len(samples), _RECORDS_PER_SHARD)
     return [
         _Shard(
             output / shard_name(split, index, len(starts)),
             split,
-            records[start : start + _RECORDS_PER_SHARD],
+            samples[start : start + _RECORDS_PER_SHARD],
             {},
         )
         for index, start in enumerate(starts)
@@ -209,14 +209,14 @@ def _begin(root: Path, output: Path, plan: dict[str, Any]) -> None:
 def _write_shards(shards: list[_Shard], unfinished: Path, workers: int) -> None:
     """Writes the files that are not there yet or lack samples, and notes what is unreadable."""
     missing = [shard for shard in shards if not shard.is_whole()]
-    records = [record for shard in missing for record in shard.records]
-    total = sum(len(shard.records) for shard in shards)
+    samples = [sample for shard in missing for sample in shard.samples]
+    total = sum(len(shard.samples) for shard in shards)
     temporary = unfinished / f"records.{os.getpid()}.tmp"
     with (
-        contextlib.closing(convert(records, workers)) as outcomes,
+        contextlib.closing(make_records(samples, workers)) as outcomes,
         tqdm(
             desc="preparing",
-            initial=total - len(records),
+            initial=total - len(samples),
             total=total,
             unit="sample",
             disable=None,  # where there is no terminal
@@ -233,7 +233,7 @@ def _write_shard(
     try:
         # Records in groups of one: any can be read alone.
         writer = ArrayRecordWriter(str(temporary), "group_size:1")
-        for index, outcome in enumerate(islice(outcomes, len(shard.records))):
+        for index, outcome in enumerate(islice(outcomes, len(shard.samples))):
             if isinstance(outcome, bytes):
                 writer.write(outcome)
             else:
@@ -257,9 +257,9 @@ def _finish(
     splits, names = [], dict[str, dict[str, list[str]]]()
     for split in _SPLITS:
         own = [shard for shard in shards if shard.split == split]
-        names[split] = {record.subset: [] for shard in own for record in shard.records}
-        for record in (record for shard in own for record in shard.readable()):
-            names[split][record.subset].append(record.name)
+        names[split] = {sample.subset: [] for shard in own for sample in shard.samples}
+        for sample in (sample for shard in own for sample in shard.readable()):
+            names[split][sample.subset].append(sample.name)
         splits.append(
             tfds.core.SplitInfo(
                 name=split,

@@ -16,7 +16,7 @@ from harmony_jax.data.codecs import (
     encode_mask,
     read_file,
 )
-from harmony_jax.data.iharmony4 import Record, check_foreground, check_size
+from harmony_jax.data.iharmony4 import SampleFiles, check_foreground, check_size
 from harmony_jax.data.transforms import MAX_SIDE
 
 # HAdobe5k comes at up to 6048 pixels a side, and the released code trains and evaluates on it
@@ -48,7 +48,7 @@ def features() -> tfds.features.FeaturesDict:
     )
 
 
-def make_record(sample: Record) -> bytes:
+def make_record(sample: SampleFiles) -> bytes:
     """Reads and checks the files of a sample, and packs them as a serialized tf.train.Example.
 
     Photos are taken over byte for byte, masks encoded anew without loss. In HAdobe5k, all three

@@ -6,7 +6,7 @@ from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
-from harmony_jax.data.iharmony4 import Record
+from harmony_jax.data.iharmony4 import SampleFiles
 from harmony_jax.data.preparing.records import make_record
 from harmony_jax.data.worker_processes import start_worker
 from harmony_jax.errors import InputError
@@ -17,27 +17,27 @@ _BATCHES_PER_WORKER = 3  # under way or waiting to be taken, so that none is idl
 Outcome = bytes | InputError
 
 
-def convert(records: Sequence[Record], workers: int) -> Generator[Outcome, None, None]:
+def make_records(samples: Sequence[SampleFiles], workers: int) -> Generator[Outcome, None, None]:
     """Makes the record of each sample, or says why it cannot be, in the order of the samples.
 
     Args:
-        records: where the samples lie.
+        samples: where their files lie.
         workers: processes; with 1 there is none but this one.
 
     Raises:
         InputError: a process was killed.
     """
-    batches = [records[start : start + _BATCH] for start in range(0, len(records), _BATCH)]
+    batches = [samples[start : start + _BATCH] for start in range(0, len(samples), _BATCH)]
     if workers == 1:
         for batch in batches:
-            yield from _convert_batch(batch)
+            yield from _make_batch(batch)
         return
     # Not forked: this process has threads.
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), start_worker)
     under_way: deque[Future[list[Outcome]]] = deque()
     try:
         for batch in batches:
-            under_way.append(pool.submit(_convert_batch, batch))
+            under_way.append(pool.submit(_make_batch, batch))
             if len(under_way) >= _BATCHES_PER_WORKER * workers:
                 yield from under_way.popleft().result()
         while under_way:
@@ -51,12 +51,12 @@ def convert(records: Sequence[Record], workers: int) -> Generator[Outcome, None,
         pool.shutdown(cancel_futures=True)
 
 
-def _convert_batch(records: Sequence[Record]) -> list[Outcome]:
-    return [_convert(record) for record in records]
+def _make_batch(samples: Sequence[SampleFiles]) -> list[Outcome]:
+    return [_make(sample) for sample in samples]
 
 
-def _convert(record: Record) -> Outcome:
+def _make(sample: SampleFiles) -> Outcome:
     try:
-        return make_record(record)
+        return make_record(sample)
     except InputError as error:
         return error

@@ -357,7 +357,7 @@ def test_a_worker_that_is_killed(root, monkeypatch):
     records = read_list(str(root), "HCOCO", "train")
     monkeypatch.setattr(conversion_workers, "start_worker", partial(os._exit, 1))
     with pytest.raises(InputError, match=r"a worker process was killed.*with fewer --workers"):
-        list(conversion_workers.convert(records, 2))
+        list(conversion_workers.make_records(records, 2))
 
 
 def test_the_whole_of_iharmony4_is_recognized():
