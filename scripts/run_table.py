@@ -20,7 +20,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from harmony_jax.command_line import Parser, log_to_terminal
-from harmony_jax.data.pipeline import open_split
+from harmony_jax.data.splits import open_split
 from harmony_jax.errors import InputError, root_cause
 from harmony_jax.evaluation.published import TABLES, PaperTable, find_table
 from harmony_jax.paper.comparison import read_result, table_text, write_table

@@ -11,13 +11,13 @@ import sys
 import jax
 
 from configs import base
-from harmony_jax.build import build_loss, build_model
-from harmony_jax.data.pipeline import open_split
+from harmony_jax.build import build_model
+from harmony_jax.data.splits import open_split
 from harmony_jax.data.training_data import TrainingData
 from harmony_jax.devices.distributed import join_processes
 from harmony_jax.devices.mesh import create_mesh
-from harmony_jax.training.optimizer import create_optimizer, learning_rate_schedule
-from harmony_jax.training.step import create_state, make_train_step
+from harmony_jax.training.setup import set_up
+from harmony_jax.training.step import create_state
 from tests.made_data import SUBSETS
 
 STEPS = 20
@@ -48,27 +48,19 @@ def main() -> None:
     config = config_of(sys.argv[1])
     source = open_split(config.data, "train")
     model = build_model(config)
-    optimizer = create_optimizer(config.optimizer, learning_rate_schedule(config.optimizer, 100.0))
     for setting in settings:
         mesh = create_mesh(setting["devices"], setting["shards"])
-        graph, state = create_state(model, optimizer, mesh)
-        step = make_train_step(
-            graph,
-            state,
-            build_loss(config),
-            optimizer,
-            mesh,
-            seed=config.seed,
-            parts=setting.get("parts", 1),
-            recompute=setting.get("recompute", False),
-        )
+        config.train.accumulate = setting.get("parts", 1)
+        config.train.recompute = setting.get("recompute", False)
+        training = set_up(config, mesh, 100 * config.train.batch_size)
+        _, state = create_state(model, training.optimizer, mesh)
         data = TrainingData(source, config, mesh, 0)
         losses = []
         for _ in range(STEPS):
-            state, metrics = step(state, data.next())
+            state, metrics = training.step(state, data.next())
             losses.append(float(metrics["loss"]))
         data.close()
-        assert step._cache_size() == 1  # compiled once
+        assert training.step._cache_size() == 1  # compiled once
         if jax.process_index() == 0:
             print(json.dumps({"setting": setting, "losses": losses}), flush=True)
 

@@ -8,6 +8,7 @@ import torch
 
 from harmony_jax import InputError, to_torch_state_dict
 from harmony_jax.training import loop as training
+from harmony_jax.training import setup
 from harmony_jax.weights.files import write_state_dict
 from tests.made_data import tiny_config
 from tests.released import imagenet_keys, make_weights
@@ -39,8 +40,9 @@ def trained_from(config, workdir, monkeypatch) -> dict[str, np.ndarray]:
     def started(model, *_):
         raise StartedError(to_torch_state_dict(model))
 
-    monkeypatch.setattr(training, "build_model", lambda _: model_with_weights(NAME))
-    monkeypatch.setattr(training, "create_state", started)
+    config.data.image_size = 256
+    monkeypatch.setattr(setup, "build_model", lambda _: model_with_weights(NAME))
+    monkeypatch.setattr(setup, "create_state", started)
     with pytest.raises(StartedError) as found:
         training.train(config, workdir)
     return found.value.args[0]

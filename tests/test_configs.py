@@ -12,14 +12,14 @@ from ml_collections import ConfigDict
 from configs import base
 from harmony_jax import InputError, create_model, list_models
 from harmony_jax.build import build_loss, build_model, check_numbers, model_arguments
-from harmony_jax.data.pipeline import open_split
+from harmony_jax.data.splits import open_split
 from harmony_jax.data.training_data import TrainingData
 from harmony_jax.devices import mesh as meshes
 from harmony_jax.evaluation.published import TABLES
 from harmony_jax.models import released_image_size
 from harmony_jax.models.foreground_aware import ForegroundAware
-from harmony_jax.training.optimizer import create_optimizer, learning_rate_schedule
-from harmony_jax.training.step import create_state, make_train_step
+from harmony_jax.training.optimizer import learning_rate_schedule
+from harmony_jax.training.setup import set_up
 from tests.made_data import SUBSETS
 
 FOLDER = Path(base.__file__).parent
@@ -195,15 +195,12 @@ def test_a_row_trains(number, key, mini_root, hasty_compiler):
     config.model.depth, config.model.channels, config.model.max_channels = 4, 8, 16
     config.train.batch_size = 4
     mesh, source = meshes.mesh_of(jax.devices()[:1]), open_split(config.data, "train")
-    optimizer = create_optimizer(config.optimizer, learning_rate_schedule(config.optimizer, 3.0))
-    graph, state = create_state(build_model(config), optimizer, mesh)
-    step = make_train_step(
-        graph, state, build_loss(config), optimizer, mesh, seed=0, parts=1, recompute=False
-    )
+    training = set_up(config, mesh, len(source))
+    state = training.begin()
     data = TrainingData(source, config, mesh, 0)
     losses = []
     for _ in range(2):
-        state, metrics = step(state, data.next())
+        state, metrics = training.step(state, data.next())
         losses.append(float(metrics["loss"]))
     data.close()
     assert np.isfinite(losses).all()

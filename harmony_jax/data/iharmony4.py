@@ -16,6 +16,7 @@ PUBLISHED = {
     "train": {"HCOCO": 38545, "HAdobe5k": 19437, "HFlickr": 7449, "Hday2night": 311},
     "test": {"HCOCO": 4283, "HAdobe5k": 2160, "HFlickr": 828, "Hday2night": 133},
 }
+COMPOSITES = sum(PUBLISHED["train"].values())  # 65,742, to train on
 
 
 @dataclass(frozen=True)

@@ -2,119 +2,68 @@
 
 import gc
 import os
-from functools import cache
 
 import grain
 import numpy as np
 from absl import flags
 from grain._src.python.ipc.shared_memory_array import SharedMemoryArray
-from ml_collections import ConfigDict
 
-from harmony_jax.data.demo import DemoSource
-from harmony_jax.data.iharmony4 import SUBSETS, IHarmony4Source
-from harmony_jax.data.prepared import PreparedSource, is_prepared
-from harmony_jax.data.sources import Numbered, Source, hold_out
+from harmony_jax.data.batching import Augmentation, BatchOrder, Share
+from harmony_jax.data.sources import Numbered, Source
 from harmony_jax.data.transforms import RandomCropAndFlip
 from harmony_jax.data.worker_processes import start_worker
 from harmony_jax.errors import InputError
 
-# `composite`, `real` [batch, size, size, 3] and `mask` [batch, size, size], uint8; for training
-# also `index` [batch], each sample's number in the source, and `unreadable` [batch], the number of
-# the sample that it stands in for, or -1.
+# `composite`, `real` [batch, size, size, 3] and `mask` [batch, size, size], uint8; of `Numbered`
+# samples also `index` [batch], each one's number in the source, and `unreadable` [batch], the
+# number of the sample that it stands in for, or -1.
 Batch = dict[str, np.ndarray]
 
 _MAX_WORKERS = 16
 _READ_AHEAD_BATCHES = 2
 _THREADS = 2
-
-
-def open_split(data: ConfigDict, split: str) -> Source:
-    """Opens one set of a config's data.
-
-    Args:
-        data: the config's `data` section (configs/base.py).
-        split: `train`, `validation` or `test`. Validation is held out of the training list, photo
-            by photo; with `data.validation_fraction` 0 it is empty.
-
-    Raises:
-        InputError: unknown data set or split, or files missing.
-    """
-    if split not in ("train", "validation", "test"):
-        raise InputError(f"split {split!r}: choose 'train', 'validation' or 'test'")
-    if not 0 <= data.validation_fraction < 1:
-        raise InputError(
-            f"data.validation_fraction {data.validation_fraction}: choose 0 or more and below 1"
-        )
-    listed = "test" if split == "test" else "train"
-    source: Source
-    if data.name == "iharmony4":
-        if not data.subsets:
-            raise InputError(f"data.subsets is empty: choose of {', '.join(SUBSETS)}")
-        form = PreparedSource if is_prepared(data.root) else IHarmony4Source
-        source = form(data.root, listed, tuple(data.subsets))
-    elif data.name == "demo":
-        source = _demo_source(listed, data.image_size)
-    else:
-        raise InputError(f"data.name {data.name!r}: choose 'iharmony4' or 'demo'")
-    if split == "test":
-        return source
-    train, validation = hold_out(source, data.validation_fraction, data.validation_seed)
-    return train if split == "train" else validation
-
-
-_demo_source = cache(DemoSource)  # rendering it takes seconds
+_WHOLE = Share()
 
 
 def training_batches(
-    source: Source,
-    *,
-    image_size: int,
-    batch_size: int,
-    seed: int,
-    start_step: int,
+    source: Source | Numbered,
+    augmentation: Augmentation,
+    order: BatchOrder,
     num_workers: int,
-    unreadable: str = "error",
-    random_crop: bool = True,
-    random_flip: bool = True,
-    process_index: int = 0,
-    process_count: int = 1,
+    share: Share = _WHOLE,
 ) -> grain.DatasetIterator[Batch]:
     """Endless augmented batches; every epoch visits every sample once, in another order.
 
-    Step, seed and source determine a batch, so training continues at `start_step` with the batch
-    it would have seen. P processes see the P parts of what one process would.
+    Order, augmentation and source determine a batch, so training continues at `order.start_step`
+    with the batch it would have seen. P processes see the P parts of what one process would.
 
     Args:
-        source: samples to train on.
-        image_size: side of the crops after resizing, in pixels.
-        batch_size: samples a step over all processes.
-        seed: of order and augmentation.
-        start_step: steps already done.
+        source: samples to train on; what else than pictures they have, batches have too, such as
+            the `index` and `unreadable` of `Numbered`.
+        augmentation: of the samples.
+        order: of the batches.
         num_workers: decoding processes, 0 for threads of this one, -1 for one a core.
-        unreadable: `data.unreadable`, see `Numbered`.
-        random_crop, random_flip: what to augment by, see `RandomCropAndFlip`.
-        process_index, process_count: this JAX process among all.
+        share: the part of each batch that this process reads.
 
     Raises:
-        InputError: fewer samples than one batch, or an unknown policy.
+        InputError: fewer samples than one batch.
     """
-    check_number_of_samples(source, batch_size)
-    own = batch_size // process_count
+    check_number_of_samples(source, order.batch_size)
     dataset = (
-        grain.MapDataset.source(Numbered(source, unreadable))
-        .seed(seed)
+        grain.MapDataset.source(source)
+        .seed(order.seed)
         .shuffle()
         .repeat()
-        .random_map(RandomCropAndFlip(image_size, crop=random_crop, flip=random_flip))
-        .slice(slice(start_step * batch_size, None))
-        .batch(own, drop_remainder=True)
+        .random_map(RandomCropAndFlip(augmentation))
+        .slice(slice(order.start_step * order.batch_size, None))
+        .batch(order.batch_size // share.process_count, drop_remainder=True)
         # Each process takes a contiguous part of every batch, as the devices are ordered.
-        .slice(slice(process_index, None, process_count))
+        .slice(slice(share.process_index, None, share.process_count))
     )
     return iterate(dataset, num_workers)
 
 
-def check_number_of_samples(source: Source, batch_size: int) -> None:
+def check_number_of_samples(source: Source | Numbered, batch_size: int) -> None:
     """Raises InputError unless the training set fills a batch."""
     if len(source) < batch_size:
         raise InputError(

@@ -114,24 +114,3 @@ class Numbered:
 def sample_name(source: Source, index: int) -> str:
     """Such as HCOCO/c10_1_2.jpg."""
     return f"{source.subset(index)}/{source.name(index)}"
-
-
-def hold_out(source: Source, fraction: float, seed: int) -> tuple[Selection, Selection]:
-    """Splits a source into training and validation sets that share no real photo.
-
-    Args:
-        source: the training list.
-        fraction: share of the photos to hold out, in [0, 1).
-        seed: which photos.
-
-    Returns:
-        The rest and the held-out samples, each in the source's order.
-    """
-    photos = [source.photo(index) for index in range(len(source))]
-    distinct = sorted(set(photos))
-    count = int(np.ceil(fraction * len(distinct)))
-    chosen = np.random.default_rng(seed).permutation(len(distinct))[:count]
-    held_out = {distinct[index] for index in chosen}
-    training = [index for index, photo in enumerate(photos) if photo not in held_out]
-    validation = [index for index, photo in enumerate(photos) if photo in held_out]
-    return Selection(source, training), Selection(source, validation)

@@ -6,6 +6,7 @@ import cv2
 import grain
 import numpy as np
 
+from harmony_jax.data.batching import Augmentation
 from harmony_jax.data.sources import Sample
 
 # Ranges of the crop's share of the image's area, and of its width over height; how many draws that
@@ -38,19 +39,14 @@ class Resize(grain.transforms.Map):
 class RandomCropAndFlip(grain.transforms.RandomMap):
     """The released augmentation, the same for composite, real photo and mask.
 
-    A random crop of 50 to 100 % of the area and aspect 3/4 to 4/3, resized to `size` x `size` and
+    A random crop of 50 to 100 % of the area and aspect 3/4 to 4/3, resized to a square and
     flipped left to right half of the time. A crop that lost the foreground is drawn again.
 
-    Args:
-        size: side of the result in pixels.
-        crop: False to resize the whole picture.
-        flip: False to flip nothing.
+    `Augmentation` says the size, and whether crops and flips are left out.
     """
 
-    def __init__(self, size: int, *, crop: bool = True, flip: bool = True):
-        self._size = size
-        self._crop = crop
-        self._flip = flip
+    def __init__(self, augmentation: Augmentation):
+        self._size, self._crop, self._flip = augmentation
 
     def random_map(self, element: Sample, rng: np.random.Generator) -> Sample:
         window, mask = self._draw_crop(element["mask"], rng)

@@ -11,9 +11,9 @@ from ml_collections import ConfigDict
 
 from harmony_jax.build import check_numbers, compute_dtype, model_arguments
 from harmony_jax.data.iharmony4 import SUBSETS
-from harmony_jax.data.pipeline import open_split
 from harmony_jax.data.predictions import Predictions
 from harmony_jax.data.sources import Selection, Source, sample_name
+from harmony_jax.data.splits import open_split
 from harmony_jax.devices import mesh as meshes
 from harmony_jax.errors import InputError
 from harmony_jax.evaluation.evaluator import Evaluator, spread

@@ -10,20 +10,18 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from harmony_jax.build import build_loss, build_model, check_numbers
+from harmony_jax.data.iharmony4 import COMPOSITES
 from harmony_jax.devices import mesh as meshes
 from harmony_jax.errors import InputError
 from harmony_jax.planning.chips import Chip, Slice
 from harmony_jax.planning.hlo_text import instructions, memory_traffic
 from harmony_jax.planning.step_traffic import Collective, collectives, required, surplus
-from harmony_jax.training.optimizer import create_optimizer, learning_rate_schedule
-from harmony_jax.training.step import TrainState, abstract_state, make_train_step
+from harmony_jax.training.setup import set_up
+from harmony_jax.training.step import TrainState
 
-COMPOSITES = 65742  # for training, in iHarmony4
 _CHANNELS = 7  # of a sample: composite, real photo and mask
 
 _LOGGER = logging.getLogger(__name__)
@@ -122,24 +120,8 @@ def lower_train_step(config: ConfigDict, mesh: Mesh) -> tuple[Any, TrainState]:
     Raises:
         InputError: the config cannot be trained, or not on as many devices.
     """
-    check_numbers(config)
-    parts = config.train.accumulate
-    meshes.check_batch_size("train.batch_size", config.train.batch_size, mesh, parts)
-    schedule = learning_rate_schedule(config.optimizer, COMPOSITES / config.train.batch_size)
-    optimizer = create_optimizer(config.optimizer, schedule)
-    model = nnx.eval_shape(lambda: build_model(config))
-    graph, state = abstract_state(model, optimizer, mesh)
-    step: Any = make_train_step(
-        graph,
-        state,
-        build_loss(config),
-        optimizer,
-        mesh,
-        seed=config.seed,
-        parts=parts,
-        recompute=config.train.recompute,
-    )
-    return step.lower(state, _abstract_batch(config)), state
+    training = set_up(config, mesh, COMPOSITES)
+    return training.step.lower(training.state, _abstract_batch(config)), training.state
 
 
 def plan_training(config: ConfigDict, tpu: Slice) -> Plan | None:

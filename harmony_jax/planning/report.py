@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from harmony_jax.planning.plan import COMPOSITES, Plan
+from harmony_jax.data.iharmony4 import COMPOSITES
+from harmony_jax.planning.plan import Plan
 
 _GIB = 2**30
 

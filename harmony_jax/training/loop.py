@@ -1,34 +1,30 @@
 """Training: load, step, evaluate, save."""
 
 import logging
-import math
-from contextlib import ExitStack
-from functools import partial
+from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
-import numpy as np
-import optax
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from harmony_jax import workdir as workdirs
-from harmony_jax.build import build_loss, build_model, check_numbers, initialize_backbone
-from harmony_jax.data.pipeline import open_split
 from harmony_jax.data.sources import Source
+from harmony_jax.data.splits import open_split
 from harmony_jax.data.training_data import TrainingData, batch_of_step, check_training_data
-from harmony_jax.devices import mesh as meshes
+from harmony_jax.devices.mesh import create_mesh
 from harmony_jax.errors import InputError, StoppedError
-from harmony_jax.evaluation.evaluator import Evaluator, spread
+from harmony_jax.evaluation.evaluator import Evaluation, Evaluator, spread
 from harmony_jax.evaluation.run import evaluate_workdir, evaluated_source
 from harmony_jax.training.continuation import check_continuation, training_metadata
 from harmony_jax.training.nonfinite import save_dump
-from harmony_jax.training.optimizer import create_optimizer, learning_rate_schedule, learning_rates
+from harmony_jax.training.optimizer import learning_rates
 from harmony_jax.training.overview import parameter_table
 from harmony_jax.training.preemption import StopRequest
 from harmony_jax.training.profiling import Trace
 from harmony_jax.training.progress import TENSORBOARD, Progress
-from harmony_jax.training.step import TrainState, create_state, make_train_step, with_shardings
+from harmony_jax.training.setup import Training, set_up
+from harmony_jax.training.step import TrainState
 from harmony_jax.weights.checkpoint import FOLDER, Checkpoints, Metadata, saved_steps
 
 _LOGGER = logging.getLogger(__name__)
@@ -45,140 +41,150 @@ def train(config: ConfigDict, workdir: Path) -> None:
         NonFiniteError: the loss or gradient of a step was not finite.
         StoppedError: a signal asked to stop; the state is saved.
     """
-    check_numbers(config)
-    mesh = meshes.create_mesh(config.mesh.devices, config.mesh.shards)
-    batch_size, parts = config.train.batch_size, config.train.accumulate
-    meshes.check_batch_size("train.batch_size", batch_size, mesh, parts)
-    source, validated = open_split(config.data, "train"), open_split(config.data, "validation")
-    check_training_data(source, config)
-    evaluated = evaluated_source(config)  # opened now: a missing file should not wait for the end
-    metadata = training_metadata(config, source)
-    steps_per_epoch = len(source) / batch_size
-    total_steps = math.floor(config.train.epochs * steps_per_epoch)
-    schedule = learning_rate_schedule(config.optimizer, steps_per_epoch)
-    optimizer = create_optimizer(config.optimizer, schedule)
-    loss = build_loss(config)
-
-    model = build_model(config)
-    if not saved_steps(workdir / FOLDER):
-        initialize_backbone(model, config.init.backbone)
-    graph, state = create_state(model, optimizer, mesh)
-    evaluator = Evaluator(model, config, mesh)
-    train_step = make_train_step(
-        graph,
-        state,
-        loss,
-        optimizer,
-        mesh,
-        seed=config.seed,
-        parts=parts,
-        recompute=config.train.recompute,
-    )
-    epoch_ends = partial(_epoch_ends, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
-    listed_after = epoch_ends(1)
-    evaluated_after = epoch_ends(config.evaluation.every_epochs)
-    saved_after = epoch_ends(config.checkpoint.every_epochs) | evaluated_after | {total_steps}
+    mesh = create_mesh(config.mesh.devices, config.mesh.shards)
+    sets = _open_sets(config)
+    training = set_up(config, mesh, len(sets.train))
+    evaluator = Evaluator(training.model, config, mesh)
+    metadata = training_metadata(config, sets.train)
+    due = _due_after(training)
+    # Before the workdir is made: a backbone that cannot be leaves none.
+    first = None if saved_steps(workdir / FOLDER) else training.begin()
 
     with workdirs.opened(workdir), StopRequest() as stop_request, ExitStack() as at_end:
-        checkpoints = Checkpoints(
-            workdir / FOLDER, config.checkpoint.keep_newest, config.checkpoint.best_metric
+        checkpoints = at_end.enter_context(closing(_checkpoints(config, workdir)))
+        resumed = training.resume(
+            checkpoints, lambda folder, found: check_continuation(found, metadata, folder)
         )
-        at_end.callback(checkpoints.close)
-        state = _resume(checkpoints, state, metadata, mesh)
-        start_step = int(state.step)
-        if start_step >= total_steps:
-            done = f"step {start_step} of {total_steps}"
-            _LOGGER.info("%s: training is finished (%s)", workdir, done)
-            at_end.close()
-            if not _is_evaluated(workdir, start_step):
-                evaluate_workdir(config, workdir)
-            return
-        workdirs.record(config, workdir)
-        params = state.variables.params
-        table = parameter_table(params, config.optimizer.backbone_rate)
-        _LOGGER.info("%s on %d device(s)\n%s", config.model.name, mesh.size, table)
-        rates = learning_rates(config.optimizer, params)
-        progress = Progress(workdir, start_step, total_steps, config, schedule, rates)
-        at_end.callback(progress.close)
-        trace = Trace(workdir / TENSORBOARD, start_step + 1, config.profile)
-        at_end.callback(trace.close)
-        data = TrainingData(source, config, mesh, start_step)
-        at_end.callback(data.close)
-        metrics: dict[str, jax.Array] = {}
+        state = resumed or first or training.begin()
+        start_step, total_steps = int(state.step), training.total_steps
+        if start_step < total_steps:
+            workdirs.record(config, workdir)
+            progress = at_end.enter_context(closing(_progress(training, state, workdir)))
+            trace = at_end.enter_context(closing(_trace(config, workdir, start_step + 1)))
+            data = at_end.enter_context(closing(TrainingData(sets.train, config, mesh, start_step)))
+            metrics: dict[str, jax.Array] = {}
         for step in range(start_step + 1, total_steps + 1):
             trace.before_step(step, metrics)
             before = metrics
-            state, metrics = train_step(state, data.next(before))
+            state, metrics = training.step(state, data.next(before))
             jax.block_until_ready(before)  # the devices have one step in hand, and no more
             signal = stop_request.received(step)
             progress.after_step(step, metrics, data.seconds_waited)
-            if step % config.train.log_every_steps == 0 or step in saved_after or signal:
-                _check_finite(state, source, config, mesh, workdir, metadata, schedule)
-            if step in listed_after:
+            if step in due.logged or step in due.saved or signal:
+                _check_finite(training, state, sets.train, metadata, workdir)
+            if step in due.listed:
                 progress.after_epoch(step, data.report_unreadable())
-            validation = None
-            if step in evaluated_after:
+            ranked_by = None
+            if step in due.evaluated:
                 with progress.paused(metrics):
-                    # Without a validation set the evaluated one gives the curves; it must not
-                    # choose the checkpoint that it will be evaluated on.
-                    chosen = validated or evaluated
-                    shown = spread(len(chosen), config.evaluation.num_pictures)
-                    result = evaluator.evaluate(state.variables, chosen, shown=shown)
-                    if result.left_out:
-                        raise InputError(result.left_out[0])
+                    result = _evaluate(evaluator, state, sets.shown_in_training, config)
                     progress.after_evaluation(step, result)
-                validation = result.model["All"] if validated else None
-            if step in saved_after or signal:
-                checkpoints.save(step, state.variables, state.optimizer, metadata, validation)
+                ranked_by = result.model["All"] if sets.validation else None
+            if step in due.saved or signal:
+                checkpoints.save(step, state.variables, state.optimizer, metadata, ranked_by)
             if signal:
-                at_end.close()
                 raise StoppedError(
                     f"stopped after step {step} of {total_steps}, which is saved: the same "
                     "command continues",
                     signal,
                 )
+    if start_step >= total_steps:
+        done = f"step {start_step} of {total_steps}"
+        _LOGGER.info("%s: training is finished (%s)", workdir, done)
+        if _is_evaluated(workdir, start_step):
+            return
     evaluate_workdir(config, workdir)
 
 
-def _resume(
-    checkpoints: Checkpoints, state: TrainState, metadata: Metadata, mesh: Mesh
-) -> TrainState:
-    abstract = with_shardings(state, mesh)
-    found = checkpoints.restore_newest(
-        abstract.variables,
-        abstract.optimizer,
-        check=lambda folder, saved: check_continuation(saved, metadata, folder),
+class _Sets(NamedTuple):
+    """What a training reads.
+
+    Attributes:
+        train: to learn from.
+        validation: held out of it, to choose the best checkpoint; may be empty.
+        evaluated: what the result is evaluated on.
+    """
+
+    train: Source
+    validation: Source
+    evaluated: Source
+
+    @property
+    def shown_in_training(self) -> Source:
+        """Gives the curves: without a validation set the evaluated one, which chooses nothing."""
+        return self.validation if len(self.validation) else self.evaluated
+
+
+def _open_sets(config: ConfigDict) -> _Sets:
+    """Opens all of them now: a missing file should not wait for the end."""
+    train, validation = (open_split(config.data, split) for split in ("train", "validation"))
+    check_training_data(train, config)
+    return _Sets(train, validation, evaluated_source(config))
+
+
+class _Due(NamedTuple):
+    """Steps after which something is due."""
+
+    logged: range
+    listed: set[int]
+    evaluated: set[int]
+    saved: set[int]
+
+
+def _due_after(training: Training) -> _Due:
+    config, total = training.config, training.total_steps
+    every = config.train.log_every_steps
+    evaluated = training.epoch_ends(config.evaluation.every_epochs)
+    return _Due(
+        logged=range(every, total + 1, every),
+        listed=training.epoch_ends(1),
+        evaluated=evaluated,
+        saved=training.epoch_ends(config.checkpoint.every_epochs) | evaluated | {total},
     )
-    if found is None:
-        return state
-    _LOGGER.info("Continuing after step %d (%s)", found.step, checkpoints.folder)
-    step = jax.device_put(np.int32(found.step), meshes.replicated(mesh))
-    return TrainState(step, state.halted, found.variables, found.optimizer)
+
+
+def _checkpoints(config: ConfigDict, workdir: Path) -> Checkpoints:
+    section = config.checkpoint
+    return Checkpoints(workdir / FOLDER, section.keep_newest, section.best_metric)
+
+
+def _progress(training: Training, state: TrainState, workdir: Path) -> Progress:
+    """Begins to report, with a table of what is trained."""
+    config, params = training.config, state.variables.params
+    table = parameter_table(params, config.optimizer.backbone_rate)
+    _LOGGER.info("%s on %d device(s)\n%s", config.model.name, training.mesh.size, table)
+    return Progress(
+        workdir,
+        int(state.step),
+        training.total_steps,
+        config,
+        training.schedule,
+        learning_rates(config.optimizer, params),
+    )
+
+
+def _trace(config: ConfigDict, workdir: Path, first_step: int) -> Trace:
+    return Trace(workdir / TENSORBOARD, first_step, config.profile)
 
 
 def _check_finite(
-    state: TrainState,
-    source: Source,
-    config: ConfigDict,
-    mesh: Mesh,
-    workdir: Path,
-    metadata: Metadata,
-    schedule: optax.Schedule,
+    training: Training, state: TrainState, source: Source, metadata: Metadata, workdir: Path
 ) -> None:
     failed = int(state.halted)
     if failed:
-        batch = batch_of_step(source, config, mesh, failed)
-        rate = float(schedule(failed - 1))
+        batch = batch_of_step(source, training.config, training.mesh, failed)
+        rate = float(training.schedule(failed - 1))
         raise save_dump(workdir / "nonfinite" / str(failed), state, batch, metadata, rate)
 
 
-def _epoch_ends(every_epochs: int, *, steps_per_epoch: float, total_steps: int) -> set[int]:
-    """Steps after which every so many epochs are full, and the last step; 0 epochs: none."""
-    if every_epochs <= 0:
-        return set()
-    epochs = math.ceil(total_steps / (every_epochs * steps_per_epoch))
-    ends = {math.floor(n * every_epochs * steps_per_epoch) for n in range(1, epochs)}
-    return (ends - {0}) | {total_steps}
+def _evaluate(
+    evaluator: Evaluator, state: TrainState, source: Source, config: ConfigDict
+) -> Evaluation:
+    shown = spread(len(source), config.evaluation.num_pictures)
+    result = evaluator.evaluate(state.variables, source, shown=shown)
+    if result.left_out:
+        raise InputError(result.left_out[0])
+    return result
 
 
 def _is_evaluated(workdir: Path, step: int) -> bool:

@@ -9,17 +9,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
-from harmony_jax.build import build_loss, build_model
+from harmony_jax.data.batching import PIXELS
 from harmony_jax.data.codecs import write_file
-from harmony_jax.data.training_data import PIXELS, NamedBatch
+from harmony_jax.data.training_data import NamedBatch
 from harmony_jax.devices.mesh import create_mesh
 from harmony_jax.errors import InputError, NonFiniteError
-from harmony_jax.training.optimizer import create_optimizer, learning_rate_schedule
-from harmony_jax.training.step import TrainState, abstract_state, make_train_step
+from harmony_jax.training.setup import set_up
+from harmony_jax.training.step import TrainState, state_at
 from harmony_jax.weights.checkpoint import FOLDER, Checkpoints, Metadata
 
 _REPORT = "report.json"
@@ -55,7 +54,6 @@ def save_dump(
     report = {
         "step": failed,
         "learning_rate": learning_rate,
-        "steps_per_epoch": metadata["data"]["samples"] / metadata["config"]["train"]["batch_size"],
     }
     if jax.process_index() == 0:
         write_file(folder / _REPORT, (json.dumps(report, indent=1) + "\n").encode())
@@ -89,19 +87,10 @@ def replay(folder: Path) -> dict[str, Any]:
     checkpoints = Checkpoints(folder / FOLDER)
     metadata = checkpoints.metadata(report["step"] - 1)
     config = ConfigDict(metadata["config"], convert_dict=True)
-    mesh = create_mesh(1)
-    schedule = learning_rate_schedule(config.optimizer, report["steps_per_epoch"])
-    optimizer = create_optimizer(config.optimizer, schedule)
-    model = nnx.eval_shape(lambda: build_model(config))
-    graph, abstract = abstract_state(model, optimizer, mesh)
+    training = set_up(config, create_mesh(1), metadata["data"]["samples"])
     start = report["step"] - 1
-    variables = checkpoints.model(start, abstract.variables)
-    state = TrainState(
-        jnp.int32(start),
-        jnp.int32(0),
-        variables,
-        checkpoints.optimizer_state(start, abstract.optimizer),
-    )
+    variables = checkpoints.model(start, training.state.variables)
+    optimizer_state = checkpoints.optimizer_state(start, training.state.optimizer)
     checkpoints.close()
     named = jax.tree_util.tree_leaves_with_path(variables)
     bad = [
@@ -109,17 +98,7 @@ def replay(folder: Path) -> dict[str, Any]:
         for path, leaf in named
         if not np.isfinite(np.asarray(leaf)).all()
     ]
-    step = make_train_step(
-        graph,
-        abstract,
-        build_loss(config),
-        optimizer,
-        mesh,
-        seed=config.seed,
-        parts=config.train.accumulate,
-        recompute=config.train.recompute,
-    )
-    _, metrics = step(state, batch)
+    _, metrics = training.step(state_at(start, variables, optimizer_state, training.mesh), batch)
     return {
         "step": report["step"],
         "samples": [str(name) for part in parts for name in part["names"]],

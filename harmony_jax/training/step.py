@@ -1,10 +1,11 @@
 """One step of training: its state, and the compiled function from state and batch to state."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 from jax.sharding import Mesh
@@ -15,6 +16,25 @@ from harmony_jax.normalization import network_inputs
 from harmony_jax.variables import Variables, split
 
 Batch = Mapping[str, jax.Array]
+
+
+class StepOptions(NamedTuple):
+    """How a step is computed.
+
+    Attributes:
+        seed: of dropout, whose masks depend on it and on the step alone.
+        parts: the batch is computed in so many parts, one after the other; their gradients are
+            averaged, and batch statistics are those of each part.
+        recompute: keep the convolutions' results alone for the backward pass, and compute the
+            rest again; less memory, a little more arithmetic.
+    """
+
+    seed: int = 0
+    parts: int = 1
+    recompute: bool = False
+
+
+_DEFAULTS = StepOptions()
 
 
 class TrainState(NamedTuple):
@@ -32,6 +52,9 @@ class TrainState(NamedTuple):
     halted: jax.Array
     variables: Variables
     optimizer: optax.OptState
+
+
+TrainStep = jax.stages.Wrapped  # jitted: state (donated) and batch to state and scalars
 
 
 def create_state(
@@ -54,6 +77,12 @@ def abstract_state(
     return graph, with_shardings(state, mesh)
 
 
+def state_at(step: int, variables: Variables, optimizer_state: Any, mesh: Mesh) -> TrainState:
+    """The state after so many steps, from arrays that are on the mesh already."""
+    done, halted = jax.device_put((np.int32(step), np.int32(0)), meshes.replicated(mesh))
+    return TrainState(done, halted, variables, optimizer_state)
+
+
 def with_shardings(state: Any, mesh: Mesh) -> Any:
     """The state's shapes and types with the shardings that `create_state` gives them."""
     return jax.tree.map(
@@ -74,11 +103,8 @@ def make_train_step(
     loss_function: LossFunction,
     optimizer: optax.GradientTransformation,
     mesh: Mesh,
-    *,
-    seed: int = 0,
-    parts: int = 1,
-    recompute: bool = False,
-) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
+    options: StepOptions = _DEFAULTS,
+) -> TrainStep:
     """Makes the jitted step: forward, backward, update.
 
     Args:
@@ -87,16 +113,14 @@ def make_train_step(
         loss_function: prediction, target and mask to one loss an image.
         optimizer: of the parameters.
         mesh: batches come sharded over it, the state as `meshes.state_shardings` says.
-        seed: of dropout, whose masks depend on it and on the step alone.
-        parts: the batch is computed in so many parts, one after the other; their gradients are
-            averaged, and batch statistics are those of each part.
-        recompute: keep the convolutions' results alone for the backward pass, and compute the
-            rest again; less memory, a little more arithmetic.
+        options: how it is computed.
 
     Returns:
-        A function of state (donated) and batch (`network_inputs`) to the new state and the
+        A jitted function of state (donated) and batch (`network_inputs`) to the new state and the
         scalars `loss`, `gradient_norm` (before clipping) and `halted`.
     """
+
+    seed, parts, recompute = options
 
     def loss(params: nnx.State, batch_stats: nnx.State, key: jax.Array, batch: Batch) -> Any:
         model = nnx.merge(graph, params, batch_stats, copy=True)

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from benchmarks.timing import Run, in_turns
+from harmony_jax.data.batching import Augmentation, BatchOrder, Reading
 from harmony_jax.data.iharmony4 import SUBSETS, IHarmony4Source
 from harmony_jax.data.pipeline import training_batches
 from harmony_jax.data.prepared import PreparedSource
@@ -24,6 +25,8 @@ from harmony_jax.devices.mesh import create_mesh
 
 _IMAGE_SIZE, _STORED_SIZE = 256, 384
 _BATCH = 16
+_AUGMENTATION = Augmentation(_IMAGE_SIZE)
+_ORDER = BatchOrder(_BATCH, seed=0)
 
 
 def measure(root: str, prepared: Path | None, samples: int, rounds: int) -> None:
@@ -73,7 +76,7 @@ def _prepared_for_now(root: str) -> Iterator[Path]:
 
 
 def _decode(source: Source) -> Run:
-    augment, rng = RandomCropAndFlip(_IMAGE_SIZE), np.random.default_rng(0)
+    augment, rng = RandomCropAndFlip(_AUGMENTATION), np.random.default_rng(0)
 
     def run() -> None:
         for index in range(len(source)):
@@ -105,15 +108,7 @@ def _resident(source: Source) -> tuple[Run, int]:
     """One pass over samples held by the devices, and how many samples it makes."""
     start = time.perf_counter()
     batches = ResidentBatches(
-        source,
-        image_size=_IMAGE_SIZE,
-        stored_size=_STORED_SIZE,
-        batch_size=_BATCH,
-        seed=0,
-        start_step=0,
-        num_workers=-1,
-        mesh=create_mesh(),
-        placement="device",
+        source, _AUGMENTATION, _ORDER, create_mesh(), Reading(-1, "device", _STORED_SIZE)
     )
     seconds = time.perf_counter() - start
     print(f"resident: {len(source) / seconds:.0f} samples/s decoded and stored, once")
@@ -121,7 +116,7 @@ def _resident(source: Source) -> tuple[Run, int]:
 
     def run() -> None:
         for _ in range(steps):
-            jax.block_until_ready(next(batches))
+            jax.block_until_ready(next(batches).arrays)
 
     return run, steps * _BATCH
 
@@ -140,14 +135,7 @@ def _rate(count: int, seconds: list[float]) -> str:
 
 
 def _pipeline(source: Source, batches_timed: int = 64) -> float:
-    batches = training_batches(
-        source,
-        image_size=_IMAGE_SIZE,
-        batch_size=_BATCH,
-        seed=0,
-        start_step=0,
-        num_workers=-1,
-    )
+    batches = training_batches(source, _AUGMENTATION, _ORDER, num_workers=-1)
     for _ in range(8):
         next(batches)
     start = time.perf_counter()

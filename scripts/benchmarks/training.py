@@ -8,15 +8,13 @@ import jax
 from ml_collections import ConfigDict
 
 from benchmarks.timing import in_new_process, peak_memory
-from harmony_jax.build import build_loss, build_model
-from harmony_jax.data.pipeline import open_split
 from harmony_jax.data.sources import Selection, Source
+from harmony_jax.data.splits import open_split
 from harmony_jax.data.training_data import TrainingData
 from harmony_jax.devices.compilation_cache import keep_compiled_programs
 from harmony_jax.devices.host_memory import keep_freed_memory
 from harmony_jax.devices.mesh import create_mesh
-from harmony_jax.training.optimizer import create_optimizer, learning_rate_schedule
-from harmony_jax.training.step import create_state, make_train_step
+from harmony_jax.training.setup import set_up
 
 _UNTIMED = 3  # steps: compilation, and what is made ready beforehand
 
@@ -52,9 +50,8 @@ def measure(name: str, root: str, dtype: str, batch_size: int, placement: str, s
     config = _config(name, root, dtype, batch_size, placement)
     source = _at_least(open_split(config.data, "train"), batch_size)
     mesh = create_mesh()
-    optimizer = create_optimizer(config.optimizer, learning_rate_schedule(config.optimizer, 1e3))
-    graph, state = create_state(build_model(config), optimizer, mesh)
-    step = make_train_step(graph, state, build_loss(config), optimizer, mesh)
+    training = set_up(config, mesh, len(source))
+    state = training.begin()
     begun = time.perf_counter()
     data = TrainingData(source, config, mesh, 0)
     metrics: dict[str, Any] = {}
@@ -63,7 +60,7 @@ def measure(name: str, root: str, dtype: str, batch_size: int, placement: str, s
         nonlocal state, metrics
         for _ in range(count):
             before = metrics
-            state, metrics = step(state, data.next(before))
+            state, metrics = training.step(state, data.next(before))
             jax.block_until_ready(before)
         jax.block_until_ready(metrics)
 

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from harmony_jax import InputError
-from harmony_jax.data.pipeline import open_split, training_batches
+from harmony_jax.data.batching import Augmentation, BatchOrder, Share
+from harmony_jax.data.pipeline import training_batches
+from harmony_jax.data.splits import open_split
 from harmony_jax.data.transforms import Resize
 from tests.data.test_sources import Numbers
 from tests.made_data import tiny_config
@@ -18,13 +20,10 @@ def numbers(batches, count: int) -> list[list[int]]:
 def training(start_step=0, num_workers=0, seed=0, process=(0, 1)):
     return training_batches(
         Numbers(),
-        image_size=4,
-        batch_size=8,
-        seed=seed,
-        start_step=start_step,
-        num_workers=num_workers,
-        process_index=process[0],
-        process_count=process[1],
+        Augmentation(4),
+        BatchOrder(8, seed, start_step),
+        num_workers,
+        Share(*process),
     )
 
 
@@ -53,12 +52,11 @@ def test_processes_share_the_batches_of_one_process():
 
 
 def test_augmentation_can_be_switched_off():
-    options = {"image_size": 32, "batch_size": 4, "seed": 0, "start_step": 0, "num_workers": 0}
-    source = Ramps()
-    plain = next(training_batches(source, **options, random_crop=False, random_flip=False))
+    source, order = Ramps(), BatchOrder(4, seed=0)
+    plain = next(training_batches(source, Augmentation(32, crop=False, flip=False), order, 0))
     whole = Resize(32).map(source[0])
     np.testing.assert_array_equal(plain["real"], [whole["real"]] * 4)
-    augmented = next(training_batches(source, **options))
+    augmented = next(training_batches(source, Augmentation(32), order, 0))
     assert len({row.tobytes() for row in augmented["real"]}) == 4
 
 
@@ -77,9 +75,7 @@ def test_the_seed_decides_order():
 
 def test_fewer_samples_than_a_batch():
     with pytest.raises(InputError, match=r"train\.batch_size 64.*60 samples"):
-        training_batches(
-            Numbers(), image_size=4, batch_size=64, seed=0, start_step=0, num_workers=0
-        )
+        training_batches(Numbers(), Augmentation(4), BatchOrder(64, seed=0), 0)
 
 
 def test_sets_of_a_config(mini_root):
@@ -115,9 +111,7 @@ def test_a_damaged_file_in_a_worker_process_is_named(tmp_path):
     photo = tmp_path / "HCOCO" / "real_images" / "train000.jpg"
     source = open_split(config.data, "train")
     photo.write_bytes(photo.read_bytes()[:-50])
-    batches = training_batches(
-        source, image_size=32, batch_size=4, seed=0, start_step=0, num_workers=1
-    )
+    batches = training_batches(source, Augmentation(32), BatchOrder(4, seed=0), num_workers=1)
     with pytest.raises(InputError, match=r"train000\.jpg: damaged JPEG"):
         list(itertools.islice(batches, 4))
     batches.close()

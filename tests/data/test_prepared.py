@@ -12,11 +12,13 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from harmony_jax import InputError
+from harmony_jax.data.batching import Augmentation, BatchOrder
 from harmony_jax.data.iharmony4 import IHarmony4Source
-from harmony_jax.data.pipeline import open_split, training_batches
+from harmony_jax.data.pipeline import training_batches
 from harmony_jax.data.prepared import PreparedSource
 from harmony_jax.data.preparing import prepare as prepare_module
 from harmony_jax.data.preparing.prepare import prepare
+from harmony_jax.data.splits import open_split
 from tests.made_data import SUBSETS, tiny_config, write_iharmony4
 
 
@@ -69,9 +71,9 @@ def test_worker_processes_read_it_after_this_one_did(root, prepared):
     expected = source[7]["real"]
     copy = pickle.loads(pickle.dumps(source))
     np.testing.assert_array_equal(copy[7]["real"], expected)
-    options = {"image_size": 32, "batch_size": 4, "seed": 0, "start_step": 0}
-    inside = training_batches(source, **options, num_workers=0)
-    outside = training_batches(source, **options, num_workers=1)
+    arguments = source, Augmentation(32), BatchOrder(4, seed=0)
+    inside = training_batches(*arguments, num_workers=0)
+    outside = training_batches(*arguments, num_workers=1)
     for _ in range(6):
         np.testing.assert_array_equal(next(outside)["real"], next(inside)["real"])
     outside.close()

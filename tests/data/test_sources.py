@@ -1,6 +1,7 @@
 import numpy as np
 
-from harmony_jax.data.sources import Selection, hold_out
+from harmony_jax.data.sources import Selection
+from harmony_jax.data.splits import hold_out
 
 
 class Numbers:

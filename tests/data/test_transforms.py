@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from harmony_jax.data import transforms
+from harmony_jax.data.batching import Augmentation
 from harmony_jax.data.transforms import RandomCropAndFlip, Resize, random_crop
 
 
@@ -34,7 +35,7 @@ def test_a_crop_that_never_fits_falls_back_to_the_centre():
 
 
 def test_all_three_pictures_get_the_same_crop_and_flip_and_the_network_size():
-    augment = RandomCropAndFlip(32)
+    augment = RandomCropAndFlip(Augmentation(32))
     flips = 0
     for seed in range(40):
         out = augment.random_map(ramp_sample(), np.random.default_rng(seed))
@@ -49,7 +50,7 @@ def test_all_three_pictures_get_the_same_crop_and_flip_and_the_network_size():
 def test_one_resampling_of_the_crop_without_antialiasing():
     sample = ramp_sample()
     seed = 0
-    out = RandomCropAndFlip(32).random_map(sample, np.random.default_rng(seed))
+    out = RandomCropAndFlip(Augmentation(32)).random_map(sample, np.random.default_rng(seed))
     rng = np.random.default_rng(seed)
     top, left, height, width = random_crop(90, 120, rng=rng)
     rng.random()  # the draw of the redraw rule
@@ -62,7 +63,7 @@ def test_one_resampling_of_the_crop_without_antialiasing():
 
 @pytest.mark.parametrize("flip", [True, False])
 def test_without_crops_the_whole_picture_is_resized(flip):
-    augment, sample = RandomCropAndFlip(32, crop=False, flip=flip), ramp_sample()
+    augment, sample = RandomCropAndFlip(Augmentation(32, crop=False, flip=flip)), ramp_sample()
     whole = Resize(32).map(sample)
     flips = 0
     for seed in range(40):
@@ -77,7 +78,9 @@ def test_without_crops_the_whole_picture_is_resized(flip):
 def test_without_flips_the_crops_are_the_same():
     for seed in range(20):
         flipping, other = (
-            RandomCropAndFlip(32, flip=flip).random_map(ramp_sample(), np.random.default_rng(seed))
+            RandomCropAndFlip(Augmentation(32, flip=flip)).random_map(
+                ramp_sample(), np.random.default_rng(seed)
+            )
             for flip in (True, False)
         )
         assert other["real"][0, 0, 0] < other["real"][0, -1, 0]
@@ -101,7 +104,7 @@ def test_crops_that_lost_the_foreground_are_redrawn_but_for_one_in_twenty(monkey
     draws = count_draws(monkeypatch)
     sample = ramp_sample(20, 20)
     sample["mask"][:] = 0
-    augment = RandomCropAndFlip(8)
+    augment = RandomCropAndFlip(Augmentation(8))
     for seed in range(400):
         augment.random_map(sample, np.random.default_rng(seed))
     assert 17 < len(draws) / 400 < 23
@@ -109,7 +112,7 @@ def test_crops_that_lost_the_foreground_are_redrawn_but_for_one_in_twenty(monkey
 
 def test_crops_with_foreground_are_not_redrawn(monkeypatch):
     draws = count_draws(monkeypatch)
-    RandomCropAndFlip(8).random_map(ramp_sample(20, 20), np.random.default_rng(0))
+    RandomCropAndFlip(Augmentation(8)).random_map(ramp_sample(20, 20), np.random.default_rng(0))
     assert len(draws) == 1
 
 

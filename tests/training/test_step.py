@@ -9,7 +9,7 @@ from harmony_jax import InputError
 from harmony_jax.build import build_loss, build_model
 from harmony_jax.devices.mesh import create_mesh
 from harmony_jax.training.optimizer import create_optimizer, learning_rate_schedule
-from harmony_jax.training.step import create_state, make_train_step
+from harmony_jax.training.step import StepOptions, create_state, make_train_step
 from tests.made_data import tiny_config
 from tests.training.test_loop import batch_of
 
@@ -21,7 +21,9 @@ def losses(steps: int = 4, shards: int = 1, clip_norm: float = 0.0, **options) -
     optimizer = create_optimizer(config.optimizer, learning_rate_schedule(config.optimizer, 100.0))
     mesh = create_mesh(2, shards)
     graph, state = create_state(build_model(config), optimizer, mesh)
-    step = make_train_step(graph, state, build_loss(config), optimizer, mesh, **options)
+    step = make_train_step(
+        graph, state, build_loss(config), optimizer, mesh, StepOptions(**options)
+    )
     found = []
     for number in range(steps):
         state, metrics = step(state, batch_of(config, number))
@@ -72,7 +74,9 @@ def test_the_gradient_of_two_equal_parts_is_that_of_one():
         (2, {key: np.repeat(value, 2, axis=0) for key, value in half.items()}),
     ):
         graph, state = create_state(build_model(config), optimizer, mesh)
-        step = make_train_step(graph, state, build_loss(config), optimizer, mesh, parts=parts)
+        step = make_train_step(
+            graph, state, build_loss(config), optimizer, mesh, StepOptions(parts=parts)
+        )
         _, metrics = step(state, batch)
         norms.append(float(metrics["gradient_norm"]))
     np.testing.assert_allclose(norms[1], norms[0], rtol=1e-4)

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from functools import cache, partial
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -11,6 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int
 from tqdm import tqdm
 
+from harmony_jax.data.batching import Augmentation, BatchOrder, DeviceBatch, Reading
 from harmony_jax.data.resident.lanes import Lanes
 from harmony_jax.data.resident.store import Decoder, Stored, store_on_devices, store_on_host
 from harmony_jax.data.resident.transforms import draw_crop, resample, sampling_positions
@@ -26,8 +27,7 @@ _LOGGER = logging.getLogger(__name__)
 class ResidentBatches:
     """Endless augmented batches on the devices, from samples decoded once.
 
-    A batch holds `composite`, `real` [batch, size, size, 3] and `mask` [batch, size, size], uint8,
-    and `index` [batch], each sample's number in the source, sharded as every batch is. They are
+    Besides its pictures a batch has `index` [batch], each sample's number in the source. They are
     augmented as by `RandomCropAndFlip` and ordered by `Lanes`. Step, seed and source determine a
     batch, on any number of devices and processes; each process decodes, holds and computes the
     rows of its own devices, and nothing is communicated.
@@ -35,16 +35,11 @@ class ResidentBatches:
     Args:
         source: samples to train on, at least one batch. Where these have `index` and `unreadable`,
             as those of `Numbered`, the first is the batch's and the second is collected.
-        image_size: side of the crops after resizing, in pixels.
-        stored_size: longest side kept, in pixels: `stored_pixels`.
-        batch_size: samples a step over all devices, whose number divides it.
-        seed: of order and augmentation.
-        start_step: steps already done.
-        num_workers: decoding threads, -1 for one a core, 0 for two.
-        mesh: the devices of all processes.
-        placement: where decoded samples stay: in the memory of each `device`, or of the `host`,
-            which then sends those of a batch at every step.
-        random_crop, random_flip: what to augment by, see `RandomCropAndFlip`.
+        augmentation: of the samples.
+        order: of the batches.
+        mesh: the devices of all processes, whose number divides the batch.
+        reading: all of it; decoding takes threads, two where `num_workers` is 0. Samples in the
+            memory of the `host` are sent to the devices at every step.
 
     Attributes:
         unreadable: numbers of this process's samples that others stand in for.
@@ -56,115 +51,94 @@ class ResidentBatches:
     def __init__(
         self,
         source: Source | Numbered,
-        *,
-        image_size: int,
-        stored_size: int,
-        batch_size: int,
-        seed: int,
-        start_step: int,
-        num_workers: int,
+        augmentation: Augmentation,
+        order: BatchOrder,
         mesh: Mesh,
-        placement: Literal["device", "host"],
-        random_crop: bool = True,
-        random_flip: bool = True,
+        reading: Reading,
     ):
-        self._step = start_step
-        self._lanes = Lanes(len(source), batch_size, seed)
-        self._augmentation = Augmentation(
-            mesh, batch_size, image_size, seed, crop=random_crop, flip=random_flip
-        )
-        own = [self._lanes.samples[row] for row in self._augmentation.rows]
+        self._step = order.start_step
+        self._lanes = Lanes(len(source), order.batch_size, order.seed)
+        self._augment = DeviceAugmentation(augmentation, order, mesh)
+        own = [self._lanes.samples[row] for row in self._augment.rows]
         count, slots = sum(map(len, own)), self._lanes.slots
         with tqdm(total=count, desc="decoding", unit=" samples", disable=None) as bar:
-            decoder = Decoder(source, own, stored_size, num_workers, bar.update)
+            decoder = Decoder(source, own, reading, bar.update)
             gigabytes = slots * decoder.bytes_per_slot / 1e9
             _LOGGER.info("Decoding %d samples to %.1f GB", count, gigabytes)
-            if placement == "device":
-                self._stored = store_on_devices(decoder, slots, self._augmentation.sharding)
+            if reading.placement == "device":
+                self._stored = store_on_devices(decoder, slots, self._augment.sharding)
             else:
                 self._stored = store_on_host(decoder, slots)
-        self._on_host = placement == "host"
+        self._on_host = reading.placement == "host"
         self.unreadable = decoder.unreadable
+        self._unreported = set(decoder.unreadable)
 
-    def __iter__(self) -> Iterator[dict[str, jax.Array]]:
+    def __iter__(self) -> Iterator[DeviceBatch]:
         return self
 
-    def __next__(self) -> dict[str, jax.Array]:
-        slots = self._lanes.slots_at(self._step)[self._augmentation.rows]
+    def __next__(self) -> DeviceBatch:
+        slots = self._lanes.slots_at(self._step)[self._augment.rows]
         stored = self._stored
         if self._on_host:
             stored = Stored(*(array[np.arange(len(slots)), slots, None] for array in stored))
             slots = np.zeros_like(slots)
-        batch = self._augmentation(stored, slots, self._step)
+        arrays = self._augment(stored, slots, self._step)
         self._step += 1
-        return batch
+        unreadable, self._unreported = self._unreported, set()  # found while all were decoded
+        return DeviceBatch(arrays, unreadable)
 
     def close(self) -> None:
         """Frees the samples; there is no batch after it."""
         del self._stored
 
-
-def batch_of_step(
-    source: Source | Numbered,
-    *,
-    image_size: int,
-    stored_size: int,
-    batch_size: int,
-    seed: int,
-    step: int,
-    num_workers: int,
-    mesh: Mesh,
-    random_crop: bool = True,
-    random_flip: bool = True,
-) -> dict[str, jax.Array]:
-    """The batch that `ResidentBatches` makes after `step` steps, without decoding all others.
-
-    Arguments, result and errors as there.
-    """
-    lanes = Lanes(len(source), batch_size, seed)
-    augmentation = Augmentation(
-        mesh, batch_size, image_size, seed, crop=random_crop, flip=random_flip
-    )
-    slots = lanes.slots_at(step)
-    own = [lanes.samples[row][slots[row], None] for row in augmentation.rows]
-    stored = store_on_host(Decoder(source, own, stored_size, num_workers), 1)
-    return augmentation(stored, np.zeros(len(own), np.int32), step)
+    @classmethod
+    def first_rows(
+        cls,
+        source: Source | Numbered,
+        augmentation: Augmentation,
+        order: BatchOrder,
+        mesh: Mesh,
+        reading: Reading,
+    ) -> dict[str, np.ndarray]:
+        """This process's rows of the first batch, on the host; no other sample is decoded."""
+        lanes = Lanes(len(source), order.batch_size, order.seed)
+        augment = DeviceAugmentation(augmentation, order, mesh)
+        slots = lanes.slots_at(order.start_step)
+        own = [lanes.samples[row][slots[row], None] for row in augment.rows]
+        stored = store_on_host(Decoder(source, own, reading), 1)
+        made = augment(stored, np.zeros(len(own), np.int32), order.start_step)
+        return {key: _own_rows(array) for key, array in made.items()}
 
 
-class Augmentation:
+def _own_rows(array: jax.Array) -> np.ndarray:
+    """The rows of a sharded array that this process holds, in order."""
+    shards = {shard.index[0].start or 0: shard.data for shard in array.addressable_shards}
+    return np.concatenate([np.asarray(shards[start]) for start in sorted(shards)])
+
+
+class DeviceAugmentation:
     """Makes the batch of a step from stored samples, each device its own rows.
 
     Args:
+        augmentation: of the samples.
+        order: its batch size, and the seed, with step and row, of a sample's crop and flip.
         mesh: the devices of all processes.
-        batch_size: rows over all devices.
-        image_size: side of the crops after resizing, in pixels.
-        seed: with step and row, of a sample's crop and flip.
-        crop, flip: what to augment by, see `RandomCropAndFlip`.
 
     Attributes:
         rows: the rows of the batch that this process's devices hold.
         sharding: of stored samples, over this process's devices.
     """
 
-    def __init__(
-        self,
-        mesh: Mesh,
-        batch_size: int,
-        image_size: int,
-        seed: int,
-        *,
-        crop: bool = True,
-        flip: bool = True,
-    ):
-        self._batch_size, self._result = batch_size, meshes.sharded(mesh)
-        parts = self._result.addressable_devices_indices_map((batch_size,))
-        self.rows = np.concatenate([np.arange(batch_size)[part] for part in parts.values()])
+    def __init__(self, augmentation: Augmentation, order: BatchOrder, mesh: Mesh):
+        self._batch_size, self._result = order.batch_size, meshes.sharded(mesh)
+        parts = self._result.addressable_devices_indices_map((order.batch_size,))
+        self.rows = np.concatenate([np.arange(order.batch_size)[part] for part in parts.values()])
         # Of this process's devices alone: programs that several processes share must start in one
         # order in all of them, and this one starts beside the training step.
         own = Mesh(np.array(list(parts)), (_AXIS,))
         self.sharding = NamedSharding(own, PartitionSpec(_AXIS))
         self._row_numbers = jax.device_put(self.rows.astype(np.int32), self.sharding)
-        self._programs = compile_augmentation(own, image_size, seed, crop, flip)
+        self._programs = compile_augmentation(own, augmentation, order.seed)
 
     def __call__(
         self, stored: Stored, slots: Int[np.ndarray, " rows"], step: int
@@ -197,17 +171,12 @@ class Programs(NamedTuple):
 
 
 @cache  # compiling takes seconds
-def compile_augmentation(
-    mesh: Mesh, image_size: int, seed: int, crop: bool = True, flip: bool = True
-) -> Programs:
-    """The augmentation of rows divided over a mesh.
+def compile_augmentation(mesh: Mesh, augmentation: Augmentation, seed: int) -> Programs:
+    """The augmentation of rows divided over a mesh of one axis.
 
-    Args:
-        mesh: one axis.
-        image_size: side of the result in pixels.
-        seed: with row and step, of crops and flips.
-        crop, flip: what to augment by, see `RandomCropAndFlip`.
+    With row and step, the seed decides crops and flips.
     """
+    image_size, crop, flip = augmentation
     # Named, as the default may be another generator, which would draw other crops.
     stream = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), _RANDOM_STREAM)
 

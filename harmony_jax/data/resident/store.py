@@ -15,6 +15,7 @@ from jax import lax
 from jax.sharding import NamedSharding
 from jaxtyping import UInt8
 
+from harmony_jax.data.batching import Reading
 from harmony_jax.data.sources import Numbered, Sample, Source
 from harmony_jax.errors import InputError
 
@@ -43,8 +44,7 @@ class Decoder:
     Args:
         source: the samples.
         lanes: the numbers of each lane's samples.
-        stored_size: longest side kept, in pixels.
-        num_workers: threads; -1 for one a core, 0 for two.
+        reading: `stored_size`, and `num_workers` for so many threads; 0 for two.
         progress: called with 1 after each sample.
 
     Attributes:
@@ -55,12 +55,12 @@ class Decoder:
         self,
         source: Source | Numbered,
         lanes: Sequence[np.ndarray],
-        stored_size: int,
-        num_workers: int,
+        reading: Reading,
         progress: Callable[[int], Any] = lambda count: None,
     ):
         self.unreadable: list[int] = []
-        self._source, self._lanes, self._stored_size = source, lanes, stored_size
+        self._source, self._lanes, self._stored_size = source, lanes, reading.stored_size
+        num_workers = reading.num_workers
         if num_workers < 0:
             num_workers = min(os.cpu_count() or 1, _MAX_THREADS)
         self._threads = num_workers or _THREADS

@@ -8,12 +8,12 @@ import pytest
 from jax.sharding import Mesh
 
 from harmony_jax import InputError
+from harmony_jax.data.batching import Augmentation, BatchOrder, Reading
 from harmony_jax.data.iharmony4 import IHarmony4Source
 from harmony_jax.data.resident import store as resident_store
 from harmony_jax.data.resident.batches import (
-    Augmentation,
+    DeviceAugmentation,
     ResidentBatches,
-    batch_of_step,
     compile_augmentation,
 )
 from harmony_jax.data.resident.lanes import Lanes
@@ -24,7 +24,8 @@ from tests.data.test_sources import Numbers
 from tests.made_data import SUBSETS, write_iharmony4
 
 BATCH = 6
-ARGUMENTS = {"image_size": 8, "stored_size": 16, "batch_size": BATCH, "seed": 0, "num_workers": 0}
+AUGMENTATION = Augmentation(8)
+READING = Reading(num_workers=0, placement="device", stored_size=16)
 
 
 class Photos(Numbers):
@@ -44,13 +45,16 @@ def mesh_of(count: int) -> Mesh:
     return meshes.mesh_of(jax.devices()[:count])
 
 
-def batches(source, devices=1, placement="device", start_step=0, **changes) -> ResidentBatches:
-    arguments = {**ARGUMENTS, "start_step": start_step, **changes}
-    return ResidentBatches(source, mesh=mesh_of(devices), placement=placement, **arguments)
+def batches(
+    source, devices=1, start_step=0, seed=0, augmentation=AUGMENTATION, **reading
+) -> ResidentBatches:
+    order = BatchOrder(BATCH, seed, start_step)
+    reading = READING._replace(**reading)
+    return ResidentBatches(source, augmentation, order, mesh_of(devices), reading)
 
 
 def take(iterator: ResidentBatches, count: int) -> list[dict[str, np.ndarray]]:
-    taken = [{key: np.asarray(x) for key, x in next(iterator).items()} for _ in range(count)]
+    taken = [jax.device_get(next(iterator).arrays) for _ in range(count)]
     iterator.close()
     return taken
 
@@ -82,11 +86,11 @@ def test_every_epoch_visits_every_sample_once_in_another_order():
 
 @pytest.mark.parametrize(("devices", "placement"), [(2, "device"), (1, "host"), (2, "host")])
 def test_batches_are_the_same_on_any_devices_and_in_any_memory(devices, placement, expected):
-    assert_same(take(batches(Photos(), devices, placement), 8), expected)
+    assert_same(take(batches(Photos(), devices, placement=placement), 8), expected)
 
 
 def test_batches_are_sharded_as_the_mesh_says():
-    batch = next(batches(Photos(), devices=2))
+    batch = next(batches(Photos(), devices=2)).arrays
     for array in batch.values():
         assert array.sharding == meshes.sharded(mesh_of(2))
         assert [len(shard.data) for shard in array.addressable_shards] == [3, 3]
@@ -117,7 +121,8 @@ def test_the_batch_of_a_step_is_made_without_the_others(expected):
             decoded.append(index)
             return super().__getitem__(index)
 
-    found = batch_of_step(Counted(), mesh=mesh_of(2), step=5, **ARGUMENTS)
+    order = BatchOrder(BATCH, seed=0, start_step=5)
+    found = ResidentBatches.first_rows(Counted(), AUGMENTATION, order, mesh_of(2), READING)
     assert_same([found], expected[5:6])
     assert sorted(decoded) == sorted(expected[5]["index"])
 
@@ -130,10 +135,10 @@ def test_another_seed_gives_other_batches(expected):
 def test_a_process_makes_its_rows_of_the_batch_by_itself(expected):
     """Rows 4 and 5 alone, as the process that holds them does."""
     mesh, lanes, step = Mesh(np.array(jax.devices()[:1]), ("lane",)), Lanes(15, BATCH, 0), 7
-    decoder = Decoder(Photos(), lanes.samples[4:], 16, 0)
+    decoder = Decoder(Photos(), lanes.samples[4:], READING)
     stored = decoder.empty(lanes.slots)
     decoder.fill(stored)
-    choose, resize, divide = compile_augmentation(mesh, 8, 0)
+    choose, resize, divide = compile_augmentation(mesh, AUGMENTATION, 0)
     rows = np.array([4, 5], np.int32)
     pixels, at_rows, at_columns, index = choose(stored, rows, lanes.slots_at(step)[4:], step)
     found = divide(resize(pixels, at_rows, at_columns))
@@ -141,11 +146,11 @@ def test_a_process_makes_its_rows_of_the_batch_by_itself(expected):
 
 
 def test_nothing_is_communicated():
-    augmentation = Augmentation(mesh_of(2), BATCH, 8, 0)
-    stored = Decoder(Photos(), [np.arange(3)] * BATCH, 16, 0).empty(3)
+    augmentation = DeviceAugmentation(AUGMENTATION, BatchOrder(BATCH, seed=0), mesh_of(2))
+    stored = Decoder(Photos(), [np.arange(3)] * BATCH, READING).empty(3)
     stored, rows = jax.device_put((stored, np.arange(BATCH, dtype=np.int32)), augmentation.sharding)
     arguments = (stored, rows, rows, np.int32(0))
-    for program in compile_augmentation(augmentation.sharding.mesh, 8, 0):
+    for program in compile_augmentation(augmentation.sharding.mesh, AUGMENTATION, 0):
         text = program.lower(*arguments).compile().as_text()
         assert "num_partitions=2" in text
         assert not re.search(
@@ -157,7 +162,8 @@ def test_nothing_is_communicated():
 
 @pytest.mark.parametrize("flip", [True, False])
 def test_without_crops_the_whole_picture_is_resized(flip, expected):
-    found = take(batches(Photos(), stored_size=32, random_crop=False, random_flip=flip), 4)
+    uncropped = Augmentation(8, crop=False, flip=flip)
+    found = take(batches(Photos(), augmentation=uncropped, stored_size=32), 4)
     flips = 0
     for batch, cropped in zip(found, expected, strict=False):
         np.testing.assert_array_equal(batch["index"], cropped["index"])
@@ -170,7 +176,8 @@ def test_without_crops_the_whole_picture_is_resized(flip, expected):
 
 
 def test_without_flips_the_crops_are_the_same(expected):
-    for other, batch in zip(take(batches(Photos(), random_flip=False), 4), expected, strict=False):
+    unflipped = take(batches(Photos(), augmentation=Augmentation(8, flip=False)), 4)
+    for other, batch in zip(unflipped, expected, strict=False):
         for row, mask in zip(other["mask"], batch["mask"], strict=True):
             assert (row == mask).all() or (row == mask[:, ::-1]).all()
         assert (other["mask"] != batch["mask"]).any()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from harmony_jax.data import transforms
+from harmony_jax.data.batching import Augmentation
 from harmony_jax.data.resident import transforms as device_transforms
 from harmony_jax.data.resident.store import stored_pixels
 from harmony_jax.data.resident.transforms import (
@@ -86,7 +87,7 @@ def test_crops_are_drawn_again_like_the_streamed_ones(foreground, monkeypatch):
         return draws[-1]
 
     monkeypatch.setattr(transforms, "random_crop", recorded)
-    expected, augment = [], RandomCropAndFlip(32)
+    expected, augment = [], RandomCropAndFlip(Augmentation(32))
     for seed in range(DRAWS):
         augment.random_map(sample, np.random.default_rng(seed))
         expected.append(draws[-1])

@@ -1,0 +1,70 @@
+"""The sets of a config's data: training, validation held out of it, and test."""
+
+from functools import cache
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from harmony_jax.data.demo import DemoSource
+from harmony_jax.data.iharmony4 import SUBSETS, IHarmony4Source
+from harmony_jax.data.prepared import PreparedSource, is_prepared
+from harmony_jax.data.sources import Selection, Source
+from harmony_jax.errors import InputError
+
+
+def open_split(data: ConfigDict, split: str) -> Source:
+    """Opens one set of a config's data.
+
+    Args:
+        data: the config's `data` section (configs/base.py).
+        split: `train`, `validation` or `test`. Validation is held out of the training list, photo
+            by photo; with `data.validation_fraction` 0 it is empty.
+
+    Raises:
+        InputError: unknown data set or split, or files missing.
+    """
+    if split not in ("train", "validation", "test"):
+        raise InputError(f"split {split!r}: choose 'train', 'validation' or 'test'")
+    if not 0 <= data.validation_fraction < 1:
+        raise InputError(
+            f"data.validation_fraction {data.validation_fraction}: choose 0 or more and below 1"
+        )
+    listed = "test" if split == "test" else "train"
+    source: Source
+    if data.name == "iharmony4":
+        if not data.subsets:
+            raise InputError(f"data.subsets is empty: choose of {', '.join(SUBSETS)}")
+        form = PreparedSource if is_prepared(data.root) else IHarmony4Source
+        source = form(data.root, listed, tuple(data.subsets))
+    elif data.name == "demo":
+        source = _demo_source(listed, data.image_size)
+    else:
+        raise InputError(f"data.name {data.name!r}: choose 'iharmony4' or 'demo'")
+    if split == "test":
+        return source
+    train, validation = hold_out(source, data.validation_fraction, data.validation_seed)
+    return train if split == "train" else validation
+
+
+_demo_source = cache(DemoSource)  # rendering it takes seconds
+
+
+def hold_out(source: Source, fraction: float, seed: int) -> tuple[Selection, Selection]:
+    """Splits a source into training and validation sets that share no real photo.
+
+    Args:
+        source: the training list.
+        fraction: share of the photos to hold out, in [0, 1).
+        seed: which photos.
+
+    Returns:
+        The rest and the held-out samples, each in the source's order.
+    """
+    photos = [source.photo(index) for index in range(len(source))]
+    distinct = sorted(set(photos))
+    count = int(np.ceil(fraction * len(distinct)))
+    chosen = np.random.default_rng(seed).permutation(len(distinct))[:count]
+    held_out = {distinct[index] for index in chosen}
+    training = [index for index, photo in enumerate(photos) if photo not in held_out]
+    validation = [index for index, photo in enumerate(photos) if photo in held_out]
+    return Selection(source, training), Selection(source, validation)

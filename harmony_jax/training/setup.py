@@ -1,0 +1,111 @@
+"""A training put together from its config: schedule, optimizer, model, loss, state and step."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from harmony_jax.build import build_loss, build_model, check_numbers, initialize_backbone
+from harmony_jax.devices import mesh as meshes
+from harmony_jax.models import HarmonizationModel
+from harmony_jax.training.optimizer import create_optimizer, learning_rate_schedule
+from harmony_jax.training.step import (
+    StepOptions,
+    TrainState,
+    TrainStep,
+    abstract_state,
+    create_state,
+    make_train_step,
+    state_at,
+)
+from harmony_jax.weights.checkpoint import Checkpoints, Metadata
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a config trains on a mesh, before any of its arrays exists; see `set_up`.
+
+    Attributes:
+        config: the run's.
+        mesh: its devices, real ones or a topology's.
+        steps_per_epoch: need not be whole: epochs follow one another without a gap.
+        schedule: the learning rate, by steps already done.
+        optimizer: of the parameters.
+        model: the structure alone, in training mode.
+        state: shapes, types and shardings of what a step changes.
+        step: the jitted step, compiled when it is first called or lowered.
+    """
+
+    config: ConfigDict
+    mesh: Mesh
+    steps_per_epoch: float
+    schedule: optax.Schedule
+    optimizer: optax.GradientTransformation
+    model: HarmonizationModel
+    state: TrainState
+    step: TrainStep
+
+    @property
+    def total_steps(self) -> int:
+        return math.floor(self.config.train.epochs * self.steps_per_epoch)
+
+    def epoch_ends(self, every_epochs: int) -> set[int]:
+        """Steps after which every so many epochs are full, and the last step; 0 epochs: none."""
+        if every_epochs <= 0:
+            return set()
+        count = math.ceil(self.total_steps / (every_epochs * self.steps_per_epoch))
+        ends = {math.floor(n * every_epochs * self.steps_per_epoch) for n in range(1, count)}
+        return (ends - {0}) | {self.total_steps}
+
+    def begin(self) -> TrainState:
+        """The state before the first step: from the seed, with the backbone that the config names.
+
+        Raises:
+            InputError: the backbone's file cannot be used (`initialize_backbone`).
+        """
+        model = build_model(self.config)
+        initialize_backbone(model, self.config.init.backbone)
+        return create_state(model, self.optimizer, self.mesh)[1]
+
+    def resume(
+        self, checkpoints: Checkpoints, check: Callable[[Path, Metadata], None]
+    ) -> TrainState | None:
+        """The state of the newest intact checkpoint, or None if there is no checkpoint.
+
+        Arguments and errors as `Checkpoints.restore_newest` has them.
+        """
+        found = checkpoints.restore_newest(self.state.variables, self.state.optimizer, check)
+        if found is None:
+            return None
+        return state_at(found.step, found.variables, found.optimizer, self.mesh)
+
+
+def set_up(config: ConfigDict, mesh: Mesh, samples: int) -> Training:
+    """Puts a training together; nothing is initialised or compiled.
+
+    Args:
+        config: the run's (configs/base.py).
+        mesh: of any platform, also of devices that are not there (a topology's).
+        samples: of the training set, which say how long an epoch is.
+
+    Raises:
+        InputError: a field that cannot be, or a batch that the mesh does not divide.
+    """
+    check_numbers(config)
+    batch_size, parts = config.train.batch_size, config.train.accumulate
+    meshes.check_batch_size("train.batch_size", batch_size, mesh, parts)
+    steps_per_epoch = samples / batch_size
+    schedule = learning_rate_schedule(config.optimizer, steps_per_epoch)
+    optimizer = create_optimizer(config.optimizer, schedule)
+    loss = build_loss(config)
+    model: Any = nnx.eval_shape(lambda: build_model(config))
+    graph, state = abstract_state(model, optimizer, mesh)
+    options = StepOptions(seed=config.seed, parts=parts, recompute=config.train.recompute)
+    step = make_train_step(graph, state, loss, optimizer, mesh, options)
+    return Training(config, mesh, steps_per_epoch, schedule, optimizer, model, state, step)
