@@ -17,7 +17,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from harmony_jax.data.codecs import write_file
+from harmony_jax.disk import write_file
 from harmony_jax.errors import InputError
 
 _LOCK = ".lock"

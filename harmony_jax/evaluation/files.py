@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 
-from harmony_jax.data.codecs import write_file, write_photo
+from harmony_jax.data.codecs import write_photo
+from harmony_jax.disk import write_file
 from harmony_jax.evaluation.html_report import write_html_report
 from harmony_jax.evaluation.picture_sheet import Pictures, change_of_error, example_sheet
 from harmony_jax.evaluation.tables import Table, as_markdown, as_text, evaluation_tables

@@ -14,9 +14,9 @@ from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from harmony_jax.build import build_loss, build_model
-from harmony_jax.data.codecs import write_file
 from harmony_jax.data.training_data import PIXELS, NamedBatch
 from harmony_jax.devices.mesh import create_mesh
+from harmony_jax.disk import write_file
 from harmony_jax.errors import InputError, NonFiniteError
 from harmony_jax.training.optimizer import create_optimizer, learning_rate_schedule
 from harmony_jax.training.step import TrainState, abstract_state, make_train_step

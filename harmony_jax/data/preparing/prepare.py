@@ -15,7 +15,6 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 from tqdm import tqdm
 
-from harmony_jax.data.codecs import write_file
 from harmony_jax.data.iharmony4 import SUBSETS, Record, read_list
 from harmony_jax.data.prepared import (
     INFO,
@@ -30,6 +29,7 @@ from harmony_jax.data.prepared import (
 from harmony_jax.data.preparing.counts import Preparation, Unreadable
 from harmony_jax.data.preparing.records import features
 from harmony_jax.data.preparing.workers import convert
+from harmony_jax.disk import write_file
 from harmony_jax.errors import InputError
 
 UNREADABLE_LIST = "unreadable.txt"

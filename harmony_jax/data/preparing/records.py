@@ -8,16 +8,10 @@ import cv2
 import tensorflow_datasets as tfds
 from tensorflow_datasets.proto import tf_example_pb2
 
-from harmony_jax.data.codecs import (
-    Pixels,
-    decode_mask,
-    decode_photo,
-    encode_jpeg,
-    encode_mask,
-    read_file,
-)
+from harmony_jax.data.codecs import Pixels, decode_mask, decode_photo, encode_jpeg, encode_mask
 from harmony_jax.data.iharmony4 import Record, check_foreground, check_size
 from harmony_jax.data.transforms import MAX_SIDE
+from harmony_jax.disk import read_file
 
 # HAdobe5k comes at up to 6048 pixels a side, and the released code trains and evaluates on it
 # shrunk to MAX_SIDE.
