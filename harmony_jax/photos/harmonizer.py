@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from harmony_jax.data.transforms import shrink
+from harmony_jax.data.resizing import shrink
 from harmony_jax.devices.compiled_once import CompiledOnce
 from harmony_jax.errors import InputError
 from harmony_jax.models import HarmonizationModel

@@ -161,3 +161,12 @@ def test_files_that_are_missing_cut_off_damaged_or_exchanged(copy):
     refuse(copy, "metadata.json: 23 names", "24 records", again)
     (copy / "metadata.json").unlink()
     refuse(copy, "metadata.json: cannot be read", again)
+
+
+def test_where_there_is_no_array_record(root, prepared, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "array_record", None)
+    refuse(prepared, "prepared sets need array_record", "use the downloaded folders")
+    with pytest.raises(InputError, match=f"^{tmp_path}: prepared sets need array_record"):
+        prepare(root, tmp_path, SUBSETS)
+    assert not list(tmp_path.iterdir())
+    read_all(root, SUBSETS)

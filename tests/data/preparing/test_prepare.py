@@ -22,7 +22,8 @@ from harmony_jax.data.prepared import PreparedSource
 from harmony_jax.data.preparing import prepare as prepare_module
 from harmony_jax.data.preparing import workers as conversion_workers
 from harmony_jax.data.preparing.counts import Preparation, Unreadable
-from harmony_jax.data.preparing.records import make_record, parse_record
+from harmony_jax.data.preparing.records import make_record
+from harmony_jax.data.tf_example import parse_example
 from scripts.prepare_iharmony4 import main
 from tests.made_data import SUBSETS as MADE
 from tests.made_data import write_iharmony4
@@ -104,7 +105,7 @@ def test_photos_are_kept_byte_by_byte_and_masks_pixel_by_pixel(root):
     sample = read_list(str(root), "HCOCO", "train")[1]
     soft = cv2.GaussianBlur(cv2.imread(str(sample.mask), cv2.IMREAD_GRAYSCALE), (9, 9), 0)
     cv2.imwrite(str(sample.mask), np.stack([soft] * 3, -1))
-    record = parse_record(make_record(sample))
+    record = parse_example(make_record(sample))
     assert record["composite"] == sample.composite.read_bytes()
     assert record["real"] == sample.real.read_bytes()
     assert (record["name"], record["subset"]) == (b"train000_1_1.jpg", b"HCOCO")
@@ -118,7 +119,7 @@ def test_hadobe5k_is_shrunk_as_the_released_notebook_does(tmp_path, size, shrunk
     (tmp_path / "HCOCO").rename(tmp_path / "HAdobe5k")
     (tmp_path / "HAdobe5k" / "HCOCO_train.txt").rename(tmp_path / "HAdobe5k" / "HAdobe5k_train.txt")
     sample = read_list(str(tmp_path), "HAdobe5k", "train")[0]
-    record = parse_record(make_record(sample))
+    record = parse_example(make_record(sample))
     for key, path in (("composite", sample.composite), ("real", sample.real)):
         expected = path.read_bytes()
         if shrunk:
@@ -133,7 +134,7 @@ def test_hadobe5k_is_shrunk_as_the_released_notebook_does(tmp_path, size, shrunk
     png = np.frombuffer(record["mask"], np.uint8)
     np.testing.assert_array_equal(cv2.imdecode(png, cv2.IMREAD_UNCHANGED), mask)
     other = read_list(str(tmp_path), "HFlickr", "train")[0]
-    assert parse_record(make_record(other))["real"] == other.real.read_bytes()
+    assert parse_example(make_record(other))["real"] == other.real.read_bytes()
 
 
 def test_after_an_interruption_only_what_is_missing_is_done(root, output, monkeypatch):
@@ -346,7 +347,7 @@ def test_a_disk_without_room(root, output, monkeypatch):
             self._writer.close()
             raise RuntimeError("write() failed: No space left on device; writing x; at byte 7")
 
-    monkeypatch.setattr(prepare_module, "ArrayRecordWriter", Full)
+    monkeypatch.setattr("array_record.python.array_record_module.ArrayRecordWriter", Full)
     line = failure(root, output)
     assert f"{TRAIN.format(0)}: cannot be written (write() failed: No space left on device)" in line
     assert "the same command continues" in line
