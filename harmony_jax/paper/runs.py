@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from harmony_jax.errors import InputError
 from harmony_jax.evaluation.published import Row, Table
-from harmony_jax.weights.checkpoint import FOLDER, saved_steps
+from harmony_jax.weights.steps import FOLDER, saved_steps
 
 _ROOT = Path(__file__).parents[2]
 _ENDINGS = (".pth", ".safetensors")

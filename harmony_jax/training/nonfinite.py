@@ -20,7 +20,8 @@ from harmony_jax.disk import write_file
 from harmony_jax.errors import InputError, NonFiniteError
 from harmony_jax.training.optimizer import create_optimizer, learning_rate_schedule
 from harmony_jax.training.step import TrainState, abstract_state, make_train_step
-from harmony_jax.weights.checkpoint import FOLDER, Checkpoints, Metadata
+from harmony_jax.weights.checkpoint import Checkpoints, Metadata
+from harmony_jax.weights.steps import FOLDER
 
 _REPORT = "report.json"
 
