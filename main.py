@@ -10,6 +10,7 @@ Kept short: everything is in the package.
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 from absl import app, flags
@@ -83,7 +84,7 @@ def main(arguments: list[str]) -> None:
         sys.exit(128 + stop.signal)  # as a shell reports a signal
 
 
-def _required(flag: flags.FlagHolder):
+def _required(flag: flags.FlagHolder) -> Any:
     if flag.value is None:
         raise InputError(f"--{flag.name} is missing: --mode={_MODE.value} needs it")
     return flag.value
