@@ -10,6 +10,7 @@ Kept short: everything is in the package.
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 from absl import app, flags
@@ -23,7 +24,8 @@ from harmony_jax.devices.host_memory import keep_freed_memory
 from harmony_jax.errors import InputError, NonFiniteError, StoppedError
 from harmony_jax.evaluation.run import evaluate_workdir
 from harmony_jax.photos.folders import Settings, predict
-from harmony_jax.photos.options import expect_any_file, report
+from harmony_jax.photos.options import expect_any_file
+from harmony_jax.photos.outcome import report
 from harmony_jax.training.loop import train
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file; its fields are flags too.")
@@ -82,7 +84,7 @@ def main(arguments: list[str]) -> None:
         sys.exit(128 + stop.signal)  # as a shell reports a signal
 
 
-def _required(flag: flags.FlagHolder):
+def _required(flag: flags.FlagHolder) -> Any:
     if flag.value is None:
         raise InputError(f"--{flag.name} is missing: --mode={_MODE.value} needs it")
     return flag.value

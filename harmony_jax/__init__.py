@@ -1,11 +1,19 @@
-"""Image harmonization in JAX: makes the pasted foreground of a composite photo fit."""
+"""Image harmonization in JAX: makes the pasted foreground of a composite photo fit.
 
-from harmony_jax.errors import InputError
-from harmony_jax.evaluation.run import evaluate
-from harmony_jax.models import Output, create_model, list_models
-from harmony_jax.normalization import denormalize, normalize
-from harmony_jax.photos.harmonizer import Harmonizer
-from harmony_jax.weights.torch_keys import load_torch_state_dict, to_torch_state_dict
+What is named here is loaded when it is first asked for: a `Harmonizer` needs nothing of what data
+sets, training and evaluation are made with.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harmony_jax.errors import InputError
+    from harmony_jax.evaluation.run import evaluate
+    from harmony_jax.models import Output, create_model, list_models
+    from harmony_jax.normalization import denormalize, normalize
+    from harmony_jax.photos.harmonizer import Harmonizer
+    from harmony_jax.weights.torch_keys import load_torch_state_dict, to_torch_state_dict
 
 __all__ = [
     "Harmonizer",
@@ -19,3 +27,30 @@ __all__ = [
     "normalize",
     "to_torch_state_dict",
 ]
+
+_MODULES = {
+    "Harmonizer": "photos.harmonizer",
+    "InputError": "errors",
+    "Output": "models",
+    "create_model": "models",
+    "denormalize": "normalization",
+    "evaluate": "evaluation.run",
+    "list_models": "models",
+    "load_torch_state_dict": "weights.torch_keys",
+    "normalize": "normalization",
+    "to_torch_state_dict": "weights.torch_keys",
+}
+
+
+if not TYPE_CHECKING:  # to which any name would be one
+
+    def __getattr__(name: str) -> Any:
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+        globals()[name] = value  # asked for once
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

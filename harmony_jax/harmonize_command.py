@@ -1,16 +1,15 @@
 """The `harmonize` command: photos on disk, or a page in the browser."""
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from harmony_jax.command_line import Parser, log_to_terminal
-from harmony_jax.devices.compilation_cache import keep_compiled_programs
 from harmony_jax.errors import InputError
-from harmony_jax.photos.folders import Outcome, Settings, predict
-from harmony_jax.photos.options import add_model_options, expect_any_file, max_pixels, report
-from harmony_jax.web.server import serve
+from harmony_jax.photos.options import add_model_options, expect_any_file, max_pixels
+from harmony_jax.photos.outcome import Outcome, report
 
 _USAGE = """\
 harmonize PHOTO [MASK] -o OUTPUT
@@ -33,13 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command; a mistake ends in one line and exit status 1."""
     arguments = sys.argv[1:] if arguments is None else arguments
     log_to_terminal()
-    keep_compiled_programs()
     expect_any_file()
     try:
         if arguments[:1] == ["serve"]:
-            serve(arguments[1:])
+            _serve(arguments[1:])
         else:
-            sys.exit(report(_harmonize(arguments)))
+            sys.exit(report(_harmonize(_parse(arguments))))
     except InputError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
@@ -47,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(130)  # as a shell reports it
 
 
-def _harmonize(arguments: Sequence[str]) -> Outcome:
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser(prog="harmonize", usage=_USAGE, description=_DESCRIPTION)
     parser.add_argument("photo", type=Path, nargs="?", metavar="PHOTO")
     parser.add_argument("mask", type=Path, nargs="?", metavar="MASK")
@@ -82,12 +80,25 @@ def _harmonize(arguments: Sequence[str]) -> Outcome:
         raise InputError(
             f"--images {options.images}: no such folder, or a closed one: check the path"
         )
+    options.max_pixels = max_pixels(options.max_megapixels)
+    return options
+
+
+# What follows loads JAX, which takes seconds: --help and mistakes need not wait for it. Flask is
+# loaded for the page alone.
+
+
+def _harmonize(options: argparse.Namespace) -> Outcome:
+    from harmony_jax.devices.compilation_cache import keep_compiled_programs
+    from harmony_jax.photos.folders import Settings, predict
+
+    keep_compiled_programs()
     settings = Settings(
         strength=options.strength,
         invert_masks=options.invert_masks,
         ending=f".{options.format}" if options.format else None,
         overwrite=options.overwrite,
-        max_pixels=max_pixels(options.max_megapixels),
+        max_pixels=options.max_pixels,
     )
     return predict(
         options.checkpoint,
@@ -96,6 +107,14 @@ def _harmonize(arguments: Sequence[str]) -> Outcome:
         options.output,
         settings,
     )
+
+
+def _serve(arguments: Sequence[str]) -> None:
+    from harmony_jax.devices.compilation_cache import keep_compiled_programs
+    from harmony_jax.web.server import serve
+
+    keep_compiled_programs()
+    serve(arguments)
 
 
 if __name__ == "__main__":

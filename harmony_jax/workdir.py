@@ -1,6 +1,5 @@
 """A run's folder: one training at a time, and a record of what ran."""
 
-import fcntl
 import json
 import logging
 import os
@@ -17,8 +16,13 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from harmony_jax.data.codecs import write_file
+from harmony_jax.disk import write_file
 from harmony_jax.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None  # type: ignore[assignment]
 
 _LOCK = ".lock"
 _RECORD = "config.json"
@@ -32,6 +36,7 @@ def opened(workdir: Path) -> Iterator[None]:
     """Makes the folder and keeps every other training out of it.
 
     With several processes the first one holds the folder for all. A killed process holds nothing.
+    On Windows nothing is kept out, and a warning says so.
 
     Raises:
         InputError: the folder cannot be made or written, or another training is at work in it.
@@ -52,7 +57,10 @@ def opened(workdir: Path) -> Iterator[None]:
             yield
             return
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if fcntl is None:
+                _LOGGER.warning("%s is not locked on this system: train once in it", workdir)
+            else:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             lock.seek(0)
             owner = lock.read().strip() or "another process"

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harmony_jax.command_line import Parser
-from harmony_jax.data.codecs import write_file
+from harmony_jax.disk import write_file
 from harmony_jax.errors import InputError
 from harmony_jax.evaluation.comparison import compare, pair_images, read_image_metrics
 from harmony_jax.evaluation.metrics import METRICS, ImageMetrics

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harmony_jax.command_line import Parser
-from harmony_jax.data.codecs import check_writable, write_file
 from harmony_jax.devices.compilation_cache import keep_compiled_programs
+from harmony_jax.disk import check_writable, write_file
 from harmony_jax.errors import InputError
 from harmony_jax.weights.export import (
     PLATFORMS,

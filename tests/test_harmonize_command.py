@@ -80,8 +80,12 @@ def test_a_folder_with_a_failure(trained, folder, tmp_path):
     ],
 )
 def test_mistakes_are_one_line_and_status_1(arguments, message, monkeypatch):
-    for name in ("log_to_terminal", "keep_compiled_programs", "expect_any_file"):
-        monkeypatch.setattr(f"harmony_jax.harmonize_command.{name}", lambda: None)  # the process's
+    for name in (  # which change the process
+        "harmonize_command.log_to_terminal",
+        "harmonize_command.expect_any_file",
+        "devices.compilation_cache.keep_compiled_programs",
+    ):
+        monkeypatch.setattr(f"harmony_jax.{name}", lambda: None)
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
     text = str(stopped.value)  # which sys.exit prints, with status 1

@@ -29,6 +29,12 @@ def test_a_second_training_in_one_workdir_is_refused_until_the_first_ends(tmp_pa
         pass
 
 
+def test_where_nothing_can_be_locked_a_warning_says_so(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("harmony_jax.workdir.fcntl", None)
+    with opened(tmp_path), opened(tmp_path):
+        assert f"{tmp_path} is not locked on this system: train once in it" in caplog.messages
+
+
 def test_a_workdir_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(InputError, match=r"file/run: cannot be written \(Not a directory\)"):

@@ -1,14 +1,13 @@
 """Reading and writing photos and masks."""
 
 import os
-import tempfile
-import uuid
 from pathlib import Path
 
 import cv2
 import numpy as np
 import simplejpeg
 
+from harmony_jax.disk import read_file, write_file
 from harmony_jax.errors import InputError
 
 _EXIF_REACH = 4096
@@ -100,56 +99,6 @@ def write_photo(path: str | os.PathLike[str], pixels: Pixels) -> None:
     except cv2.error as error:
         raise InputError(f"{path}: cannot write {path.suffix!r}: use .png or .jpg") from error
     write_file(path, data.tobytes())
-
-
-def write_file(path: str | os.PathLike[str], data: bytes) -> None:
-    """Writes a file under a temporary name, then renames it, so that no half of it is ever seen.
-
-    Raises:
-        InputError: the folder cannot be made or written.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_bytes(data)
-            temporary.replace(path)
-        except BaseException:  # an interrupt too
-            temporary.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}): choose another") from error
-
-
-def check_writable(folder: str | os.PathLike[str]) -> None:
-    """Raises InputError unless files can be written into a folder, which need not exist yet."""
-    folder = Path(folder)
-    nearest = folder.absolute()
-    try:
-        while not nearest.exists():
-            nearest = nearest.parent
-        with tempfile.TemporaryFile(dir=nearest):
-            pass
-    except OSError as error:
-        raise InputError(
-            f"{folder}: cannot be written ({error.strerror}): choose another"
-        ) from error
-
-
-def read_file(path: str | os.PathLike[str]) -> bytes:
-    """The whole file.
-
-    Raises:
-        InputError: it is missing, unreadable or empty.
-    """
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}): check the path") from error
-    if not data:
-        raise InputError(f"{path}: the file is empty: replace it")
-    return data
 
 
 def _decode(data: bytes, flags: int) -> Pixels | None:

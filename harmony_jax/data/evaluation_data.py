@@ -13,8 +13,8 @@ from ml_collections import ConfigDict
 
 from harmony_jax.data.pipeline import Batch, iterate
 from harmony_jax.data.predictions import Predictions
+from harmony_jax.data.resizing import resize
 from harmony_jax.data.sources import Sample, Source
-from harmony_jax.data.transforms import resize
 from harmony_jax.errors import InputError
 
 PIXELS = ("composite", "real", "mask", "prediction")

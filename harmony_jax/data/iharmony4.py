@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harmony_jax.data.codecs import Pixels, decode_mask, decode_photo, read_file
+from harmony_jax.data.codecs import Pixels, decode_mask, decode_photo
 from harmony_jax.data.sources import Sample
+from harmony_jax.disk import read_file
 from harmony_jax.errors import InputError
 
 SUBSETS = ("HCOCO", "HAdobe5k", "HFlickr", "Hday2night")

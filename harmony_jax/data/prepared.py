@@ -1,5 +1,6 @@
 """iHarmony4 as `scripts/prepare_iharmony4.py` leaves it: records in a few hundred files."""
 
+import importlib.util
 import json
 import os
 from bisect import bisect_right
@@ -8,15 +9,12 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from array_record.python.array_record_module import ArrayRecordReader
-
 from harmony_jax.data.iharmony4 import (
     SUBSETS,
     check_root_and_split,
     decode_sample,
     photo_of,
 )
-from harmony_jax.data.preparing.records import parse_record
 from harmony_jax.data.sources import Sample
 from harmony_jax.errors import InputError
 
@@ -47,11 +45,13 @@ class PreparedSource:
         subsets: which subsets, in this order.
 
     Raises:
-        InputError: the set is incomplete, of another version, lacks a subset or one of its files.
+        InputError: the set is incomplete, of another version, lacks a subset or one of its files;
+            or this is Windows.
     """
 
     def __init__(self, root: str, split: str, subsets: Sequence[str] = SUBSETS):
         check_root_and_split(root, split)
+        check_array_record(root)
         self._folder = Path(root)
         lengths = _shard_lengths(read_info(self._folder), split)
         self._shards = [
@@ -70,7 +70,7 @@ class PreparedSource:
         self._samples = _select(
             self._folder, _read_json(self._folder / METADATA)["names"][split], subsets, lengths
         )
-        self._readers: dict[int, ArrayRecordReader] = {}
+        self._readers: dict[int, Any] = {}
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -83,7 +83,7 @@ class PreparedSource:
         """
         position, subset, name = self._samples[index]
         shard = bisect_right(self._starts, position) - 1
-        record = parse_record(self._read(shard, position - self._starts[shard]))
+        record = self._read(shard, position - self._starts[shard])
         found = f"{record['subset'].decode()}/{record['name'].decode()}"
         if found != f"{subset}/{name}":
             raise InputError(
@@ -110,7 +110,8 @@ class PreparedSource:
         _, subset, name = self._samples[index]
         return photo_of(subset, name)
 
-    def _read(self, shard: int, position: int) -> bytes:
+    def _read(self, shard: int, position: int) -> dict[str, bytes]:
+        """A record's features."""
         path = self._shards[shard]
         try:
             if shard not in self._readers:
@@ -118,11 +119,37 @@ class PreparedSource:
                 self._readers.setdefault(shard, open_shard(path))
             reader = self._readers[shard]
             if reader.num_records() == self._lengths[shard]:
-                return reader.read([position])[0]
+                return parse_record(reader.read([position])[0])
             detail = f"{reader.num_records()} records, expected {self._lengths[shard]}"
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             detail = str(error).partition(";")[0]
         raise InputError(f"{path}: damaged ({detail}): {_again(self._folder)}")
+
+
+def parse_record(data: bytes) -> dict[str, bytes]:
+    """The encoded features of a record, a serialized `tf.train.Example`, by name.
+
+    Raises:
+        ValueError: it is no such example, or one of its features is no byte string.
+    """
+    # Here, as only prepared sets need it, and TFDS takes its time to load.
+    from google.protobuf.message import DecodeError
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    try:
+        found = tf_example_pb2.Example.FromString(data).features.feature
+        return {key: found[key].bytes_list.value[0] for key in found}
+    except (DecodeError, IndexError) as error:
+        raise ValueError("a record cannot be parsed") from error
+
+
+def check_array_record(folder: str | os.PathLike[str]) -> None:
+    """Raises InputError where there is no array_record, which is not to be had for Windows."""
+    if importlib.util.find_spec("array_record") is None:
+        raise InputError(
+            f"{folder}: prepared sets need array_record, which is not installed (there is none for "
+            "Windows): use the downloaded folders as they are"
+        )
 
 
 def shard_name(split: str, index: int, count: int) -> str:
@@ -130,12 +157,15 @@ def shard_name(split: str, index: int, count: int) -> str:
     return f"{NAME}-{split}.array_record-{index:05d}-of-{count:05d}"
 
 
-def open_shard(path: Path) -> ArrayRecordReader:
-    """Opens a file of records for reads in any order.
+def open_shard(path: Path) -> Any:
+    """Opens a file of records for reads in any order, as an `ArrayRecordReader`.
 
     Raises:
         RuntimeError: the file is missing or damaged, as far as this shows before records are read.
     """
+    # There is none for Windows, where all else is to work.
+    from array_record.python.array_record_module import ArrayRecordReader
+
     return ArrayRecordReader(
         str(path), options="readahead_buffer_size:0", file_reader_buffer_size=1 << 15
     )

@@ -7,6 +7,7 @@ import grain
 import numpy as np
 
 from harmony_jax.data.batching import Augmentation
+from harmony_jax.data.resizing import resize
 from harmony_jax.data.sources import Sample
 
 # Ranges of the crop's share of the image's area, and of its width over height; how many draws that
@@ -18,8 +19,6 @@ CROP_ATTEMPTS = 10
 # crop is kept all the same with the given probability (released training).
 MIN_FOREGROUND = 1.0
 KEEP_BACKGROUND = 0.05
-# Pixels a side that HAdobe5k is shrunk to, as in the released preparation.
-MAX_SIDE = 1024
 
 
 class Resize(grain.transforms.Map):
@@ -69,24 +68,6 @@ class RandomCropAndFlip(grain.transforms.RandomMap):
             cropped = resize(mask[window], self._size)
             if rng.random() < KEEP_BACKGROUND or cropped.sum() / 255 > MIN_FOREGROUND:
                 return window, cropped
-
-
-def resize(pixels: np.ndarray, size: int) -> np.ndarray:
-    """Bilinear without antialiasing; the benchmark's numbers depend on exactly this."""
-    return cv2.resize(pixels, (size, size), interpolation=cv2.INTER_LINEAR)
-
-
-def shrink(pixels: np.ndarray, size: int) -> np.ndarray:
-    """As `resize`, for photos larger than the data set's.
-
-    They first become at most MAX_SIDE pixels a side, averaged: networks have not seen the aliasing
-    of a 12-megapixel photo that is resized in one step.
-    """
-    scale = MAX_SIDE / max(pixels.shape[:2])
-    if scale < 1:
-        height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
-        pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
-    return resize(pixels, size)
 
 
 def random_crop(

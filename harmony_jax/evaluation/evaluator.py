@@ -248,7 +248,7 @@ def _pictures(arrays: dict[str, np.ndarray]) -> Pictures:
     )
 
 
-def _to_host(tree):
+def _to_host(tree: Any) -> Any:
     """Whole arrays on every process."""
     if jax.process_count() == 1:
         return jax.device_get(tree)

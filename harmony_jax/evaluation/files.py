@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from harmony_jax.data.codecs import write_file, write_photo
+from harmony_jax.data.codecs import write_photo
+from harmony_jax.disk import write_file
 from harmony_jax.evaluation.evaluator import Evaluation
 from harmony_jax.evaluation.html_report import Shown, write_html_report
 from harmony_jax.evaluation.picture_sheet import example_sheet

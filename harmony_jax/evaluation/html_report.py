@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from harmony_jax.data.codecs import encode_jpeg, encode_mask, write_file
+from harmony_jax.data.codecs import encode_jpeg, encode_mask
+from harmony_jax.disk import write_file
 from harmony_jax.errors import InputError
 from harmony_jax.evaluation.metrics import RATIO_RANGES, ImageMetrics
 from harmony_jax.evaluation.picture_sheet import Pictures

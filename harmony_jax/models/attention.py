@@ -87,7 +87,7 @@ class GaussianBlur(nnx.Module):
     initializer takes it for a convolution; here it stays one. Released weights bring their own.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         offset = np.arange(_BLUR_SIZE) - (_BLUR_SIZE - 1) / 2
         line = np.exp(-np.square(offset / _BLUR_SIGMA) / 2)
         kernel = np.outer(line, line) / line.sum() ** 2

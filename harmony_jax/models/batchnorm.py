@@ -11,6 +11,9 @@ from jaxtyping import Array, Float
 Features = Float[Array, "batch height width features"]
 Statistics = Float[Array, " features"]
 
+_Normalized = tuple[Features, Statistics, Statistics]  # with mean and biased variance
+_Residuals = tuple[Features, Statistics, Statistics, Statistics]
+
 _FEW = 16  # values of an image
 
 
@@ -52,7 +55,7 @@ class BatchNorm(nnx.Module):
 @partial(jax.custom_vjp, nondiff_argnums=(4,))
 def _normalize(
     x: Features, near_mean: Statistics, scale: Statistics, bias: Statistics, epsilon: float
-) -> tuple[Features, Statistics, Statistics]:
+) -> _Normalized:
     """Normalises by the batch's statistics, and returns mean and biased variance.
 
     `near_mean` is any guess of the mean, in which the result's rounding alone depends. Gradients
@@ -62,12 +65,16 @@ def _normalize(
     return _affine(x, mean, var, scale, bias, epsilon), mean, var
 
 
-def _normalize_forward(x, near_mean, scale, bias, epsilon):
+def _normalize_forward(
+    x: Features, near_mean: Statistics, scale: Statistics, bias: Statistics, epsilon: float
+) -> tuple[_Normalized, _Residuals]:
     y, mean, var = _normalize(x, near_mean, scale, bias, epsilon)
     return (y, mean, var), (x, mean, jax.lax.rsqrt(var + epsilon), scale)
 
 
-def _normalize_backward(epsilon, residuals, gradients):
+def _normalize_backward(
+    epsilon: float, residuals: _Residuals, gradients: _Normalized
+) -> tuple[Features, Statistics, Statistics, Statistics]:
     """The textbook's two sums; automatic differentiation takes five."""
     x, mean, inverse_std, scale = residuals
     gradient = gradients[0].astype(jnp.float32)

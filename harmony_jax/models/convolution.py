@@ -60,11 +60,15 @@ def convolve(x: High, kernel: Kernel, geometry: Geometry) -> Low:
     return _down(x, kernel, geometry)
 
 
-def _convolve_forward(x, kernel, geometry):
+def _convolve_forward(
+    x: High, kernel: Kernel, geometry: Geometry
+) -> tuple[Low, tuple[High, Kernel]]:
     return _down(x, kernel, geometry), (x, kernel)
 
 
-def _convolve_backward(geometry, residuals, gradient):
+def _convolve_backward(
+    geometry: Geometry, residuals: tuple[High, Kernel], gradient: Low
+) -> tuple[High, Kernel]:
     x, kernel = residuals
     return (
         _up(gradient, kernel, x.shape[1:3], geometry),
@@ -91,11 +95,15 @@ def convolve_transposed(y: Low, kernel: Kernel, geometry: Geometry) -> High:
     return _up(y, kernel, _high_size(y, kernel, geometry), geometry)
 
 
-def _convolve_transposed_forward(y, kernel, geometry):
+def _convolve_transposed_forward(
+    y: Low, kernel: Kernel, geometry: Geometry
+) -> tuple[High, tuple[Low, Kernel]]:
     return _up(y, kernel, _high_size(y, kernel, geometry), geometry), (y, kernel)
 
 
-def _convolve_transposed_backward(geometry, residuals, gradient):
+def _convolve_transposed_backward(
+    geometry: Geometry, residuals: tuple[Low, Kernel], gradient: High
+) -> tuple[Low, Kernel]:
     y, kernel = residuals
     return (
         _down(gradient, kernel, geometry),

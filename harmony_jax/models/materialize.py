@@ -25,11 +25,11 @@ def materialize(x: Float[Array, "*shape"], counter: Int[Array, ""]) -> Float[Arr
     return _kept(x, counter)
 
 
-def _kept(x, counter):
+def _kept(x: Array, counter: Array) -> Array:
     return by_platform(x, counter, cpu=_behind_a_loop, default=lambda x, counter: x)
 
 
-def _behind_a_loop(x, counter):
+def _behind_a_loop(x: Array, counter: Array) -> Array:
     trips = jnp.where(counter < 0, 1, 0)
     return lax.fori_loop(0, trips, lambda _, x: x + 1, x)
 

@@ -33,11 +33,11 @@ def _resize(x: Array, size: tuple[int, int]) -> Array:
     )
 
 
-def _resize_forward(x, size):
+def _resize_forward(x: Array, size: tuple[int, int]) -> tuple[Array, Array]:
     return _resize(x, size), x
 
 
-def _resize_backward(size, x, gradient):
+def _resize_backward(size: tuple[int, int], x: Array, gradient: Array) -> tuple[Array]:
     # Matrix products everywhere: the transpose of a gather is a scatter, slow on a CPU as well.
     return jax.linear_transpose(partial(_by_products, size=size), x)(gradient)
 

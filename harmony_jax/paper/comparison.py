@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from harmony_jax.data.codecs import write_file
+from harmony_jax.disk import write_file
 from harmony_jax.errors import InputError
 from harmony_jax.evaluation.published import TEST_IMAGES, PaperRow, PaperTable
 from harmony_jax.workdir import plain

@@ -10,16 +10,14 @@ from typing import Any, NamedTuple
 
 from harmony_jax.errors import InputError
 from harmony_jax.evaluation.published import PaperRow, PaperTable
-from harmony_jax.weights.checkpoint import FOLDER, saved_steps
+from harmony_jax.weights.steps import FOLDER, saved_steps
 
 _ROOT = Path(__file__).parents[2]
 _ENDINGS = (".pth", ".safetensors")
-# A closed terminal stops a training as a preempted machine does: it is saved.
-_RELAYED = {
-    signal.SIGINT: signal.SIGINT,
-    signal.SIGTERM: signal.SIGTERM,
-    signal.SIGHUP: signal.SIGTERM,
-}
+_RELAYED = {signal.SIGINT: signal.SIGINT, signal.SIGTERM: signal.SIGTERM}
+if hasattr(signal, "SIGHUP"):  # not on Windows
+    # A closed terminal stops a training as a preempted machine does: it is saved.
+    _RELAYED[signal.SIGHUP] = signal.SIGTERM
 
 
 class RowRun(NamedTuple):

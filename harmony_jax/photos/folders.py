@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from harmony_jax.data.codecs import check_writable, read_file
+from harmony_jax.disk import check_writable, read_file
 from harmony_jax.errors import InputError
 from harmony_jax.photos.formats import (
     ENDINGS,
@@ -24,6 +24,7 @@ from harmony_jax.photos.formats import (
 )
 from harmony_jax.photos.harmonizer import Harmonizer
 from harmony_jax.photos.masks import Mask, alpha_mask, fit_size, looks_inverted, mask_of
+from harmony_jax.photos.outcome import Outcome
 from harmony_jax.photos.pixel_budget import PixelBudget
 
 _LOGGER = logging.getLogger(__name__)
@@ -67,20 +68,6 @@ class Job(NamedTuple):
     photo: Path
     mask: Path | None
     output: Path
-
-
-class Outcome(NamedTuple):
-    """What became of the photos.
-
-    Attributes:
-        written: the outputs made.
-        present: how many outputs were there already, and stayed.
-        failures: what is wrong with each photo that could not be done, a line each.
-    """
-
-    written: list[Path]
-    present: int
-    failures: list[str]
 
 
 def predict(

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import UInt
 from PIL import Image, ImageCms, TiffImagePlugin
 
-from harmony_jax.data.codecs import read_file, write_file
+from harmony_jax.disk import read_file, write_file
 from harmony_jax.errors import InputError
 from harmony_jax.photos.exif import add_to_tiff, read_exif
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from harmony_jax.data.transforms import shrink
+from harmony_jax.data.resizing import shrink
 from harmony_jax.devices.compiled_once import CompiledOnce
 from harmony_jax.errors import InputError
 from harmony_jax.models import HarmonizationModel
@@ -22,8 +22,6 @@ from harmony_jax.photos.formats import to_uint8
 from harmony_jax.photos.masks import FOREGROUND, Mask
 from harmony_jax.photos.recolor import Recolor
 from harmony_jax.variables import Variables, split
-from harmony_jax.weights.released import checkpoint_path
-from harmony_jax.weights.saved_model import load_model
 
 _MAX_BATCH = 8
 
@@ -86,6 +84,10 @@ class Harmonizer:
         Raises:
             InputError: there is no checkpoint, it is damaged, or a released one cannot be had.
         """
+        # Orbax, which reads it, takes long to load: not for a model that is there already.
+        from harmony_jax.weights.released import checkpoint_path
+        from harmony_jax.weights.saved_model import load_model
+
         model, loaded = load_model(checkpoint_path(path), **overrides)
         return cls(model, loaded.metadata["image_size"])
 

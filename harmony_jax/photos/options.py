@@ -1,13 +1,11 @@
-"""What the commands that harmonize people's photos share: options, limits, the report."""
+"""What the commands that harmonize people's photos share: options and limits."""
 
 import argparse
-import sys
 import warnings
 
 from PIL import Image
 
 from harmony_jax.errors import InputError
-from harmony_jax.photos.folders import Outcome
 from harmony_jax.photos.formats import MAX_PIXELS
 from harmony_jax.weights.released import DEFAULT
 
@@ -41,21 +39,3 @@ def expect_any_file() -> None:
     """For commands that read whatever they are given: our own limits and messages alone."""
     Image.MAX_IMAGE_PIXELS = None
     warnings.filterwarnings("ignore", module=r"PIL\.")
-
-
-def report(outcome: Outcome) -> int:
-    """Tells what became of the photos.
-
-    Returns:
-        The exit status: 0 if all are done, else 2.
-    """
-    if len(outcome.written) == 1 and not outcome.present and not outcome.failures:
-        print(outcome.written[0])
-        return 0
-    text = f"{len(outcome.written)} harmonized"
-    if outcome.present:
-        text += f", {outcome.present} were there already"
-    if outcome.failures:
-        text += f", {len(outcome.failures)} failed:"
-    print(text, *outcome.failures, sep="\n  ", file=sys.stderr)
-    return 2 if outcome.failures else 0

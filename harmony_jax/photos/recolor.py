@@ -15,7 +15,7 @@ _TILES_AT_ONCE = 16  # handed to the device before the first one is awaited
 class Recolor:
     """Applies color transforms; compiled once for each type of pixels."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._apply = CompiledOnce(apply_color_transform)
 
     def __call__(

@@ -25,7 +25,8 @@ from harmony_jax.training.profiling import Trace
 from harmony_jax.training.progress import TENSORBOARD, Progress
 from harmony_jax.training.setup import Training, set_up
 from harmony_jax.training.step import TrainState
-from harmony_jax.weights.checkpoint import FOLDER, Checkpoints, Metadata, saved_steps
+from harmony_jax.weights.checkpoint import Checkpoints, Metadata
+from harmony_jax.weights.steps import FOLDER, saved_steps
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -13,13 +13,14 @@ from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from harmony_jax.data.batching import PIXELS
-from harmony_jax.data.codecs import write_file
 from harmony_jax.data.training_data import NamedBatch
 from harmony_jax.devices.mesh import create_mesh
+from harmony_jax.disk import write_file
 from harmony_jax.errors import InputError, NonFiniteError
 from harmony_jax.training.setup import set_up
 from harmony_jax.training.step import TrainState, state_at
-from harmony_jax.weights.checkpoint import FOLDER, Checkpoints, Metadata
+from harmony_jax.weights.checkpoint import Checkpoints, Metadata
+from harmony_jax.weights.steps import FOLDER
 
 _REPORT = "report.json"
 

@@ -4,12 +4,13 @@ from typing import Any
 
 import jax
 import optax
+from ml_collections import ConfigDict
 
 from harmony_jax.errors import InputError
 from harmony_jax.models import is_pretrained
 
 
-def learning_rate_schedule(optimizer, steps_per_epoch: float) -> optax.Schedule:
+def learning_rate_schedule(optimizer: ConfigDict, steps_per_epoch: float) -> optax.Schedule:
     """Constant rate, multiplied by `optimizer.decay` after each milestone.
 
     Args:
@@ -20,7 +21,9 @@ def learning_rate_schedule(optimizer, steps_per_epoch: float) -> optax.Schedule:
     return optax.piecewise_constant_schedule(optimizer.learning_rate, drops)
 
 
-def create_optimizer(optimizer, schedule: optax.Schedule) -> optax.GradientTransformation:
+def create_optimizer(
+    optimizer: ConfigDict, schedule: optax.Schedule
+) -> optax.GradientTransformation:
     """Adam with the config's constants (paper, section 4.2).
 
     The pre-trained parts of a backbone learn at `optimizer.backbone_rate` times the rate. With
@@ -45,7 +48,7 @@ def create_optimizer(optimizer, schedule: optax.Schedule) -> optax.GradientTrans
     )
 
 
-def learning_rates(optimizer, params: Any) -> dict[str, float]:
+def learning_rates(optimizer: ConfigDict, params: Any) -> dict[str, float]:
     """The rates that parameters learn at, by a name for each: times the learning rate."""
     labels = set(jax.tree.leaves(rate_labels(params)))
     names = {

@@ -30,8 +30,7 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, L
 
 from harmony_jax.errors import InputError
 from harmony_jax.variables import Variables
-
-FOLDER = "checkpoints"
+from harmony_jax.weights.steps import saved_steps
 
 Metadata = dict[str, Any]
 
@@ -277,13 +276,6 @@ class Checkpoints:
                 f"{self.folder}: a checkpoint cannot be written ({reason}), {left}: make room and "
                 "run the same command again"
             ) from error
-
-
-def saved_steps(folder: Path) -> list[int]:
-    """Steps with a checkpoint in a `checkpoints` folder; none if there is no such folder."""
-    if not folder.is_dir():
-        return []
-    return [int(child.name) for child in folder.iterdir() if child.name.isdigit()]
 
 
 def checksum(arrays: Any) -> int:

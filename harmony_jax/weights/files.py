@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
-from harmony_jax.data.codecs import write_file
+from harmony_jax.disk import write_file
 from harmony_jax.errors import InputError
 
 TORCH_ENDINGS = (".pth", ".pt", ".bin")

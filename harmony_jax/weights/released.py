@@ -5,9 +5,8 @@ import threading
 from pathlib import Path
 
 from harmony_jax.errors import InputError
-from harmony_jax.weights.checkpoint import FOLDER
-from harmony_jax.weights.convert import convert
 from harmony_jax.weights.downloads import BASE_ADDRESS, FILES, cache_folder, download
+from harmony_jax.weights.steps import FOLDER
 
 # Nearly the best by the published numbers, a third of the best one's size.
 DEFAULT = "hrnet18s_idih256"
@@ -42,6 +41,9 @@ def checkpoint_path(path_or_name: str | os.PathLike[str], base_address: str = BA
     workdir = cache_folder() / "models" / name
     with _converting:
         if not (workdir / FOLDER).is_dir():
+            # Loads JAX and every model, for the first use alone.
+            from harmony_jax.weights.convert import convert
+
             try:
                 convert(download(name, base_address=base_address), workdir, name)
             except InputError:

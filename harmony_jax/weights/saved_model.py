@@ -14,13 +14,12 @@ from harmony_jax.models import HarmonizationModel, create_model
 from harmony_jax.variables import split
 from harmony_jax.weights.checkpoint import (
     CHECKSUMS,
-    FOLDER,
     Checkpoints,
     Metadata,
     check_free_space,
     checksum,
-    saved_steps,
 )
+from harmony_jax.weights.steps import FOLDER, saved_steps
 
 
 class Loaded(NamedTuple):

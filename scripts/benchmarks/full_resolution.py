@@ -10,7 +10,7 @@ from flax import nnx
 
 from benchmarks.timing import in_new_process, in_turns, peak_memory, shown
 from harmony_jax.data.iharmony4 import SUBSETS, IHarmony4Source
-from harmony_jax.data.transforms import shrink
+from harmony_jax.data.resizing import shrink
 from harmony_jax.devices.compiled_once import CompiledOnce
 from harmony_jax.models import create_model
 from harmony_jax.photos.color_transform import fit_color_transform

@@ -19,8 +19,9 @@ from harmony_jax.data.pipeline import training_batches
 from harmony_jax.data.prepared import PreparedSource
 from harmony_jax.data.preparing.prepare import prepare
 from harmony_jax.data.resident.batches import ResidentBatches
+from harmony_jax.data.resizing import resize
 from harmony_jax.data.sources import Selection, Source
-from harmony_jax.data.transforms import RandomCropAndFlip, random_crop, resize
+from harmony_jax.data.transforms import RandomCropAndFlip, random_crop
 from harmony_jax.devices.mesh import create_mesh
 
 _IMAGE_SIZE, _STORED_SIZE = 256, 384

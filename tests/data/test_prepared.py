@@ -15,7 +15,7 @@ from harmony_jax import InputError
 from harmony_jax.data.batching import Augmentation, BatchOrder
 from harmony_jax.data.iharmony4 import IHarmony4Source
 from harmony_jax.data.pipeline import training_batches
-from harmony_jax.data.prepared import PreparedSource
+from harmony_jax.data.prepared import PreparedSource, parse_record
 from harmony_jax.data.preparing import prepare as prepare_module
 from harmony_jax.data.preparing.prepare import prepare
 from harmony_jax.data.splits import open_split
@@ -163,3 +163,18 @@ def test_files_that_are_missing_cut_off_damaged_or_exchanged(copy):
     refuse(copy, "metadata.json: 23 names", "24 records", again)
     (copy / "metadata.json").unlink()
     refuse(copy, "metadata.json: cannot be read", again)
+
+
+def test_where_there_is_no_array_record(root, prepared, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "array_record", None)
+    refuse(prepared, "prepared sets need array_record", "use the downloaded folders")
+    with pytest.raises(InputError, match=f"^{tmp_path}: prepared sets need array_record"):
+        prepare(root, tmp_path, SUBSETS)
+    assert not list(tmp_path.iterdir())
+    read_all(root, SUBSETS)
+
+
+@pytest.mark.parametrize("data", [b"\xff\xff", b"\x0a\x05\x0a\x03\x0a\x01a"])
+def test_what_is_no_record(data):
+    with pytest.raises(ValueError, match="a record cannot be parsed"):
+        parse_record(data)

@@ -14,8 +14,8 @@ from harmony_jax import InputError, denormalize, evaluate, normalize
 from harmony_jax.data.codecs import write_photo
 from harmony_jax.data.iharmony4 import IHarmony4Source
 from harmony_jax.evaluation.run import evaluate_workdir
-from harmony_jax.weights.checkpoint import FOLDER
 from harmony_jax.weights.saved_model import load_model
+from harmony_jax.weights.steps import FOLDER
 from tests.made_data import SUBSETS, tiny_config
 from tests.released import evaluation_of_composites
 

@@ -9,8 +9,9 @@ from PIL import Image
 
 import harmony_jax.photos.folders
 from harmony_jax import Harmonizer, InputError
-from harmony_jax.photos.folders import Outcome, Settings, harmonize_picture, predict
+from harmony_jax.photos.folders import Settings, harmonize_picture, predict
 from harmony_jax.photos.formats import Picture, read_picture, write_picture
+from harmony_jax.photos.outcome import Outcome
 
 RNG = np.random.default_rng(0)
 

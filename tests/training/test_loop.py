@@ -13,8 +13,9 @@ from harmony_jax.devices.mesh import create_mesh
 from harmony_jax.training.loop import train
 from harmony_jax.training.progress import Progress, duration
 from harmony_jax.training.step import create_state, make_train_step
-from harmony_jax.weights.checkpoint import FOLDER, Checkpoints
+from harmony_jax.weights.checkpoint import Checkpoints
 from harmony_jax.weights.saved_model import load_model
+from harmony_jax.weights.steps import FOLDER
 from tests.made_data import tiny_config
 
 

@@ -10,7 +10,7 @@ from harmony_jax import InputError
 from harmony_jax.errors import NonFiniteError
 from harmony_jax.training.loop import train
 from harmony_jax.training.nonfinite import replay
-from harmony_jax.weights.checkpoint import FOLDER, saved_steps
+from harmony_jax.weights.steps import FOLDER, saved_steps
 from tests.made_data import tiny_config
 
 

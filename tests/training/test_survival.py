@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from harmony_jax.weights.checkpoint import FOLDER
 from harmony_jax.weights.saved_model import load_model
+from harmony_jax.weights.steps import FOLDER
 from tests.test_main import ROOT, small
 
 STEPS = 21

@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
-from array_record.python.array_record_module import ArrayRecordWriter
 from tqdm import tqdm
 
-from harmony_jax.data.codecs import write_file
 from harmony_jax.data.iharmony4 import SUBSETS, SampleFiles, read_list
 from harmony_jax.data.prepared import (
     INFO,
@@ -23,6 +21,7 @@ from harmony_jax.data.prepared import (
     NAME,
     UNFINISHED,
     VERSION,
+    check_array_record,
     open_shard,
     read_info,
     shard_name,
@@ -30,6 +29,7 @@ from harmony_jax.data.prepared import (
 from harmony_jax.data.preparing.counts import Preparation, Unreadable
 from harmony_jax.data.preparing.records import features
 from harmony_jax.data.preparing.workers import make_records
+from harmony_jax.disk import write_file
 from harmony_jax.errors import InputError
 
 UNREADABLE_LIST = "unreadable.txt"
@@ -98,6 +98,7 @@ def prepare(
         InputError: lists are missing, the output holds something else or cannot be written, or
             no sample of a list can be read.
     """
+    check_array_record(output)
     if workers < 1:
         raise InputError(f"workers {workers}: choose 1 or more")
     if not root.is_dir():
@@ -230,6 +231,9 @@ def _write_shards(shards: list[_Shard], unfinished: Path, workers: int) -> None:
 def _write_shard(
     shard: _Shard, outcomes: Iterator[bytes | InputError], temporary: Path, bar: tqdm
 ) -> None:
+    # There is none for Windows, where this module can be imported all the same.
+    from array_record.python.array_record_module import ArrayRecordWriter
+
     try:
         # Records in groups of one: any can be read alone.
         writer = ArrayRecordWriter(str(temporary), "group_size:1")

@@ -1,4 +1,4 @@
-"""One sample as a record of the prepared set: made from its files, and taken apart again."""
+"""One sample as a record of the prepared set: made from its files."""
 
 import io
 from functools import cache, lru_cache
@@ -6,18 +6,11 @@ from pathlib import Path
 
 import cv2
 import tensorflow_datasets as tfds
-from tensorflow_datasets.proto import tf_example_pb2
 
-from harmony_jax.data.codecs import (
-    Pixels,
-    decode_mask,
-    decode_photo,
-    encode_jpeg,
-    encode_mask,
-    read_file,
-)
+from harmony_jax.data.codecs import Pixels, decode_mask, decode_photo, encode_jpeg, encode_mask
 from harmony_jax.data.iharmony4 import SampleFiles, check_foreground, check_size
-from harmony_jax.data.transforms import MAX_SIDE
+from harmony_jax.data.resizing import MAX_SIDE
+from harmony_jax.disk import read_file
 
 # HAdobe5k comes at up to 6048 pixels a side, and the released code trains and evaluates on it
 # shrunk to MAX_SIDE.
@@ -73,12 +66,6 @@ def make_record(sample: SampleFiles) -> bytes:
             "subset": sample.subset,
         }
     )
-
-
-def parse_record(data: bytes) -> dict[str, bytes]:
-    """The encoded features of a record, by name."""
-    found = tf_example_pb2.Example.FromString(data).features.feature
-    return {key: found[key].bytes_list.value[0] for key in found}
 
 
 def shrink(pixels: Pixels, limit: int) -> Pixels:

@@ -18,11 +18,11 @@ from array_record.python.array_record_module import ArrayRecordWriter
 
 from harmony_jax import InputError
 from harmony_jax.data.iharmony4 import PUBLISHED, SUBSETS, IHarmony4Source, read_list
-from harmony_jax.data.prepared import PreparedSource
+from harmony_jax.data.prepared import PreparedSource, parse_record
 from harmony_jax.data.preparing import prepare as prepare_module
 from harmony_jax.data.preparing import workers as conversion_workers
 from harmony_jax.data.preparing.counts import Preparation, Unreadable
-from harmony_jax.data.preparing.records import make_record, parse_record
+from harmony_jax.data.preparing.records import make_record
 from scripts.prepare_iharmony4 import main
 from tests.made_data import SUBSETS as MADE
 from tests.made_data import write_iharmony4
@@ -346,7 +346,7 @@ def test_a_disk_without_room(root, output, monkeypatch):
             self._writer.close()
             raise RuntimeError("write() failed: No space left on device; writing x; at byte 7")
 
-    monkeypatch.setattr(prepare_module, "ArrayRecordWriter", Full)
+    monkeypatch.setattr("array_record.python.array_record_module.ArrayRecordWriter", Full)
     line = failure(root, output)
     assert f"{TRAIN.format(0)}: cannot be written (write() failed: No space left on device)" in line
     assert "the same command continues" in line

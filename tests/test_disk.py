@@ -1,0 +1,47 @@
+import pytest
+
+from harmony_jax import InputError
+from harmony_jax.disk import check_writable, read_file, write_file
+
+
+def test_a_file_comes_back_and_folders_are_made(tmp_path):
+    path = tmp_path / "new" / "folder" / "file"
+    write_file(path, b"data")
+    assert read_file(path) == b"data"
+    write_file(path, b"other")
+    assert read_file(path) == b"other"
+    assert [found.name for found in path.parent.iterdir()] == ["file"]
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    (tmp_path / "empty").write_bytes(b"")
+    with pytest.raises(InputError, match=r"empty: the file is empty: replace it"):
+        read_file(tmp_path / "empty")
+    with pytest.raises(InputError, match=r"gone: cannot be read \(No such file or directory\)"):
+        read_file(tmp_path / "gone")
+
+
+def test_where_nothing_can_be_written_nothing_is_left(tmp_path):
+    (tmp_path / "file").write_text("a file where a folder should be")
+    with pytest.raises(InputError, match=r"a\.png: cannot be written \(File exists\)"):
+        write_file(tmp_path / "file" / "a.png", b"data")
+    with pytest.raises(InputError, match=r"file: cannot be written \(Not a directory\)"):
+        check_writable(tmp_path / "file")
+    check_writable(tmp_path / "folders" / "yet to come")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_an_interrupt_while_writing_leaves_nothing(tmp_path, monkeypatch):
+    def interrupted(self, target):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pathlib.Path.replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_file(tmp_path / "a.png", b"data")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_name_as_long_as_names_may_be(tmp_path):
+    path = tmp_path / ("n" * 251 + ".png")
+    write_file(path, b"data")
+    assert path.read_bytes() == b"data"

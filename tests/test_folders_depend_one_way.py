@@ -1,0 +1,117 @@
+"""Folders of the package depend on each other one way; what all of them may use is the ground."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "harmony_jax"
+
+# Folders, and modules that lie in none. Each may import what stands in rows above its own, and
+# from its own row itself alone.
+ORDER = [
+    {"errors"},
+    {"command_line", "disk", "losses", "normalization", "variables"},
+    {"workdir"},
+    {"devices"},
+    {"models"},
+    {"data"},
+    {"weights"},
+    {"build"},
+    {"evaluation", "photos"},
+    {"paper", "training"},
+    {"planning"},
+    {"web"},
+    {"harmonize_command"},
+]
+
+# Inside data/: what may be imported by these alone, wherever they lie.
+ONLY_FOR = {
+    "data.resident": {"data.resident", "data.training_data", "scripts"},
+    "data.preparing": {"data.preparing", "scripts"},
+}
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the package by its name in it, such as `data.codecs`; "" is the package."""
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        found[".".join(parts).removesuffix("__init__").removesuffix(".")] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imported(path: Path) -> set[str]:
+    """What a file imports of the package, wherever in the file: modules as in `MODULES`."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: a relative import"
+            # A name is a module of its own, or one that a module has.
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            own = {name for name in names if name.removeprefix("harmony_jax.") in MODULES}
+            found |= own | ({str(node.module)} if names - own else set())
+    return {
+        name.removeprefix("harmony_jax").removeprefix(".")
+        for name in found
+        if name.partition(".")[0] == "harmony_jax"
+    }
+
+
+def row(module: str) -> int:
+    (number,) = (i for i, names in enumerate(ORDER) if module.partition(".")[0] in names)
+    return number
+
+
+def is_in(module: str, folder: str) -> bool:
+    return module == folder or module.startswith(f"{folder}.")
+
+
+IMPORTS = [
+    (module, other) for module, path in MODULES.items() if module for other in imported(path)
+]
+
+
+def test_the_order_names_everything_once():
+    listed = [name for names in ORDER for name in names]
+    assert len(listed) == len(set(listed))
+    assert set(listed) == {module.partition(".")[0] for module in MODULES if module}
+
+
+def test_imports_go_upwards_in_the_order():
+    assert len(IMPORTS) > 200
+    wrong = [
+        f"{module} imports {other}"
+        for module, other in IMPORTS
+        if other == ""  # the package's own names are for its users
+        or (row(other) >= row(module) and other.partition(".")[0] != module.partition(".")[0])
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize("folder", ONLY_FOR)
+def test_what_is_for_few_alone(folder):
+    scripts = [
+        (".".join(path.relative_to(ROOT).with_suffix("").parts), other)
+        for path in [ROOT / "main.py", *(ROOT / "scripts").rglob("*.py")]
+        for other in imported(path)
+    ]
+    users = {module for module, other in IMPORTS + scripts if is_in(other, folder)}
+    assert users
+    assert not {
+        user for user in users if not any(is_in(user, allowed) for allowed in ONLY_FOR[folder])
+    }
+
+
+def test_no_module_comes_back_to_itself():
+    """Not even in functions or for type checkers."""
+    waiting = {module: {other for other in imported(path)} for module, path in MODULES.items()}
+    while ready := {module for module, others in waiting.items() if not others & waiting.keys()}:
+        waiting = {module: others for module, others in waiting.items() if module not in ready}
+    assert not waiting

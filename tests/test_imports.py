@@ -1,0 +1,133 @@
+"""What importing the package loads, and where it can be imported."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import harmony_jax
+from harmony_jax.build import build_model, model_arguments
+from harmony_jax.weights.saved_model import save_model
+from tests.made_data import tiny_config
+
+ROOT = Path(__file__).parents[1]
+
+# What data sets, training, reports and the page need, and a harmonizer does not.
+NOT_FOR_PHOTOS = [
+    "array_record",
+    "flask",
+    "grain",
+    "ml_collections",
+    "skimage",
+    "tensorboard",
+    "tensorboardX",
+    "tensorflow_datasets",
+    "torch",
+    "waitress",
+]
+
+
+def in_a_fresh_process(code: str, *arguments: object) -> str:
+    """Runs code without the checks of annotations, and returns what it prints."""
+    result = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def loaded(code: str, *arguments: object) -> set[str]:
+    """The top-level modules that are there after some code."""
+    end = "\nimport sys; print(*{name.partition('.')[0] for name in sys.modules})"
+    return set(in_a_fresh_process(code + end, *arguments).splitlines()[-1].split())
+
+
+def test_the_package_itself_loads_nothing_but_the_standard_library():
+    own = {"harmony_jax"}
+    before = loaded("")
+    assert loaded("import harmony_jax") - before - own <= sys.stdlib_module_names
+
+
+def test_a_harmonizer_loads_what_photos_need(tmp_path):
+    config = tiny_config()
+    model = build_model(config)
+    save_model(tmp_path, model, {"model": model_arguments(config), "image_size": 32})
+    from_python = """if True:
+        import sys
+        import numpy as np
+        from harmony_jax import Harmonizer
+        assert "orbax" not in sys.modules
+        mask = np.zeros((64, 64), np.uint8)
+        mask[16:48, 16:48] = 255
+        Harmonizer.from_checkpoint(sys.argv[1]).harmonize(np.zeros((64, 64, 3), np.uint8), mask)
+    """
+    found = loaded(from_python, tmp_path)
+    assert {"jax", "orbax"} <= found
+    assert not found.intersection(NOT_FOR_PHOTOS)
+
+
+def test_the_help_of_the_command_needs_no_jax():
+    code = """if True:
+        from harmony_jax.harmonize_command import main
+        try:
+            main(["--help"])
+        except SystemExit as end:
+            assert end.code == 0
+    """
+    assert not loaded(code).intersection(["jax", "flax", "orbax", *NOT_FOR_PHOTOS])
+
+
+def test_a_data_set_is_read_without_what_prepares_it():
+    assert "tensorflow_datasets" not in loaded("from harmony_jax import evaluate")
+
+
+def test_every_public_name_is_there():
+    assert set(harmony_jax.__all__) <= set(dir(harmony_jax))
+    for name in harmony_jax.__all__:
+        assert getattr(harmony_jax, name).__name__ == name
+    names: dict[str, object] = {}
+    exec("from harmony_jax import *", names)
+    assert set(harmony_jax.__all__) <= set(names)
+    with pytest.raises(AttributeError, match="has no attribute 'Harmoniser'"):
+        harmony_jax.Harmoniser  # noqa: B018
+
+
+def test_type_checkers_see_the_public_names_where_they_are():
+    tree = ast.parse(Path(harmony_jax.__file__).read_text())
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    seen = {
+        alias.name: node.module.removeprefix("harmony_jax.")
+        for node in imports
+        if node.module and node.module.startswith("harmony_jax.")
+        for alias in node.names
+    }
+    assert seen == harmony_jax._MODULES
+    assert sorted(seen) == harmony_jax.__all__
+
+
+def test_every_module_can_be_imported_where_posix_is_not():
+    """As on Windows, as far as this can be seen here."""
+    code = """if True:
+        import importlib, pkgutil, signal, sys
+        import jax, grain, tensorflow_datasets  # which do without these on Windows, not here
+        for name in list(sys.modules):
+            if name.startswith("array_record."):
+                del sys.modules[name]
+        for name in ("array_record", "fcntl", "grp", "pwd", "resource", "termios"):
+            sys.modules[name] = None
+        del signal.SIGHUP
+        import harmony_jax
+        for module in pkgutil.walk_packages(harmony_jax.__path__, "harmony_jax."):
+            importlib.import_module(module.name)
+            print(module.name)
+    """
+    names = in_a_fresh_process(code).split()
+    assert "harmony_jax.workdir" in names
+    assert len(names) > 100
