@@ -3,8 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-Image = Float[Array, "batch height width 3"]
-Mask = Float[Array, "batch height width 1"]
+from harmony_jax.arrays import Image, Mask
 
 
 def foreground_normalized_mse(

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Num
+
+from harmony_jax.arrays import Image, Mask
 
 # ImageNet, RGB in [0, 1]; released models and backbones share them.
 IMAGE_MEAN = (0.485, 0.456, 0.406)
@@ -24,11 +26,7 @@ def denormalize(image: Num[Array, "*shape 3"]) -> Num[Array, "*shape 3"]:
 
 def network_inputs(
     batch: Mapping[str, Array],
-) -> tuple[
-    Float[Array, "batch height width 3"],
-    Float[Array, "batch height width 1"],
-    Float[Array, "batch height width 3"],
-]:
+) -> tuple[Image, Mask, Image]:
     """Turns a batch of pixels into what models and losses take, on the device.
 
     Args:

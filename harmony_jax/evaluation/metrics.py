@@ -6,6 +6,8 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from harmony_jax.arrays import Image, Mask
+
 # Foreground ratio ranges of the paper's table 2; both ends belong to a range.
 RATIO_RANGES = ((0.0, 0.05), (0.05, 0.15), (0.15, 1.0), (0.0, 1.0))
 
@@ -20,10 +22,10 @@ Summary = dict[str, dict[str, float]]
 
 
 def image_errors(
-    prediction: Float[Array, "batch height width 3"],
-    target: Float[Array, "batch height width 3"],
-    mask: Float[Array, "batch height width 1"],
-    valid: Float[Array, "batch height width 1"] | None = None,
+    prediction: Image,
+    target: Image,
+    mask: Mask,
+    valid: Mask | None = None,
 ) -> dict[str, Float[Array, " batch"]]:
     """MSE, fMSE and PSNR of each image, as the released evaluation computes them.
 
@@ -49,8 +51,8 @@ def image_errors(
 
 
 def foreground_ratio(
-    mask: Float[Array, "batch height width 1"],
-    valid: Float[Array, "batch height width 1"] | None = None,
+    mask: Mask,
+    valid: Mask | None = None,
 ) -> Float[Array, " batch"]:
     """Share of the image's pixels whose mask is above 0.5; `valid` as in `image_errors`."""
     foreground = (mask > 0.5).astype(jnp.float32)

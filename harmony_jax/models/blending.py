@@ -5,7 +5,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from harmony_jax.models.interfaces import Image, Mask, Output
+from harmony_jax.arrays import Image, Mask
+from harmony_jax.models.interfaces import Output
 from harmony_jax.models.layers import LayerMaker
 
 

@@ -8,8 +8,9 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array
 
+from harmony_jax.arrays import Image, Mask
 from harmony_jax.models.feature_pyramid import FeaturePyramid
-from harmony_jax.models.interfaces import Backbone, FeatureMap, Image, Mask
+from harmony_jax.models.interfaces import Backbone, FeatureMap
 from harmony_jax.models.layers import (
     DepthwiseConv,
     LayerMaker,

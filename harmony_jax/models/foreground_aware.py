@@ -11,14 +11,13 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array
 
+from harmony_jax.arrays import Image, Mask
 from harmony_jax.errors import InputError
 from harmony_jax.models.interfaces import (
     Backbone,
     BaseNetwork,
     FeatureMap,
     HarmonizationModel,
-    Image,
-    Mask,
     Output,
 )
 from harmony_jax.models.layers import LayerMaker, Sequential, concatenate

@@ -5,8 +5,9 @@ Attribute names follow the released PyTorch modules, so that parameter paths are
 
 from flax import nnx
 
+from harmony_jax.arrays import Image, Mask
 from harmony_jax.models.feature_pyramid import FeaturePyramid
-from harmony_jax.models.interfaces import Backbone, FeatureMap, Image, Mask
+from harmony_jax.models.interfaces import Backbone, FeatureMap
 from harmony_jax.models.layers import LayerMaker, Sequential, concatenate, relu
 from harmony_jax.models.materialize import materialize
 from harmony_jax.models.ocr import ObjectContext

@@ -6,8 +6,8 @@ from typing import NamedTuple
 from flax import nnx
 from jaxtyping import Array, Float
 
-Image = Float[Array, "batch height width 3"]
-Mask = Float[Array, "batch height width 1"]
+from harmony_jax.arrays import Image, Mask
+
 FeatureMap = Float[Array, "batch _height _width _features"]  # of any resolution
 
 

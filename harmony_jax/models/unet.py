@@ -9,11 +9,12 @@ from functools import partial
 from flax import nnx
 from jaxtyping import Array, Float
 
+from harmony_jax.arrays import Image, Mask
 from harmony_jax.errors import InputError
 from harmony_jax.models.attention import MaskedChannelAttention, SpatialSeparatedAttention
 from harmony_jax.models.blending import Projection, to_output
 from harmony_jax.models.feature_fusion import BackboneFeatures, Connectors, connect
-from harmony_jax.models.interfaces import BaseNetwork, FeatureMap, Image, Mask, Output
+from harmony_jax.models.interfaces import BaseNetwork, FeatureMap, Output
 from harmony_jax.models.layers import (
     LayerMaker,
     Sequential,

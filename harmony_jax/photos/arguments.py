@@ -9,12 +9,12 @@ from PIL import Image
 
 from harmony_jax.errors import InputError
 from harmony_jax.photos.formats import Picture, picture_of, to_uint8
-from harmony_jax.photos.masks import Mask, alpha_mask, check_mask, fit_size, mask_of
+from harmony_jax.photos.masks import PixelMask, alpha_mask, check_mask, fit_size, mask_of
 
 Photo = np.ndarray | jax.Array | Image.Image
 
 
-def photo_and_mask(image: Photo, mask: Photo | None) -> tuple[np.ndarray, Mask]:
+def photo_and_mask(image: Photo, mask: Photo | None) -> tuple[np.ndarray, PixelMask]:
     """A photo's pixels and its mask, checked, of one size.
 
     Args:
@@ -58,7 +58,7 @@ def _as_picture(image: Photo) -> Picture:
     return Picture(np.ascontiguousarray(pixels[:, :, :3]), alpha)
 
 
-def _as_mask(mask: Photo) -> Mask:
+def _as_mask(mask: Photo) -> PixelMask:
     if isinstance(mask, Image.Image):
         return mask_of(picture_of(mask))
     values = np.asarray(mask)

@@ -23,7 +23,7 @@ from harmony_jax.photos.formats import (
     write_picture,
 )
 from harmony_jax.photos.harmonizer import Harmonizer
-from harmony_jax.photos.masks import Mask, alpha_mask, fit_size, looks_inverted, mask_of
+from harmony_jax.photos.masks import PixelMask, alpha_mask, fit_size, looks_inverted, mask_of
 from harmony_jax.photos.outcome import Outcome
 from harmony_jax.photos.pixel_budget import PixelBudget
 
@@ -131,7 +131,7 @@ def _predict(
 
 
 def harmonize_picture(
-    harmonizer: Harmonizer, photo: Picture, mask: Mask, strength: float = 1.0
+    harmonizer: Harmonizer, photo: Picture, mask: PixelMask, strength: float = 1.0
 ) -> tuple[Picture, np.ndarray | None]:
     """Harmonizes a picture, which keeps what came with it.
 
@@ -214,7 +214,7 @@ def _run_files(
     write_picture(job.output, result)
 
 
-def _fitting_mask(picture: Picture, label: str, photo: Picture) -> Mask:
+def _fitting_mask(picture: Picture, label: str, photo: Picture) -> PixelMask:
     mask = mask_of(picture)
     height, width, _ = photo.pixels.shape
     if mask.shape != (height, width):
@@ -226,7 +226,7 @@ def _fitting_mask(picture: Picture, label: str, photo: Picture) -> Mask:
     return mask
 
 
-def _uninverted(mask: Mask, label: str, settings: Settings) -> Mask:
+def _uninverted(mask: PixelMask, label: str, settings: Settings) -> PixelMask:
     if settings.invert_masks == "auto" and looks_inverted(mask):
         _LOGGER.warning("%s: white along the picture's border: taken as inverted", label)
     elif settings.invert_masks != "always":

@@ -19,7 +19,7 @@ from harmony_jax.normalization import denormalize, normalize
 from harmony_jax.photos.arguments import Photo, photo_and_mask
 from harmony_jax.photos.color_transform import fit_color_transform
 from harmony_jax.photos.formats import to_uint8
-from harmony_jax.photos.masks import FOREGROUND, Mask
+from harmony_jax.photos.masks import FOREGROUND, PixelMask
 from harmony_jax.photos.recolor import Recolor
 from harmony_jax.variables import Variables, split
 
@@ -182,8 +182,8 @@ def _listed(image: Any, mask: Any) -> tuple[list[Photo], list[Photo | None], boo
 
 
 def _batches(
-    pairs: Sequence[tuple[np.ndarray, Mask]],
-) -> Iterator[Sequence[tuple[np.ndarray, Mask]]]:
+    pairs: Sequence[tuple[np.ndarray, PixelMask]],
+) -> Iterator[Sequence[tuple[np.ndarray, PixelMask]]]:
     """Cuts off batches whose sizes are powers of two, so that few sizes are compiled."""
     start = 0
     while start < len(pairs):
@@ -194,7 +194,7 @@ def _batches(
         start += size
 
 
-def _check_small(small_mask: Mask, mask: Mask) -> None:
+def _check_small(small_mask: PixelMask, mask: PixelMask) -> None:
     if small_mask.max() <= FOREGROUND:
         height, width = small_mask.shape
         raise InputError(

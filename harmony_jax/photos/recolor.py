@@ -6,7 +6,7 @@ from jaxtyping import UInt
 
 from harmony_jax.devices.compiled_once import CompiledOnce
 from harmony_jax.photos.color_transform import Coefficients, apply_color_transform
-from harmony_jax.photos.masks import Mask
+from harmony_jax.photos.masks import PixelMask
 
 _TILE = 512  # pixels a side; every photo is tiles of this one shape, so one program does all
 _TILES_AT_ONCE = 16  # handed to the device before the first one is awaited
@@ -22,7 +22,7 @@ class Recolor:
         self,
         coefficients: Coefficients | np.ndarray,
         pixels: UInt[np.ndarray, "height width 3"],
-        mask: Mask,
+        mask: PixelMask,
         strength: float = 1.0,
     ) -> UInt[np.ndarray, "height width 3"]:
         """Changes a photo's colours inside the mask.

@@ -17,7 +17,7 @@ from harmony_jax.errors import InputError
 from harmony_jax.photos.folders import harmonize_picture
 from harmony_jax.photos.formats import Picture, count_pixels, decode_picture, encode_picture
 from harmony_jax.photos.harmonizer import Harmonizer
-from harmony_jax.photos.masks import Mask, alpha_mask, check_mask, fit_size, mask_of
+from harmony_jax.photos.masks import PixelMask, alpha_mask, check_mask, fit_size, mask_of
 from harmony_jax.photos.pixel_budget import PixelBudget
 
 PREVIEW_SIDE = 1600  # pixels, at most; masks are painted at this size
@@ -178,7 +178,7 @@ def _too_large(label: str, most: int) -> str:
 
 
 @contextmanager
-def _photo_and_mask(limits: _Limits) -> Iterator[tuple[Picture, Mask]]:
+def _photo_and_mask(limits: _Limits) -> Iterator[tuple[Picture, PixelMask]]:
     """The request's photo, and its mask at the photo's size; by default the alpha channel."""
     fields = ("photo", "mask") if "mask" in flask.request.files else ("photo",)
     with _uploaded(limits, *fields) as (picture, *masks):
@@ -204,7 +204,7 @@ def _preview(picture: Picture) -> str:
     return _address("image/jpeg", encode_picture(small, ".jpg"))
 
 
-def _mask_address(mask: Mask) -> str:
+def _mask_address(mask: PixelMask) -> str:
     picture = Picture(np.repeat(mask[:, :, None], 3, 2), grey=True)
     return _address("image/png", encode_picture(picture, ".png"))
 
