@@ -1,23 +1,17 @@
 """From a config to the parts of a run."""
 
 import logging
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array
 from ml_collections import ConfigDict
 
-from harmony_jax import losses
 from harmony_jax.errors import InputError
 from harmony_jax.models import HarmonizationModel, create_model
 from harmony_jax.models.foreground_aware import ForegroundAware
 from harmony_jax.weights.files import read_state_dict
 from harmony_jax.weights.torch_keys import load_backbone_state_dict
-
-LossFunction = Callable[[Array, Array, Array], Array]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -99,12 +93,3 @@ def initialize_backbone(model: HarmonizationModel, path: str) -> None:
     except InputError as error:
         raise InputError(f"init.backbone {path}: {error}") from error
     _LOGGER.info("Backbone from %s: %d arrays taken, %d ignored", path, taken, ignored)
-
-
-def build_loss(config: ConfigDict) -> LossFunction:
-    """The config's objective, taking prediction, target and mask, one value an image."""
-    if config.loss.name == "fn_mse":
-        return partial(losses.foreground_normalized_mse, min_area=config.loss.min_area)
-    if config.loss.name == "mse":
-        return lambda prediction, target, mask: losses.mse(prediction, target)
-    raise InputError(f"loss.name {config.loss.name!r}: choose 'fn_mse' or 'mse'")

@@ -1,9 +1,31 @@
 """Training objectives. Each returns one loss an image; the caller averages over the batch."""
 
+from collections.abc import Callable
+from functools import partial
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+from ml_collections import ConfigDict
 
 from harmony_jax.arrays import Image, Mask
+from harmony_jax.errors import InputError
+
+LossFunction = Callable[[Array, Array, Array], Array]  # prediction, target, mask to [batch]
+
+
+def create_loss(loss: ConfigDict) -> LossFunction:
+    """The objective that the config's `loss` section names (configs/base.py).
+
+    Raises:
+        InputError: there is none of this name.
+    """
+    known: dict[str, LossFunction] = {
+        "fn_mse": partial(foreground_normalized_mse, min_area=loss.min_area),
+        "mse": lambda prediction, target, mask: mse(prediction, target),
+    }
+    if loss.name not in known:
+        raise InputError(f"loss.name {loss.name!r}: choose {' or '.join(map(repr, known))}")
+    return known[loss.name]
 
 
 def foreground_normalized_mse(

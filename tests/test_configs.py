@@ -11,11 +11,12 @@ from ml_collections import ConfigDict
 
 from configs import base
 from harmony_jax import InputError, create_model, list_models
-from harmony_jax.build import build_loss, build_model, check_numbers, model_arguments
+from harmony_jax.build import build_model, check_numbers, model_arguments
 from harmony_jax.data.splits import open_split
 from harmony_jax.data.training_data import TrainingData
 from harmony_jax.devices import mesh as meshes
 from harmony_jax.evaluation.published import TABLES
+from harmony_jax.losses import create_loss
 from harmony_jax.models import released_image_size
 from harmony_jax.models.foreground_aware import ForegroundAware
 from harmony_jax.training.optimizer import learning_rate_schedule
@@ -113,7 +114,7 @@ def test_a_config_trains_the_model_of_its_name_as_released(name):
     assert model_arguments(config) == {"name": name, "overrides": {}}
     assert config.data.image_size == released_image_size(name)
     check_numbers(config)
-    build_loss(config)
+    create_loss(config.loss)
     learning_rate_schedule(config.optimizer, steps_per_epoch=10.0)
 
     model = nnx.eval_shape(lambda: create_model(name, rngs=nnx.Rngs(0)))

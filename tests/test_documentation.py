@@ -45,3 +45,27 @@ def test_released_files():
     for name, (_, file, numbers) in rows("README.md").items():
         assert listed.pop(name) == f"{file}: {numbers}"
     assert not listed
+
+
+def test_every_file_that_the_documents_name_is_there():
+    documents = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    names = {
+        name
+        for document in documents
+        for name in re.findall(
+            r"`((?:harmony_jax|scripts|tests|configs)/[\w./]*)`", document.read_text()
+        )
+    }
+    assert len(names) > 30
+    assert not [name for name in names if not (ROOT / name).exists() and "N" not in name]
+
+
+def test_where_to_change_names_files_that_are_there():
+    """Each name in a line is of the repository, of the package, or beside the one before it."""
+    text = (ROOT / "docs" / "where_to_change.md").read_text()
+    for line in text.splitlines():
+        folders = [ROOT, ROOT / "harmony_jax"]
+        for name in re.findall(r"`([\w./]+(?:\.py|\.html|\.md|/))`", line):
+            found = [folder / name for folder in folders if (folder / name).exists()]
+            assert found or name == "__init__.py", name
+            folders += [path if path.is_dir() else path.parent for path in found[:1]]

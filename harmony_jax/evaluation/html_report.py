@@ -16,7 +16,7 @@ import numpy as np
 from harmony_jax.data.codecs import encode_jpeg, encode_mask
 from harmony_jax.disk import write_file
 from harmony_jax.errors import InputError
-from harmony_jax.evaluation.metrics import RATIO_RANGES, ImageMetrics
+from harmony_jax.evaluation.metrics import METRICS, RATIO_RANGES, ImageMetrics
 from harmony_jax.evaluation.picture_sheet import Pictures
 from harmony_jax.evaluation.ratio_curve import RatioBin, ratio_bins, ratio_curve
 from harmony_jax.evaluation.tables import TextTable
@@ -27,7 +27,6 @@ ERROR_AMPLIFICATION = 5
 _LONGEST_SIDE = 512
 _JPEG_QUALITY = 90
 _ERROR_COLORS = cv2.COLORMAP_INFERNO
-_DECIMALS = {"MSE": 2, "fMSE": 2, "PSNR": 2, "SSIM": 4}
 _NUMBER = re.compile(r"[+-]?[\d.,]+ ?%?|-")
 
 
@@ -109,6 +108,7 @@ def write_html_report(
             _card(index, per_image[index], *image) for index, image in shown.items()
         ),
         "images": _json(per_image),
+        "metrics": json.dumps(METRICS),
         "amplification": f"{ERROR_AMPLIFICATION}",
         "brightest": f"{255 / ERROR_AMPLIFICATION:g}",
         "error_scale": _data_uri("png", cv2.imencode(".png", scale)[1].tobytes()),
@@ -206,10 +206,10 @@ improvement {_percent(_improvement(image))}</p><ul>{chips}</ul></header>
 
 def _numbers(image: ImageMetrics) -> str:
     rows = [
-        [name, *(_number(float(image[prefix + key]), places) for key, places in _DECIMALS.items())]
+        [name, *(_number(float(image[prefix + key]), places) for key, places in METRICS.items())]
         for name, prefix in (("composite", "composite_"), ("harmonized", ""))
     ]
-    return _table("", ["", *_DECIMALS], rows)
+    return _table("", ["", *METRICS], rows)
 
 
 def _improvement(image: ImageMetrics) -> float:

@@ -3,10 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from harmony_jax.evaluation.metrics import RATIO_RANGES, Summary, range_name
+from harmony_jax.evaluation.metrics import METRICS, RATIO_RANGES, Summary, range_name
 from harmony_jax.evaluation.published import ratio_rows_for, rows_for
-
-_DECIMALS = {"MSE": 2, "fMSE": 2, "PSNR": 2, "SSIM": 4}
 
 
 class TextTable(NamedTuple):
@@ -123,7 +121,7 @@ def _flat(summary: Summary) -> dict[str, float]:
 
 def _cells(values: Mapping[str, float], columns: Sequence[str]) -> list[str]:
     return [
-        f"{values[column]:.{_DECIMALS[column.rsplit(' ', 1)[1]]}f}" if column in values else ""
+        f"{values[column]:.{METRICS[column.rsplit(' ', 1)[1]]}f}" if column in values else ""
         for column in columns
     ]
 

@@ -11,8 +11,9 @@ from flax import nnx
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from harmony_jax.build import build_loss, build_model, check_numbers, initialize_backbone
+from harmony_jax.build import build_model, check_numbers, initialize_backbone
 from harmony_jax.devices import mesh as meshes
+from harmony_jax.losses import create_loss
 from harmony_jax.models import HarmonizationModel
 from harmony_jax.training.optimizer import create_optimizer, learning_rate_schedule
 from harmony_jax.training.step import (
@@ -103,7 +104,7 @@ def set_up(config: ConfigDict, mesh: Mesh, samples: int) -> Training:
     steps_per_epoch = samples / batch_size
     schedule = learning_rate_schedule(config.optimizer, steps_per_epoch)
     optimizer = create_optimizer(config.optimizer, schedule)
-    loss = build_loss(config)
+    loss = create_loss(config.loss)
     model: Any = nnx.eval_shape(lambda: build_model(config))
     graph, state = abstract_state(model, optimizer, mesh)
     options = StepOptions(seed=config.seed, parts=parts, recompute=config.train.recompute)

@@ -10,8 +10,8 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh
 
-from harmony_jax.build import LossFunction
 from harmony_jax.devices import mesh as meshes
+from harmony_jax.losses import LossFunction
 from harmony_jax.normalization import network_inputs
 from harmony_jax.variables import Variables, split
 

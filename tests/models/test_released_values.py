@@ -18,8 +18,8 @@ from harmony_jax import (
     normalize,
     to_torch_state_dict,
 )
-from harmony_jax.build import build_loss
 from harmony_jax.devices.mesh import create_mesh
+from harmony_jax.losses import create_loss
 from harmony_jax.models import HarmonizationModel, released_image_size
 from harmony_jax.models.foreground_aware import ForegroundAware
 from harmony_jax.training.optimizer import create_optimizer, rate_labels
@@ -144,7 +144,7 @@ def test_training(name):
         mesh = create_mesh(1)
     optimizer = create_optimizer(config.optimizer, optax.constant_schedule(1e-3))
     graph, state = create_state(case.model, optimizer, mesh)
-    step = make_train_step(graph, state, build_loss(config), optimizer, mesh)
+    step = make_train_step(graph, state, create_loss(config.loss), optimizer, mesh)
 
     state, metrics = step(state, batch)
     losses = [float(metrics["loss"])]

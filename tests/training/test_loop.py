@@ -8,8 +8,9 @@ import pytest
 from flax import nnx
 
 from harmony_jax import InputError
-from harmony_jax.build import build_loss, build_model
+from harmony_jax.build import build_model
 from harmony_jax.devices.mesh import create_mesh
+from harmony_jax.losses import create_loss
 from harmony_jax.training.loop import train
 from harmony_jax.training.progress import Progress, duration
 from harmony_jax.training.step import create_state, make_train_step
@@ -134,7 +135,7 @@ def test_the_loss_curve_is_the_same_on_one_device_and_on_two():
         mesh = create_mesh(count)
         optimizer = optax.adam(1e-3)
         graph, state = create_state(build_model(config), optimizer, mesh)
-        step = make_train_step(graph, state, build_loss(config), optimizer, mesh)
+        step = make_train_step(graph, state, create_loss(config.loss), optimizer, mesh)
         losses = []
         for number in range(10):
             state, metrics = step(state, batch_of(config, number))
@@ -150,7 +151,7 @@ def test_training_learns_one_batch_by_heart():
     mesh = create_mesh(1)
     optimizer = optax.adam(3e-3)
     graph, state = create_state(build_model(config), optimizer, mesh)
-    step = make_train_step(graph, state, build_loss(config), optimizer, mesh)
+    step = make_train_step(graph, state, create_loss(config.loss), optimizer, mesh)
     batch = batch_of(config)
     batch["real"] = np.where(batch["mask"][..., None] > 0, 255 - batch["composite"], 128)
     batch["real"] = batch["real"].astype(np.uint8)

@@ -6,8 +6,9 @@ import pytest
 from flax import nnx
 
 from harmony_jax import InputError
-from harmony_jax.build import build_loss, build_model
+from harmony_jax.build import build_model
 from harmony_jax.devices.mesh import create_mesh
+from harmony_jax.losses import create_loss
 from harmony_jax.training.optimizer import create_optimizer, learning_rate_schedule
 from harmony_jax.training.step import StepOptions, create_state, make_train_step
 from tests.made_data import tiny_config
@@ -22,7 +23,7 @@ def losses(steps: int = 4, shards: int = 1, clip_norm: float = 0.0, **options) -
     mesh = create_mesh(2, shards)
     graph, state = create_state(build_model(config), optimizer, mesh)
     step = make_train_step(
-        graph, state, build_loss(config), optimizer, mesh, StepOptions(**options)
+        graph, state, create_loss(config.loss), optimizer, mesh, StepOptions(**options)
     )
     found = []
     for number in range(steps):
@@ -75,7 +76,7 @@ def test_the_gradient_of_two_equal_parts_is_that_of_one():
     ):
         graph, state = create_state(build_model(config), optimizer, mesh)
         step = make_train_step(
-            graph, state, build_loss(config), optimizer, mesh, StepOptions(parts=parts)
+            graph, state, create_loss(config.loss), optimizer, mesh, StepOptions(parts=parts)
         )
         _, metrics = step(state, batch)
         norms.append(float(metrics["gradient_norm"]))
@@ -98,7 +99,7 @@ def test_nothing_changes_after_a_step_that_is_not_finite():
     optimizer = create_optimizer(config.optimizer, learning_rate_schedule(config.optimizer, 100.0))
     mesh = create_mesh()
     graph, state = create_state(build_model(config), optimizer, mesh)
-    step = make_train_step(graph, state, build_loss(config), optimizer, mesh)
+    step = make_train_step(graph, state, create_loss(config.loss), optimizer, mesh)
     before = jax.device_get(state.variables)
     bad = {key: value.astype(np.float32) for key, value in batch_of(config).items()}
     bad["real"][0, 0, 0, 0] = np.nan
