@@ -1,6 +1,6 @@
 """Predictions and metrics of every image of a set, compiled and sharded."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import cached_property
 from typing import Any
 
@@ -33,6 +33,10 @@ from harmony_jax.evaluation.ssim import ssim
 from harmony_jax.models import HarmonizationModel
 from harmony_jax.normalization import denormalize, network_inputs
 from harmony_jax.variables import Variables
+
+
+class EvaluationStoppedError(RuntimeError):
+    """An evaluation was asked to stop, and has no result."""
 
 
 class Evaluation:
@@ -146,6 +150,7 @@ class Evaluator:
         *,
         shown: Collection[int] = (),
         predictions: Predictions | None = None,
+        stops: Callable[[], bool] = lambda: False,
     ) -> Evaluation:
         """Evaluates every sample of a source once.
 
@@ -154,8 +159,10 @@ class Evaluator:
             source: the samples.
             shown: samples whose pictures are wanted, by their number.
             predictions: of the source's samples, if there is no model.
+            stops: asked before every batch whether to give up.
 
         Raises:
+            EvaluationStoppedError: `stops` said so.
             InputError: the source is empty.
         """
         if not len(source):
@@ -171,9 +178,13 @@ class Evaluator:
         per_image: dict[int, ImageMetrics] = {}
         pictures: dict[int, Pictures] = {}
         counter = np.int32(0)
+        stopped = False
         names = PIXELS if predictions else PIXELS[:3]
         feed = Feed(_put(batch, self._mesh) for batch in data.batches)
         for number, (batch, readable) in enumerate(feed):
+            stopped = stops()
+            if stopped:
+                break
             results = self._measure(variables, batch, counter)
             errors, readable = _to_host((results.pop("errors"), readable))
             here = {}
@@ -196,6 +207,8 @@ class Evaluator:
                     pictures[index] = _pictures({k: array[row] for k, array in arrays.items()})
         feed.close()
         close_batches(data.batches)
+        if stopped:
+            raise EvaluationStoppedError
         order = sorted(per_image)
         place = {index: number for number, index in enumerate(order)}
         return Evaluation(

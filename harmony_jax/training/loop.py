@@ -14,7 +14,7 @@ from harmony_jax.data.splits import open_split
 from harmony_jax.data.training_data import TrainingData, batch_of_step, check_training_data
 from harmony_jax.devices.mesh import create_mesh
 from harmony_jax.errors import InputError, StoppedError
-from harmony_jax.evaluation.evaluator import Evaluation, Evaluator, spread
+from harmony_jax.evaluation.evaluator import EvaluationStoppedError, Evaluator, spread
 from harmony_jax.evaluation.run import evaluate_workdir, evaluated_source
 from harmony_jax.training.continuation import check_continuation, training_metadata
 from harmony_jax.training.nonfinite import save_dump
@@ -58,16 +58,25 @@ def train(config: ConfigDict, workdir: Path) -> None:
         )
         state = resumed or first or training.begin()
         start_step, total_steps = int(state.step), training.total_steps
+        progress = at_end.enter_context(closing(_progress(training, state, workdir)))
+        validation = _Validation(evaluator, sets, config, checkpoints, progress, stop_request)
+        waits = start_step in due.evaluated and validation.is_missing(start_step)
+        if waits and (signal := validation.run(start_step, state)):
+            raise _stopped(start_step, total_steps, signal)
         if start_step < total_steps:
             workdirs.record(config, workdir)
-            progress = at_end.enter_context(closing(_progress(training, state, workdir)))
             trace = at_end.enter_context(closing(_trace(config, workdir, start_step + 1)))
             data = at_end.enter_context(closing(TrainingData(sets.train, config, mesh, start_step)))
             metrics: dict[str, jax.Array] = {}
         for step in range(start_step + 1, total_steps + 1):
             trace.before_step(step, metrics)
             before = metrics
-            state, metrics = training.step(state, data.next(before))
+            try:
+                batch = data.next(before)
+            except InputError:
+                _save_what_is_done(training, state, sets.train, metadata, workdir, checkpoints)
+                raise
+            state, metrics = training.step(state, batch)
             jax.block_until_ready(before)  # the devices have one step in hand, and no more
             signal = stop_request.received(step)
             progress.after_step(step, metrics, data.seconds_waited)
@@ -75,26 +84,24 @@ def train(config: ConfigDict, workdir: Path) -> None:
                 _check_finite(training, state, sets.train, metadata, workdir)
             if step in due.listed:
                 progress.after_epoch(step, data.report_unreadable())
-            ranked_by = None
-            if step in due.evaluated:
-                with progress.paused(metrics):
-                    result = _evaluate(evaluator, state, sets.shown_in_training, config)
-                    progress.after_evaluation(step, result)
-                ranked_by = result.model["All"] if sets.validation else None
             if step in due.saved or signal:
-                checkpoints.save(step, state.variables, state.optimizer, metadata, ranked_by)
+                checkpoints.save(step, state.variables, state.optimizer, metadata)
+            if step in due.evaluated and not signal:
+                with progress.paused(metrics):
+                    signal = validation.run(step, state)
             if signal:
-                raise StoppedError(
-                    f"stopped after step {step} of {total_steps}, which is saved: the same "
-                    "command continues",
-                    signal,
-                )
+                raise _stopped(step, total_steps, signal)
     if start_step >= total_steps:
         done = f"step {start_step} of {total_steps}"
         _LOGGER.info("%s: training is finished (%s)", workdir, done)
         if _is_evaluated(workdir, start_step):
             return
     evaluate_workdir(config, workdir)
+
+
+def _stopped(step: int, total_steps: int, signal: int) -> StoppedError:
+    text = f"stopped after step {step} of {total_steps}, which is saved: the same command continues"
+    return StoppedError(text, signal)
 
 
 class _Sets(NamedTuple):
@@ -109,11 +116,6 @@ class _Sets(NamedTuple):
     train: Source
     validation: Source
     evaluated: Source
-
-    @property
-    def shown_in_training(self) -> Source:
-        """Gives the curves: without a validation set the evaluated one, which chooses nothing."""
-        return self.validation if len(self.validation) else self.evaluated
 
 
 def _open_sets(config: ConfigDict) -> _Sets:
@@ -150,18 +152,13 @@ def _checkpoints(config: ConfigDict, workdir: Path) -> Checkpoints:
 
 
 def _progress(training: Training, state: TrainState, workdir: Path) -> Progress:
-    """Begins to report, with a table of what is trained."""
-    config, params = training.config, state.variables.params
-    table = parameter_table(params, config.optimizer.backbone_rate)
-    _LOGGER.info("%s on %d device(s)\n%s", config.model.name, training.mesh.size, table)
-    return Progress(
-        workdir,
-        int(state.step),
-        training.total_steps,
-        config,
-        training.schedule,
-        learning_rates(config.optimizer, params),
-    )
+    """Begins to report, with a table of what is trained if there is anything left to do."""
+    config, params, step = training.config, state.variables.params, int(state.step)
+    if step < training.total_steps:
+        table = parameter_table(params, config.optimizer.backbone_rate)
+        _LOGGER.info("%s on %d device(s)\n%s", config.model.name, training.mesh.size, table)
+    rates = learning_rates(config.optimizer, params)
+    return Progress(workdir, step, training.total_steps, config, training.schedule, rates)
 
 
 def _trace(config: ConfigDict, workdir: Path, first_step: int) -> Trace:
@@ -178,14 +175,73 @@ def _check_finite(
         raise save_dump(workdir / "nonfinite" / str(failed), state, batch, metadata, rate)
 
 
-def _evaluate(
-    evaluator: Evaluator, state: TrainState, source: Source, config: ConfigDict
-) -> Evaluation:
-    shown = spread(len(source), config.evaluation.num_pictures)
-    result = evaluator.evaluate(state.variables, source, shown=shown)
-    if result.left_out:
-        raise InputError(result.left_out[0])
-    return result
+class _Validation:
+    """Evaluates saved steps while training goes on, and adds their metrics to the checkpoints."""
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        sets: _Sets,
+        config: ConfigDict,
+        checkpoints: Checkpoints,
+        progress: Progress,
+        stop_request: StopRequest,
+    ):
+        self._evaluator, self._config, self._checkpoints = evaluator, config, checkpoints
+        self._progress, self._stop_request = progress, stop_request
+        # Without a validation set the evaluated one gives the curves; it must not choose the
+        # checkpoint that it will be evaluated on.
+        self._ranks = bool(len(sets.validation))
+        self._source = sets.validation if self._ranks else sets.evaluated
+
+    def is_missing(self, step: int) -> bool:
+        """Whether a saved step waits for the metrics that rank it: training ended in between."""
+        return self._ranks and self._checkpoints.validation(step) is None
+
+    def run(self, step: int, state: TrainState) -> int | None:
+        """Validates a saved step; returns the signal that stopped it, if any.
+
+        Raises:
+            InputError: an image cannot be read, and `data.unreadable` is not skip.
+        """
+        source, config = self._source, self._config
+        shown = spread(len(source), config.evaluation.num_pictures)
+        try:
+            result = self._evaluator.evaluate(
+                state.variables, source, shown=shown, stops=self._stop_request.is_noted
+            )
+        except EvaluationStoppedError:
+            return self._stop_request.received(step)
+        if result.left_out:
+            if config.data.unreadable != "skip" or not result.per_image:
+                raise InputError(result.left_out[0])
+            listed = "".join(f"\n  {text}" for text in result.left_out)
+            count = f"{len(result.left_out)} of {len(source)}"
+            _LOGGER.warning("%s held-out images could not be read:%s", count, listed)
+        self._progress.after_evaluation(step, result)
+        if self._ranks:
+            self._checkpoints.add_validation(step, result.model["All"])
+        return None
+
+
+def _save_what_is_done(
+    training: Training,
+    state: TrainState,
+    source: Source,
+    metadata: Metadata,
+    workdir: Path,
+    checkpoints: Checkpoints,
+) -> None:
+    """Saves the steps done, before an error of the data ends this process.
+
+    One of several processes cannot save alone.
+    """
+    step = int(state.step)
+    newest = checkpoints.newest_step()
+    if jax.process_count() == 1 and step > (newest or 0):
+        _check_finite(training, state, source, metadata, workdir)
+        checkpoints.save(step, state.variables, state.optimizer, metadata)
+        _LOGGER.warning("Step %d is saved: once this is mended, the same command continues", step)
 
 
 def _is_evaluated(workdir: Path, step: int) -> bool:

@@ -50,7 +50,7 @@ def save_dump(
     arrays: dict[str, Any] = {**batch.pixels, "names": names}
     np.savez(folder / f"batch_{jax.process_index()}.npz", **arrays)
     checkpoints = Checkpoints(folder / FOLDER)
-    checkpoints.save(failed - 1, state.variables, state.optimizer, metadata, None)
+    checkpoints.save(failed - 1, state.variables, state.optimizer, metadata)
     checkpoints.close()
     report = {
         "step": failed,

@@ -45,6 +45,10 @@ class StopRequest:
             self._signal = signal.SIGTERM
         return self._signal
 
+    def is_noted(self) -> bool:
+        """Whether this process alone was asked to stop; several stop together, between steps."""
+        return not self._together and self._signal is not None
+
     def _note(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self._signal is not None:
             raise KeyboardInterrupt

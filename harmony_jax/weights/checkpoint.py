@@ -1,24 +1,23 @@
 """Checkpoints of a run: a folder a step, with the model apart from the optimizer.
 
 `WORKDIR/checkpoints/STEP/` holds `model` (parameters and running statistics), `optimizer` and
-`metadata` (the model's name and arguments, image size, config, data, code version, checksums), and
-`metrics` if the step was validated. Inference reads model and metadata alone.
+`metadata` (the model's name and arguments, image size, config, data, code version, checksums),
+`files.json` (`intact.py`) and, once the step was validated, `validation.json`. Inference reads
+model and metadata alone.
 
 The step says where the data iterator stands and, with the config's seed, which random keys are
 next: batches and keys are functions of the two.
 """
 
 import errno
-import gc
+import json
 import logging
 import os
+import re
 import shutil
-import sys
-import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,10 +25,12 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
-from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+from orbax.checkpoint.checkpoint_managers import PreservationContext, PreservationPolicy
 
+from harmony_jax.disk import write_file
 from harmony_jax.errors import InputError
 from harmony_jax.variables import Variables
+from harmony_jax.weights.intact import find_damage, list_files
 from harmony_jax.weights.steps import saved_steps
 
 Metadata = dict[str, Any]
@@ -39,13 +40,18 @@ BEST: dict[str, Callable[..., Any]] = {"MSE": min, "fMSE": min, "PSNR": max}
 
 CHECKSUMS = "checksums"  # in the metadata: item to the checksum of its arrays
 
-# What orbax and the libraries beneath raise for files that are not as they wrote them.
-_READ_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError)
+_VALIDATION = "validation.json"
+_OLDER_VALIDATION = "metrics/metrics"  # where it was when it was saved with the arrays
+
 _WRITE_ERRORS = (OSError, ValueError, RuntimeError)
+
+# What a read of files says that are short or changed, where no list tells; all else, such as
+# RESOURCE_EXHAUSTED for want of file handles, may be gone at the next try.
+_DAMAGE = re.compile(r"DATA_LOSS|NOT_FOUND|OUT_OF_RANGE|FAILED_PRECONDITION|INVALID_ARGUMENT")
 
 _BESIDE_ARRAYS = 2**24  # bytes on disk at most: metadata, indices, TensorBoard files
 
-_ABANDONED_SECONDS = 0.3  # until reads that were begun beside one that failed are over
+_LISTED_KEYS = 5  # of a tree that differs
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -61,6 +67,22 @@ class Restored(NamedTuple):
     variables: Variables
     optimizer: Any
     metadata: Metadata
+
+
+class _NewestAndBest(PreservationPolicy):
+    """Keeps the newest, and the best of those validated; `keep_newest` None keeps all."""
+
+    def __init__(self, checkpoints: "Checkpoints", keep_newest: int | None, best_metric: str):
+        self._checkpoints, self._newest, self._metric = checkpoints, keep_newest, best_metric
+
+    def should_preserve(
+        self, checkpoints: Sequence[Any], *, context: PreservationContext
+    ) -> Sequence[bool]:
+        steps = [checkpoint.step for checkpoint in checkpoints]
+        if self._newest is None:
+            return [True] * len(steps)
+        best = self._checkpoints.best_of(steps, self._metric)
+        return [step in steps[-self._newest :] or step == best for step in steps]
 
 
 class Checkpoints:
@@ -82,22 +104,11 @@ class Checkpoints:
                 f"checkpoint.best_metric {best_metric!r}: choose {', '.join(map(repr, BEST))}"
             )
         self.folder = folder
-        policy = None
-        if keep_newest is not None:
-            # Without validation no checkpoint has metrics, and the newest stay.
-            best = BestN(
-                get_metric_fn=itemgetter(best_metric),
-                reverse=BEST[best_metric] is min,  # ranked last is best
-                n=1,
-                keep_checkpoints_without_metrics=False,
-            )
-            policy = AnyPreservationPolicy([LatestN(n=keep_newest), best])
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=policy,
-            best_fn=itemgetter(best_metric),
-            best_mode=BEST[best_metric].__name__,
+            preservation_policy=_NewestAndBest(self, keep_newest, best_metric),
             create=True,
             cleanup_tmp_directories=keep_newest is not None,
+            async_options=ocp.AsyncOptions(post_finalization_callback=self._list_files),
         )
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
 
@@ -109,23 +120,26 @@ class Checkpoints:
         newest = self.newest_step()
         if newest is None:
             return None
-        metric = self.metadata(newest).get("config", {}).get("checkpoint", {}).get("best_metric")
-        validated = {
-            step: metrics[metric or "MSE"]
-            for step in self._manager.all_steps()
-            if (metrics := self._manager.metrics(step))
-        }
-        if not validated:
-            return newest
-        return BEST[metric or "MSE"](validated, key=lambda step: validated[step])
+        section = self.metadata(newest).get("config", {}).get("checkpoint", {})
+        best = self.best_of(self._manager.all_steps(), section.get("best_metric") or "MSE")
+        return newest if best is None else best
+
+    def best_of(self, steps: Sequence[int], metric: str) -> int | None:
+        """The best of some steps by a metric of their validation; None if none was validated."""
+        validated = {step: found[metric] for step in steps if (found := self.validation(step))}
+        return BEST[metric](validated, key=validated.__getitem__) if validated else None
+
+    def validation(self, step: int) -> dict[str, float] | None:
+        """The metrics of a step's validation, or None if it has not been validated."""
+        for name in (_VALIDATION, _OLDER_VALIDATION):
+            try:
+                return json.loads((self.folder / str(step) / name).read_bytes())
+            except FileNotFoundError:
+                continue
+        return None
 
     def save(
-        self,
-        step: int,
-        variables: Variables,
-        optimizer_state: Any,
-        metadata: Metadata,
-        validation: Mapping[str, float] | None,
+        self, step: int, variables: Variables, optimizer_state: Any, metadata: Metadata
     ) -> None:
         """Copies the arrays and returns; they are written in the background.
 
@@ -133,7 +147,6 @@ class Checkpoints:
             step: steps done; greater than that of any checkpoint there.
             variables, optimizer_state: arrays on any mesh.
             metadata: as JSON holds it.
-            validation: metrics that rank the checkpoint.
 
         Raises:
             InputError: the disk is full, or this or the checkpoint before cannot be written.
@@ -149,8 +162,18 @@ class Checkpoints:
                     **{name: ocp.args.StandardSave(tree) for name, tree in arrays.items()},
                     metadata=ocp.args.JsonSave({**metadata, CHECKSUMS: sums}),
                 ),
-                metrics=dict(validation) if validation else None,
             )
+
+    def add_validation(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Adds to a saved step the metrics that rank it.
+
+        Raises:
+            InputError: the checkpoint, or this, cannot be written.
+        """
+        with self._reporting_errors():
+            self._manager.wait_until_finished()
+        if jax.process_index() == 0:
+            write_file(self.folder / str(step) / _VALIDATION, json.dumps(dict(metrics)).encode())
 
     def restore_newest(
         self, variables: Variables, optimizer_state: Any, check: Callable[[Path, Metadata], None]
@@ -166,7 +189,8 @@ class Checkpoints:
             The checkpoint, or None if the folder has none.
 
         Raises:
-            InputError: all checkpoints are damaged, or what `check` raised.
+            InputError: all checkpoints are damaged, or one cannot be read though it is intact,
+                which changes nothing; or what `check` raised.
         """
         steps = sorted(self._manager.all_steps(), reverse=True)
         damaged = []
@@ -194,8 +218,8 @@ class Checkpoints:
             return found
         if damaged:
             raise InputError(
-                f"{self.folder}: no checkpoint is intact ({damaged[0][1]}): remove the folder to "
-                "begin anew"
+                f"{self.folder}: no checkpoint is intact ({damaged[0][1]}): they stay as they are; "
+                "to begin anew, choose another workdir"
             )
         return None
 
@@ -203,7 +227,8 @@ class Checkpoints:
         """What was saved beside the arrays.
 
         Raises:
-            DamagedCheckpointError: it cannot be read.
+            DamagedCheckpointError: it is not as it was written.
+            InputError: it cannot be read.
         """
         return self._restore(step, metadata=ocp.args.JsonRestore()).metadata
 
@@ -211,19 +236,15 @@ class Checkpoints:
         """Reads parameters and statistics, on the devices that `abstract` names.
 
         Raises:
-            DamagedCheckpointError: they cannot be read, or differ from what was saved.
+            DamagedCheckpointError: they are not as they were written.
+            InputError: they cannot be read, or are those of another model.
         """
-        target = ocp.args.StandardRestore(abstract._asdict())
-        found = self._restore(step, model=target).model
-        self._verify(step, "model", found)
+        found = self._arrays(step, "model", abstract._asdict())
         return Variables(**found)
 
     def optimizer_state(self, step: int, abstract: Any) -> Any:
         """Reads the optimizer's state, as `model`."""
-        target = ocp.args.StandardRestore(abstract)
-        found = self._restore(step, optimizer=target).optimizer
-        self._verify(step, "optimizer", found)
-        return found
+        return self._arrays(step, "optimizer", abstract)
 
     def close(self) -> None:
         """Waits for checkpoints still being written.
@@ -235,26 +256,22 @@ class Checkpoints:
             self._manager.wait_until_finished()
         self._manager.close()
 
-    def _restore(self, step: int, **items: Any) -> Any:
-        with _abandoned_reads_are_silent():
-            try:
-                return self._manager.restore(step, args=ocp.args.Composite(**items))
-            except _READ_ERRORS as error:
-                reason = " ".join(str(error).split())[:200]
-            gc.collect()
-            time.sleep(_ABANDONED_SECONDS)
-        raise DamagedCheckpointError(
-            f"{self.folder / str(step)}: damaged checkpoint, {', '.join(items)} cannot be read "
-            f"({reason}): delete it to use an older one"
-        )
-
-    def _verify(self, step: int, name: str, arrays: Any) -> None:
-        saved = self.metadata(step).get(CHECKSUMS, {}).get(name)
-        if saved is not None and saved != checksum(arrays):
+    def _arrays(self, step: int, item: str, abstract: Any) -> Any:
+        folder = self.folder / str(step)
+        with _reading(folder, item):
+            on_disk = ocp.StandardCheckpointHandler().metadata(folder.absolute() / item)
+        _check_tree(folder, item, on_disk, abstract)
+        found = self._restore(step, **{item: ocp.args.StandardRestore(abstract)})[item]
+        saved = self.metadata(step).get(CHECKSUMS, {}).get(item)
+        if saved is not None and saved != checksum(found):
             raise DamagedCheckpointError(
-                f"{self.folder / str(step)}: damaged checkpoint, {name} differs from what was "
-                "saved: delete it to use an older one"
+                f"{folder}: damaged checkpoint, {item} differs from what was saved: choose another"
             )
+        return found
+
+    def _restore(self, step: int, **items: Any) -> Any:
+        with _reading(self.folder / str(step), *items):
+            return self._manager.restore(step, args=ocp.args.Composite(**items))
 
     def _move_aside(self, step: int, reason: str) -> None:
         target = self.folder.parent / "damaged" / str(step)
@@ -262,14 +279,21 @@ class Checkpoints:
             shutil.rmtree(target, ignore_errors=True)
             target.parent.mkdir(exist_ok=True)
             (self.folder / str(step)).rename(target)
-        _LOGGER.warning("%s; moved to %s", reason.partition(": delete")[0], target)
+        _LOGGER.warning("%s; moved to %s", reason.removesuffix(": choose another"), target)
+
+    def _list_files(self) -> None:
+        """When a step's files are all written, and before its folder gets its name."""
+        if jax.process_index() == 0:
+            unnamed = [p for p in self.folder.iterdir() if re.match(r"\d+\.", p.name)]
+            newest = max(unnamed, key=lambda path: path.stat().st_mtime)
+            list_files(newest, "model", "optimizer", "metadata")
 
     @contextmanager
     def _reporting_errors(self) -> Iterator[None]:
         try:
             yield
         except _WRITE_ERRORS as error:
-            reason = " ".join(str(error).split())[:300]
+            reason = _one_line(error)
             steps = saved_steps(self.folder)
             left = f"step {max(steps)} is the newest intact one" if steps else "there is none yet"
             raise InputError(
@@ -303,16 +327,63 @@ def check_free_space(folder: Path, arrays: Any) -> None:
 
 
 @contextmanager
-def _abandoned_reads_are_silent() -> Iterator[None]:
-    """When one read fails, each that orbax leaves unfinished would complain on the terminal."""
-    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
-    logger = logging.getLogger("asyncio")
-    disabled, logger.disabled = logger.disabled, True
+def _reading(folder: Path, *items: str) -> Iterator[None]:
+    """Looks first whether some items of a step are intact; then tells damage from other errors."""
     try:
-        yield
-    finally:
-        sys.unraisablehook = hook
-        logger.disabled = disabled
+        damage = find_damage(folder, *items)
+        if damage is None:
+            yield
+    except Exception as error:
+        reason = _one_line(error)
+        if not _is_damage(error):
+            raise InputError(
+                f"{folder}: {', '.join(items)} cannot be read ({reason}): the checkpoint stays as "
+                "it is; run the same command again"
+            ) from error
+        damage = f"{', '.join(items)} cannot be read ({reason})"
+    if damage is not None:
+        raise DamagedCheckpointError(f"{folder}: damaged checkpoint, {damage}: choose another")
+
+
+def _check_tree(folder: Path, item: str, on_disk: Any, abstract: Any) -> None:
+    """Raises InputError, naming keys, unless a tree on disk has the keys and shapes asked for."""
+    found, wanted = _shapes(on_disk), _shapes(abstract)
+    differences = {
+        "lacks": sorted(wanted.keys() - found.keys()),
+        "has besides": sorted(found.keys() - wanted.keys()),
+        "has in another shape": [
+            f"{key} {found[key]} instead of {wanted[key]}"
+            for key in sorted(wanted.keys() & found.keys())
+            if found[key] != wanted[key]
+        ],
+    }
+    if texts := [f"{what} {_some(keys)}" for what, keys in differences.items() if keys]:
+        raise InputError(
+            f"{folder}: {item} was written by other code or another config: it {'; '.join(texts)}: "
+            "use the code and config it was written with, or another workdir"
+        )
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="."): tuple(leaf.shape)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+def _some(keys: list[str]) -> str:
+    more = len(keys) - _LISTED_KEYS
+    return ", ".join(keys[:_LISTED_KEYS]) + (f" and {more} more" if more > 0 else "")
+
+
+def _is_damage(error: Exception) -> bool:
+    if isinstance(error, (FileNotFoundError, KeyError, json.JSONDecodeError)):
+        return True
+    return not isinstance(error, OSError) and bool(_DAMAGE.match(str(error)))
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def _on_any_process(value: bool) -> bool:

@@ -19,6 +19,7 @@ from harmony_jax.weights.checkpoint import (
     check_free_space,
     checksum,
 )
+from harmony_jax.weights.intact import list_files
 from harmony_jax.weights.steps import FOLDER, saved_steps
 
 
@@ -58,6 +59,7 @@ def save_model(folder: Path, model: nnx.Module, metadata: Metadata) -> None:
                     metadata=ocp.args.JsonSave(complete),
                 ),
             )
+        list_files(temporary / "0", "model", "metadata")
         temporary.rename(target)
     except (OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]

@@ -1,3 +1,5 @@
+import errno
+import json
 import shutil
 
 import jax
@@ -25,8 +27,9 @@ def variables() -> Variables:
 def save(folder, variables, errors: list[float | None]) -> None:
     checkpoints = Checkpoints(folder, keep_newest=1)
     for step, error in enumerate(errors, 1):
-        validation = None if error is None else {"MSE": error}
-        checkpoints.save(step, variables, {"moment": jnp.zeros(1)}, {"model": {}}, validation)
+        checkpoints.save(step, variables, {"moment": jnp.zeros(1)}, {"model": {}})
+        if error is not None:
+            checkpoints.add_validation(step, {"MSE": error})
     checkpoints.close()
 
 
@@ -73,7 +76,7 @@ def filled(folder, variables) -> Checkpoints:
     """Two checkpoints; the second is the newest."""
     checkpoints = Checkpoints(folder, keep_newest=2)
     for step in (1, 2):
-        checkpoints.save(step, variables, {"moment": jnp.full(64, step * 1.0)}, {"model": {}}, None)
+        checkpoints.save(step, variables, {"moment": jnp.full(64, step * 1.0)}, {"model": {}})
     checkpoints.close()
     return Checkpoints(folder, keep_newest=2)
 
@@ -132,7 +135,7 @@ def test_without_an_intact_checkpoint_nothing_begins_anew_unasked(tmp_path, vari
     checkpoints = filled(folder, variables)
     for step in ("1", "2"):
         shutil.rmtree(folder / step / "model" / "d")
-    with pytest.raises(InputError, match=r"no checkpoint is intact .*remove the folder to begin"):
+    with pytest.raises(InputError, match=r"no checkpoint is intact .*choose another workdir"):
         restored(checkpoints, variables)
     assert steps(folder) == {1, 2}  # nothing was moved
     checkpoints.close()
@@ -143,7 +146,7 @@ def test_a_full_disk_is_one_line_and_keeps_the_last_checkpoint(tmp_path, variabl
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 99, 1))
     message = r"cannot be written \(.*No space left.*\), step 2 is the newest intact one: make room"
     with pytest.raises(InputError, match=message):
-        checkpoints.save(3, variables, {"moment": jnp.zeros(64)}, {"model": {}}, None)
+        checkpoints.save(3, variables, {"moment": jnp.zeros(64)}, {"model": {}})
     assert restored(checkpoints, variables).step == 2
     checkpoints.close()
 
@@ -157,10 +160,93 @@ def test_the_best_by_another_metric(tmp_path, variables):
     checkpoints = Checkpoints(tmp_path / FOLDER, keep_newest=1, best_metric="PSNR")
     metadata = {"model": {}, "config": {"checkpoint": {"best_metric": "PSNR"}}}
     for step, psnr in enumerate((30.0, 34.0, 32.0, 31.0), 1):
-        validation = {"MSE": float(step), "PSNR": psnr}
-        checkpoints.save(step, variables, {"moment": jnp.zeros(1)}, metadata, validation)
+        checkpoints.save(step, variables, {"moment": jnp.zeros(1)}, metadata)
+        checkpoints.add_validation(step, {"MSE": float(step), "PSNR": psnr})
     checkpoints.close()
     assert steps(tmp_path / FOLDER) == {2, 4}
     checkpoints, step = open_checkpoint(tmp_path)
     assert step == 2
+    checkpoints.close()
+
+
+PASSING = (
+    OSError(errno.EIO, "Input/output error"),
+    OSError(errno.EMFILE, "Too many open files"),
+    ValueError('RESOURCE_EXHAUSTED: Error opening "zarr" driver: Too many open files'),
+)
+
+
+@pytest.mark.parametrize("error", PASSING)
+def test_an_error_that_may_pass_moves_no_checkpoint(tmp_path, variables, monkeypatch, error):
+    checkpoints = filled(tmp_path / FOLDER, variables)
+
+    def fails(*_, **__):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints._manager, "restore", fails)
+        with pytest.raises(InputError, match=r"2: metadata cannot be read .*stays as it is"):
+            restored(checkpoints, variables)
+    assert not (tmp_path / "damaged").exists()
+    assert restored(checkpoints, variables).step == 2
+    checkpoints.close()
+
+
+def test_a_file_that_cannot_be_read_moves_no_checkpoint(tmp_path, variables, monkeypatch):
+    checkpoints = filled(tmp_path / FOLDER, variables)
+
+    def fails(*_, **__):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("harmony_jax.weights.intact._size_and_sum", fails)
+        with pytest.raises(InputError, match=r"Input/output error\): the checkpoint stays as it"):
+            restored(checkpoints, variables)
+    assert restored(checkpoints, variables).step == 2
+    checkpoints.close()
+
+
+def test_files_without_a_list_are_damaged_only_if_the_read_says_so(tmp_path, variables):
+    """As checkpoints were before they had one."""
+    folder = tmp_path / FOLDER
+    filled(folder, variables).close()
+    for step in "12":
+        (folder / step / "files.json").unlink()
+    (folder / "2" / "model" / "manifest.ocdbt").unlink()
+    checkpoints = Checkpoints(folder, keep_newest=2)
+    assert restored(checkpoints, variables).step == 1
+    assert (tmp_path / "damaged" / "2").exists()
+    checkpoints.close()
+
+
+def test_a_tree_that_differs_is_named_and_moves_no_checkpoint(tmp_path, variables):
+    checkpoints = filled(tmp_path / FOLDER, variables)
+    sharding = SingleDeviceSharding(jax.devices()[0])
+    other = {"moment": jax.ShapeDtypeStruct((3,), jnp.float32), "second": jnp.zeros(1)}
+    with pytest.raises(InputError) as error:
+        checkpoints.restore_newest(with_sharding(variables, sharding), other, lambda *_: None)
+    assert "2: optimizer was written by other code or another config: it lacks second" in str(
+        error.value
+    )
+    assert "has in another shape moment (64,) instead of (3,)" in str(error.value)
+    assert steps(tmp_path / FOLDER) == {1, 2}
+    checkpoints.close()
+
+
+def test_damage_is_one_line_and_nothing_beside_it(tmp_path, variables, capfd):
+    checkpoints = filled(tmp_path / FOLDER, variables)
+    files = (tmp_path / FOLDER / "2" / "model" / "d").iterdir()
+    max(files, key=lambda path: path.stat().st_size).write_bytes(b"")
+    assert restored(checkpoints, variables).step == 1
+    checkpoints.close()
+    assert capfd.readouterr().err.strip() == ""
+
+
+def test_metrics_that_were_saved_with_the_arrays_still_rank(tmp_path, variables):
+    folder = tmp_path / FOLDER
+    checkpoints = filled(folder, variables)
+    for step, error in ((1, 2.0), (2, 3.0)):
+        (folder / str(step) / "metrics").mkdir()
+        (folder / str(step) / "metrics" / "metrics").write_text(json.dumps({"MSE": error}))
+    assert checkpoints.best_step() == 1
     checkpoints.close()
