@@ -11,7 +11,7 @@ import grain
 import numpy as np
 from ml_collections import ConfigDict
 
-from harmony_jax.data.pipeline import Batch, iterate
+from harmony_jax.data.pipeline import Batches, iterate
 from harmony_jax.data.predictions import Predictions
 from harmony_jax.data.resizing import resize
 from harmony_jax.data.sources import Sample, Source
@@ -112,7 +112,7 @@ class EvaluationData:
             _Rows(source, sizing, [rows[row] for row in own.tolist()], predictions)
         ).batch(batch_size // count)
         workers = num_workers if len(source) >= _MIN_SAMPLES_FOR_WORKERS else 0
-        self.batches: grain.DatasetIterator[Batch] = iterate(dataset, workers)
+        self.batches: Batches = iterate(dataset, workers)
 
     def indices(self, number: int) -> list[int]:
         """The samples of a batch, over all processes; -1 in rows that only fill it up."""

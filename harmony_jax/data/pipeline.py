@@ -2,6 +2,8 @@
 
 import gc
 import os
+import re
+from collections.abc import Iterator
 
 import grain
 import numpy as np
@@ -23,6 +25,36 @@ _MAX_WORKERS = 16
 _READ_AHEAD_BATCHES = 2
 _THREADS = 2
 _WHOLE = Share()
+_LOST_WORKER = re.compile(r"[Ww]orker process was terminated")  # what grain says
+
+
+class Batches:
+    """Grain's batches, with an error that says what to do where a worker process was killed."""
+
+    def __init__(self, batches: grain.DatasetIterator[Batch]):
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        """The next batch.
+
+        Raises:
+            InputError: a worker was killed, or what the source raised.
+        """
+        try:
+            return next(self._batches)
+        except RuntimeError as error:
+            if not _LOST_WORKER.search(str(error)):
+                raise
+            raise InputError(
+                "a data worker was killed, perhaps for want of memory: run the same command again, "
+                "with a smaller --config.data.num_workers if it happens again"
+            ) from error
+
+    def close(self) -> None:
+        self._batches.close()
 
 
 def training_batches(
@@ -31,7 +63,7 @@ def training_batches(
     order: BatchOrder,
     num_workers: int,
     share: Share = _WHOLE,
-) -> grain.DatasetIterator[Batch]:
+) -> Batches:
     """Endless augmented batches; every epoch visits every sample once, in another order.
 
     Order, augmentation and source determine a batch, so training continues at `order.start_step`
@@ -72,7 +104,7 @@ def check_number_of_samples(source: Source | Numbered, batch_size: int) -> None:
         )
 
 
-def close_batches(batches: grain.DatasetIterator[Batch]) -> None:
+def close_batches(batches: Batches) -> None:
     """Ends the workers and gives back the memory shared with them; no batch may be in use."""
     batches.close()
     gc.collect()
@@ -82,15 +114,16 @@ def close_batches(batches: grain.DatasetIterator[Batch]) -> None:
         freeing.apply(int)
 
 
-def iterate(dataset: grain.MapDataset, num_workers: int) -> grain.DatasetIterator[Batch]:
+def iterate(dataset: grain.MapDataset, num_workers: int) -> Batches:
     """Reads ahead in threads or worker processes; close the iterator to end these."""
     if num_workers < 0:
         num_workers = min(os.cpu_count() or 1, _MAX_WORKERS)
     if not num_workers:
-        return iter(dataset.to_iter_dataset(grain.ReadOptions(_THREADS, _READ_AHEAD_BATCHES)))
+        threads = grain.ReadOptions(_THREADS, _READ_AHEAD_BATCHES)
+        return Batches(iter(dataset.to_iter_dataset(threads)))
     # No reading ahead inside a worker: what it held back at the end would stay in shared memory.
     batches = dataset.to_iter_dataset(grain.ReadOptions(0, 0))
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()  # grain's workers read flags; a notebook parses none
     options = grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=_READ_AHEAD_BATCHES)
-    return iter(batches.mp_prefetch(options, start_worker))
+    return Batches(iter(batches.mp_prefetch(options, start_worker)))

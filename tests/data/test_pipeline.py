@@ -1,11 +1,12 @@
 import itertools
+import multiprocessing
 
 import numpy as np
 import pytest
 
 from harmony_jax import InputError
 from harmony_jax.data.batching import Augmentation, BatchOrder, Share
-from harmony_jax.data.pipeline import training_batches
+from harmony_jax.data.pipeline import close_batches, training_batches
 from harmony_jax.data.splits import open_split
 from harmony_jax.data.transforms import Resize
 from tests.data.test_sources import Numbers
@@ -115,3 +116,13 @@ def test_a_damaged_file_in_a_worker_process_is_named(tmp_path):
     with pytest.raises(InputError, match=r"train000\.jpg: damaged JPEG"):
         list(itertools.islice(batches, 4))
     batches.close()
+
+
+def test_a_killed_worker_is_one_line():
+    batches = training_batches(Numbers(), Augmentation(4), BatchOrder(8, seed=0), num_workers=1)
+    next(batches)
+    (worker,) = multiprocessing.active_children()
+    worker.kill()
+    with pytest.raises(InputError, match=r"^a data worker was killed, perhaps for want of memory"):
+        list(batches)
+    close_batches(batches)
