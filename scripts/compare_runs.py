@@ -47,10 +47,10 @@ def _run(options: argparse.Namespace) -> None:
     print(f"A: {options.a}\nB: {options.b}\n")
     print(f"{'':12} {'N':>6} {'':>5} {'A':>10} {'B':>10} {'B - A':>10}   95 % interval")
     for found in compare(pairs):
-        sure = "" if found.low <= 0 <= found.high else "  *"
+        interval = f"[{found.low:+.4f}, {found.high:+.4f}]" if found.images > 1 else "-"
         print(
             f"{found.group:12} {found.images:6} {found.metric:>5} {found.a:10.4f} {found.b:10.4f} "
-            f"{found.difference:+10.4f}   [{found.low:+.4f}, {found.high:+.4f}]{sure}"
+            f"{found.difference:+10.4f}   {interval}{'  *' if found.is_sure else ''}"
         )
     print("* the interval does not hold 0")
     ranked = sorted(pairs, key=lambda pair: _gain(pair, options.metric))

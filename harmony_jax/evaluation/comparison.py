@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 
 from harmony_jax.errors import InputError
 from harmony_jax.evaluation.metrics import METRICS, ImageMetrics
@@ -14,14 +15,15 @@ IMAGES = "evaluation_images.csv"  # of a workdir
 
 _TEXTS = ("subset", "name")
 _RESAMPLES = 10_000
-_CHUNK = 250  # resamples at once, to bound memory
+_BATCH = 250  # resamples at once, to bound memory
 
 
 class Difference(NamedTuple):
     """Means of one metric over the images of a group, and of the paired difference B - A.
 
     Attributes:
-        low, high: 95 % confidence interval of the mean difference, bootstrapped over images.
+        low, high: 95 % confidence interval of the mean difference, bootstrapped over images; NaN
+            of a single image, which says nothing about others.
     """
 
     group: str
@@ -32,6 +34,11 @@ class Difference(NamedTuple):
     difference: float
     low: float
     high: float
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the difference is more than chance: the interval does not hold 0."""
+        return self.low > 0 or self.high < 0
 
 
 def read_image_metrics(path: Path) -> list[ImageMetrics]:
@@ -105,13 +112,15 @@ def compare(pairs: Sequence[tuple[ImageMetrics, ImageMetrics]], seed: int = 0) -
 
 
 def _interval(differences: np.ndarray, seed: int) -> tuple[float, float]:
-    rng = np.random.default_rng(seed)
-    count = len(differences)
-    means = np.concatenate(
-        [
-            differences[rng.integers(0, count, (_CHUNK, count))].mean(1)
-            for _ in range(_RESAMPLES // _CHUNK)
-        ]
-    )
-    low, high = np.quantile(means, (0.025, 0.975)).tolist()
-    return low, high
+    if len(differences) < 2:
+        return np.nan, np.nan
+    # Percentiles, because the default (BCa) has no interval where no image differs.
+    found = stats.bootstrap(
+        (differences,),
+        np.mean,
+        n_resamples=_RESAMPLES,
+        batch=_BATCH,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return float(found.low), float(found.high)

@@ -110,9 +110,7 @@ class Evaluator:
             model.eval()
             graph = nnx.graphdef(model)
 
-        def measure(
-            variables: Variables | None, batch: dict[str, Array], counter: Int[Array, ""]
-        ) -> dict[str, Any]:
+        def measure(variables: Variables | None, batch: dict[str, Array]) -> dict[str, Any]:
             image, mask, _ = network_inputs(batch)
             results: dict[str, Any] = {}
             if graph is None or variables is None:
@@ -134,7 +132,7 @@ class Evaluator:
             composite_errors = image_errors(composite, real, mask, valid)
             if with_ssim:
                 images = (jnp.clip(prediction, 0, 255), composite)
-                both = ssim(images, real, counter, valid)
+                both = ssim(images, real, valid)
                 model_errors["SSIM"], composite_errors["SSIM"] = both
             errors = {"foreground_ratio": foreground_ratio(mask, valid), **model_errors}
             errors |= {COMPOSITE + name: values for name, values in composite_errors.items()}
@@ -177,7 +175,6 @@ class Evaluator:
         )
         per_image: dict[int, ImageMetrics] = {}
         pictures: dict[int, Pictures] = {}
-        counter = np.int32(0)
         stopped = False
         names = PIXELS if predictions else PIXELS[:3]
         feed = Feed(_put(batch, self._mesh) for batch in data.batches)
@@ -185,7 +182,7 @@ class Evaluator:
             stopped = stops()
             if stopped:
                 break
-            results = self._measure(variables, batch, counter)
+            results = self._measure(variables, batch)
             errors, readable = _to_host((results.pop("errors"), readable))
             here = {}
             for row, index in enumerate(data.indices(number)):

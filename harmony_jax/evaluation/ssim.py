@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from harmony_jax.models.materialize import materialize
 
@@ -17,7 +17,6 @@ _K1, _K2 = 0.01, 0.03
 def ssim(
     images: Sequence[Float[Array, "batch height width channels"]],
     target: Float[Array, "batch height width channels"],
-    counter: Int[Array, ""],
     valid: Float[Array, "batch height width 1"] | None = None,
 ) -> list[Float[Array, " batch"]]:
     """SSIM of images with a target: the mean over channels and all windows inside the image.
@@ -28,16 +27,11 @@ def ssim(
     Args:
         images: one or more to compare with the same target, on the scale of [0, 255].
         target: as these.
-        counter: a number that the compiler cannot know, not negative (`materialize`).
         valid: 1 inside the image, a rectangle, and 0 in padding; by default there is no padding.
 
     Returns:
         For each of the images, at most 1; NaN where they are smaller than the window.
     """
-
-    def blur(x: Array) -> Array:
-        return _window_means(x, counter)
-
     if valid is None:
         valid = jnp.ones((*target.shape[:3], 1))
     # A window is inside a rectangle if two opposite corners are.
@@ -45,10 +39,10 @@ def ssim(
     inside = valid[:, :-last, :-last] * valid[:, last:, last:]
     count = inside.sum((1, 2, 3)) * target.shape[-1]
     c1, c2 = (_K1 * _RANGE) ** 2, (_K2 * _RANGE) ** 2
-    mean_b, square_b = blur(target), blur(target**2)
+    mean_b, square_b = _window_means(target), _window_means(target**2)
     found = []
     for image in images:
-        mean_a, square_a, product = blur(image), blur(image**2), blur(image * target)
+        mean_a, square_a, product = map(_window_means, (image, image**2, image * target))
         covariance = product - mean_a * mean_b
         variances = square_a - mean_a**2 + square_b - mean_b**2
         values = ((2 * mean_a * mean_b + c1) * (2 * covariance + c2)) / (
@@ -58,7 +52,7 @@ def ssim(
     return found
 
 
-def _window_means(x: Array, counter: Array) -> Array:
+def _window_means(x: Array) -> Array:
     """Weighted means of the windows that fit.
 
     Columns and channels are one axis, whose loops vectorise, and the first pass is kept: fused
@@ -72,11 +66,11 @@ def _window_means(x: Array, counter: Array) -> Array:
     rows, columns = max(height - WINDOW + 1, 0), max(width - WINDOW + 1, 0)
     x = x.reshape(batch, height, width * channels)
     parts = [weight * x[:, k : k + rows] for k, weight in enumerate(weights)]
-    x = materialize(sum(parts[1:], parts[0]), counter)
+    x = materialize(sum(parts[1:], parts[0]))
     steps = [k * channels for k in range(WINDOW)]
     parts = [
         weight * x[:, :, step : step + columns * channels]
         for step, weight in zip(steps, weights, strict=True)
     ]
-    x = materialize(sum(parts[1:], parts[0]), counter)
+    x = materialize(sum(parts[1:], parts[0]))
     return x.reshape(batch, rows, columns, channels)

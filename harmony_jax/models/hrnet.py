@@ -171,7 +171,6 @@ class FusionModule(nnx.Module):
 
     def __call__(self, scales: list[FeatureMap]) -> list[FeatureMap]:
         scales = [branch(x) for branch, x in zip(self.branches, scales, strict=True)]
-        counter = self.branches[0][0].bn1.num_batches_tracked[...]
         fused = []
         for target, layers in enumerate(self.fuse_layers):
             size = scales[target].shape[1:3]
@@ -179,7 +178,7 @@ class FusionModule(nnx.Module):
                 x if layer is None else resize(layer(x), size)
                 for layer, x in zip(layers, scales, strict=True)
             ]
-            fused.append(materialize(relu(sum(parts[1:], parts[0])), counter))
+            fused.append(materialize(relu(sum(parts[1:], parts[0]))))
         return fused
 
 

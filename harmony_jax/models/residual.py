@@ -38,7 +38,7 @@ class BasicBlock(nnx.Module):
         y = relu(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
         y = relu(y + (x if self.downsample is None else self.downsample(x)))
-        return materialize(y, self.bn1.num_batches_tracked[...])
+        return materialize(y)
 
 
 class Bottleneck(nnx.Module):
@@ -61,7 +61,7 @@ class Bottleneck(nnx.Module):
         y = relu(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
         y = relu(y + (x if self.downsample is None else self.downsample(x)))
-        return materialize(y, self.bn1.num_batches_tracked[...])
+        return materialize(y)
 
 
 def _shortcut(make: LayerMaker, inputs: int, outputs: int, stride: int) -> Sequential | None:

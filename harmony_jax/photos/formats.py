@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
+import imagecodecs
 import numpy as np
 from jaxtyping import UInt
 from PIL import Image, ImageCms, TiffImagePlugin
@@ -20,6 +20,7 @@ from PIL import Image, ImageCms, TiffImagePlugin
 from harmony_jax.disk import read_file, write_file
 from harmony_jax.errors import InputError
 from harmony_jax.photos.exif import add_to_tiff, read_exif
+from harmony_jax.photos.tiff import decode_tiff
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff")
 MAX_PIXELS = 200_000_000  # the largest cameras'; 1.2 GB as uint8, before and after
@@ -77,15 +78,12 @@ def decode_picture(data: bytes, label: str, max_pixels: int = MAX_PIXELS) -> Pic
     """Decodes a file's content as `read_picture` does; `label` names it in messages."""
     image = _opened(data, label, max_pixels)
     try:
-        image.load()
-        if _has_sixteen_bits(image, data):
-            Image.open(io.BytesIO(data)).verify()  # checksums, which OpenCV would tell the terminal
-            pixels = _sixteen_bits(image, data, label)
-        elif isinstance(image, TiffImagePlugin.TiffImageFile) and image.mode.startswith("I;16"):
-            (bits,) = image.tag_v2[TiffImagePlugin.BITSPERSAMPLE]  # grey of 12
-            pixels = _widened(np.asarray(image, np.uint16), bits)
+        if _is_deep_tiff(image):
+            pixels = decode_tiff(data, label)
         else:
-            pixels = _eight_bits(image, label)
+            image.load()
+            deep = image.format == "PNG" and data[24] == 16  # in the header, the first chunk
+            pixels = imagecodecs.png_decode(data) if deep else _eight_bits(image, label)
         picture = _assemble(image, pixels, label)
     except InputError:
         raise
@@ -143,7 +141,7 @@ def encode_picture(picture: Picture, ending: str) -> bytes:
         if channels.dtype == np.uint16:
             return _png_16(channels, picture)
         return _by_pil(channels, picture, kind)
-    except (OSError, TypeError, ValueError, cv2.error, struct.error) as error:
+    except (OSError, TypeError, ValueError, struct.error, imagecodecs.PngError) as error:
         height, width, _ = picture.pixels.shape
         reason = " ".join(str(error).split())
         raise InputError(
@@ -224,8 +222,8 @@ def _holds_more(image: Image.Image) -> bool:
 
 def _assemble(image: Image.Image, pixels: np.ndarray, label: str) -> Picture:
     """Splits stored channels, and puts them upright."""
-    grey = pixels.ndim == 2 or pixels.shape[2] == 2
     channels = np.atleast_3d(pixels)
+    grey = channels.shape[2] < 3
     rgb = np.repeat(channels[:, :, :1], 3, 2) if grey else channels[:, :, :3]
     alpha = channels[:, :, -1] if channels.shape[2] in (2, 4) else None
     orientation, exif = read_exif(image, label)
@@ -241,51 +239,11 @@ def _assemble(image: Image.Image, pixels: np.ndarray, label: str) -> Picture:
     )
 
 
-def _has_sixteen_bits(image: Image.Image, data: bytes) -> bool:
-    """Whether OpenCV has to read it: PIL itself reads 16-bit colour as 8 bits."""
-    if image.format == "PNG":
-        return data[24] == 16  # in the header, which is always the first chunk
-    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.mode != "CMYK":
-        return set(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, ())) == {16}
-    return False
-
-
-def _sixteen_bits(image: Image.Image, data: bytes, label: str) -> np.ndarray:
-    """Decodes what PIL has found to be whole."""
-    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
-    planes = tags.get(TiffImagePlugin.PLANAR_CONFIGURATION, 1)
-    if planes != 1 and tags.get(TiffImagePlugin.SAMPLESPERPIXEL, 1) > 1:
-        # OpenCV would take the first plane's pixels for colours, one after another.
-        raise InputError(f"{label}: 16 bits in separate planes: save it with interleaved channels")
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None or pixels.dtype != np.uint16:
-        raise ValueError("16-bit pixels of an unknown layout")
-    if tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:  # white is 0, left as it is
-        pixels = np.iinfo(np.uint16).max - pixels
-    if pixels.ndim == 2:
-        return pixels
-    if pixels.shape[2] == 3:
-        return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-    pixels = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA)
-    if image.format == "PNG" and data[25] == 4:  # grey and alpha
-        return pixels[:, :, [0, 3]]
-    fourth = tags.get(TiffImagePlugin.EXTRASAMPLES, (2,))[0]
-    if fourth == 0:  # no alpha, but a selection or the like; PIL leaves it out at 8 bits
-        return pixels[:, :, :3]
-    return _unmultiplied(pixels) if fourth == 1 else pixels
-
-
-def _unmultiplied(pixels: np.ndarray) -> np.ndarray:
-    """Colours of which alpha has been multiplied into, as they were."""
-    alpha = pixels[:, :, 3:].astype(np.float64)
-    full = np.iinfo(np.uint16).max
-    colors = pixels[:, :, :3] * (full / np.maximum(alpha, 1))
-    return np.concatenate([np.rint(np.minimum(colors, full)), alpha], 2).astype(np.uint16)
-
-
-def _widened(pixels: np.ndarray, bits: int) -> np.ndarray:
-    """Values of fewer bits over the whole range of 16."""
-    return np.rint(pixels * (np.iinfo(np.uint16).max / (2**bits - 1))).astype(np.uint16)
+def _is_deep_tiff(image: Image.Image) -> bool:
+    """Whether a file has 9 to 16 bits a channel, of which PIL reads 8; inks are taken as 8."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile) or image.mode == "CMYK":
+        return False
+    return 8 < max(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))) <= 16
 
 
 def _eight_bits(image: Image.Image, label: str) -> np.ndarray:
@@ -334,8 +292,13 @@ def _by_pil(pixels: np.ndarray, picture: Picture, kind: str) -> bytes:
 
 
 def _png_16(pixels: np.ndarray, picture: Picture) -> bytes:
-    """OpenCV's PNG, with the chunks that it does not write behind the header."""
-    data = cv2.imencode(".png", _opencv_order(pixels))[1].tobytes()
+    """Imagecodecs' PNG, with the chunks that it does not write behind the header."""
+    kinds = imagecodecs.PNG
+    data = bytes(  # by default it takes four times as long
+        imagecodecs.png_encode(
+            pixels, level=1, strategy=kinds.STRATEGY.RLE, filter=kinds.FILTER.SUB
+        )
+    )
     chunks = b""
     if picture.icc_profile:
         chunks += _png_chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(picture.icc_profile))
@@ -351,11 +314,11 @@ def _png_chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def _tiff(pixels: np.ndarray, picture: Picture) -> bytes:
-    """One strip; PIL has no 16-bit colour, and no EXIF beside compression."""
+    """One strip. PIL has no 16-bit colour, and tifffile none of EXIF's nested directories."""
     samples = np.atleast_3d(pixels)
     height, width, count = samples.shape
     little_endian = samples.dtype.newbyteorder("<")
-    strip = zlib.compress(np.ascontiguousarray(samples, little_endian).tobytes(), 3)
+    strip = imagecodecs.deflate_encode(np.ascontiguousarray(samples, little_endian).tobytes(), 3)
     directory = TiffImagePlugin.ImageFileDirectory_v2(prefix=b"II")
     if picture.exif:
         add_to_tiff(picture.exif, directory)
@@ -376,9 +339,3 @@ def _tiff(pixels: np.ndarray, picture: Picture) -> bytes:
     directory.save(buffer)
     buffer.write(strip)
     return buffer.getvalue()
-
-
-def _opencv_order(pixels: np.ndarray) -> np.ndarray:
-    if pixels.ndim == 2:
-        return pixels
-    return cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR)

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import logging
 import os
 import re
 import urllib.error
@@ -9,6 +10,7 @@ import urllib.request
 from email.message import Message
 from pathlib import Path
 
+from filelock import AcquireReturnProxy, FileLock, Timeout
 from tqdm import tqdm
 
 from harmony_jax.errors import InputError
@@ -29,6 +31,8 @@ FILES = {
 _TIMEOUT_SECONDS = 60
 _CHUNK_BYTES = 1 << 18
 
+_LOGGER = logging.getLogger(__name__)
+
 _Answer = http.client.HTTPResponse | urllib.error.HTTPError
 
 
@@ -41,7 +45,8 @@ def download(name: str, folder: Path | None = None, base_address: str = BASE_ADD
     """Fetches a released checkpoint, unless it is in the folder already.
 
     A download that was interrupted leaves FILE.part, and the next one continues it if the server
-    still has the same file. A bar on the terminal shows the progress.
+    still has the same file. Of several processes that want the same file one fetches it, and the
+    others wait for it. A bar on the terminal shows the progress.
 
     Args:
         name: a model that was released with weights, one of `FILES`.
@@ -66,15 +71,27 @@ def download(name: str, folder: Path | None = None, base_address: str = BASE_ADD
     notes = target.with_name(f"{target.name}.part.json")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _fetch(f"{base_address.rstrip('/')}/{target.name}", part, notes)
-        part.replace(target)
-        notes.unlink()
+        with _locked(target):
+            if not target.is_file():  # else another process was faster
+                _fetch(f"{base_address.rstrip('/')}/{target.name}", part, notes)
+                part.replace(target)
+                notes.unlink()
     except OSError as error:  # those of the network are InputErrors by now
         raise InputError(
             f"{error.filename or part}: cannot be written ({error.strerror}): choose another "
             "cache folder"
         ) from error
     return target
+
+
+def _locked(target: Path) -> AcquireReturnProxy:
+    """Takes the lock of a file, until the end of a `with`."""
+    lock = FileLock(target.with_name(f".{target.name}.lock"))
+    try:
+        return lock.acquire(blocking=False)
+    except Timeout:
+        _LOGGER.warning("%s: another process is fetching it: waiting", target)
+        return lock.acquire()
 
 
 def _fetch(address: str, part: Path, notes: Path) -> None:

@@ -48,6 +48,24 @@ def test_the_interval_is_that_of_the_paired_mean():
     assert ("All", "SSIM") not in found
 
 
+def test_the_interval_holds_the_true_difference_95_times_in_100():
+    """Of differences as skewed as those of MSE are."""
+    draw = np.random.default_rng(0)
+    held = 0
+    for _ in range(200):
+        differences = draw.gamma(2, 10, 80)
+        zeros = [{"subset": "HCOCO", "name": str(i), "MSE": 0.0} for i in range(80)]
+        ones = [{**row, "MSE": d} for row, d in zip(zeros, differences, strict=True)]
+        found = compare(list(zip(zeros, ones, strict=True)))[-1]
+        held += found.low <= 20 <= found.high
+    assert 180 <= held <= 198  # 190 expected, with a standard deviation of 3
+
+
+def test_a_single_image_has_no_interval():
+    found = compare(pair_images(records(1)[:1], records(2)[:1]))
+    assert all(np.isnan(d.low) and np.isnan(d.high) and not d.is_sure for d in found)
+
+
 def test_what_was_written_is_read_back(tmp_path):
     found = records(1)
     (tmp_path / "evaluation_images.csv").write_bytes(image_metrics_csv(found))
@@ -96,6 +114,13 @@ def test_the_command(tmp_path):
     assert result.returncode == 1
     assert result.stderr.startswith(f"error: {tmp_path}/c: not found")
     assert len(result.stderr.splitlines()) == 1
+    for name, found in (("a", before), ("b", after)):
+        (tmp_path / f"{name}.csv").write_bytes(image_metrics_csv(found[:2]))
+    result = run(tmp_path / "a.csv", tmp_path / "b.csv")
+    assert result.returncode == 0, result.stderr
+    lines = [line for line in result.stdout.splitlines() if line.split()[1:3] == ["1", "MSE"]]
+    assert len(lines) == 2
+    assert all(line.endswith("   -") for line in lines)  # of one image nothing is said
     result = run(tmp_path / "a", tmp_path / "b", "--metric=LPIPS")
     assert result.returncode == 1
     assert result.stderr.startswith("error: argument --metric: invalid choice: 'LPIPS'")

@@ -6,9 +6,9 @@ from harmony_jax.models.materialize import materialize
 
 
 def test_value_and_gradient_pass_unchanged():
-    x, counter = jnp.arange(6.0).reshape(2, 3), jnp.array(5)
-    np.testing.assert_array_equal(materialize(x, counter), x)
-    gradient = jax.grad(lambda x: jnp.sum(jnp.sin(materialize(x, counter))))(x)
+    x = jnp.arange(6.0).reshape(2, 3)
+    np.testing.assert_array_equal(materialize(x), x)
+    gradient = jax.grad(lambda x: jnp.sum(jnp.sin(materialize(x))))(x)
     np.testing.assert_allclose(gradient, jnp.cos(x), rtol=1e-6)
 
 
@@ -16,21 +16,21 @@ def test_compiled_for_a_cpu_each_block_is_computed_once():
     """Without it, XLA goes back to the first of the residual blocks for each use of the last."""
 
     def num_maxima(keep):
-        def blocks(x, weights, counter):
+        def blocks(x, weights):
             uses = []
             for weight in weights:
                 x = jax.nn.relu(x + x @ weight)
-                x = materialize(x, counter) if keep else x
+                x = materialize(x) if keep else x
                 uses.append(x[::-1] @ weight)
             return uses
 
-        arrays = jnp.ones((64, 64)), jnp.ones((6, 64, 64)), jnp.array(0)
+        arrays = jnp.ones((64, 64)), jnp.ones((6, 64, 64))
         return jax.jit(blocks).lower(*arrays).compile().as_text().count(" maximum(")
 
     assert num_maxima(keep=True) == 6 < num_maxima(keep=False)
 
 
 def test_accelerators_get_nothing():
-    function = jax.jit(materialize).trace(jnp.ones(3), jnp.array(0))
+    function = jax.jit(materialize).trace(jnp.ones(3))
     assert "while" in function.lower(lowering_platforms=("cpu",)).as_text()
     assert "while" not in function.lower(lowering_platforms=("tpu",)).as_text()

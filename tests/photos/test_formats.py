@@ -143,12 +143,55 @@ def tiff(path, pixels: np.ndarray, **options) -> Picture:
     return read_picture(path)
 
 
-def test_16_bits_in_separate_planes_are_refused(tmp_path):
-    planes = RNG.integers(0, 65536, (3, 30, 50)).astype(np.uint16)
-    with pytest.raises(InputError, match=r"a\.tif: 16 bits in separate planes: save it with"):
-        tiff(tmp_path / "a.tif", planes, photometric="rgb", planarconfig="separate")
-    found = tiff(tmp_path / "b.tif", planes.astype(np.uint8), photometric="rgb", planarconfig=2)
-    np.testing.assert_array_equal(found.pixels, np.moveaxis(planes.astype(np.uint8), 0, -1))
+def test_separate_planes(tmp_path):
+    for kind in (np.uint8, np.uint16):
+        planes = RNG.integers(0, np.iinfo(kind).max + 1, (3, 30, 50)).astype(kind)
+        found = tiff(tmp_path / "a.tif", planes, photometric="rgb", planarconfig="separate")
+        np.testing.assert_array_equal(found.pixels, np.moveaxis(planes, 0, -1))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"byteorder": ">"},
+        {"compression": "lzw", "predictor": True},
+        {"compression": "zstd"},
+        {"compression": "lzma"},
+        {"compression": "packbits"},
+        {"compression": "adobe_deflate", "tile": (16, 32), "byteorder": ">"},
+        {"bigtiff": True},
+    ],
+)
+def test_16_bits_as_other_programs_store_them(options, tmp_path):
+    stored = RNG.integers(0, 65536, (30, 50, 3)).astype(np.uint16)
+    found = tiff(tmp_path / "a.tif", stored, photometric="rgb", **options)
+    np.testing.assert_array_equal(found.pixels, stored)
+    assert found.pixels.dtype.isnative
+
+
+def test_deep_pixels_of_another_kind_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"a\.tif: pixels of kind MINISBLACK int16: convert them"):
+        tiff(tmp_path / "a.tif", np.zeros((9, 9), np.int16))
+
+
+def test_a_deep_tiff_that_lacks_something_is_refused(tmp_path):
+    stored = RNG.integers(0, 65536, (30, 50, 3)).astype(np.uint16)
+    for number, options in enumerate(({}, {"compression": "lzw"}, {"compression": "zstd"})):
+        path = tmp_path / f"{number}.tif"
+        tifffile.imwrite(path, stored, photometric="rgb", rowsperstrip=7, **options)
+        data = path.read_bytes()
+        with tifffile.TiffFile(path) as file:
+            page = file.pages.first
+            end = page.dataoffsets[-1] + page.databytecounts[-1]
+            counts = page.tags["StripByteCounts"]
+        for kept in (end - 1, end - 100, end // 2, 300):
+            with pytest.raises(InputError, match=r"damaged TIFF \(some of the pixels"):
+                decode_picture(data[:kept], "photo.tif")
+        empty = bytearray(data)
+        size = {3: 2, 4: 4}[counts.dtype]
+        empty[counts.valueoffset : counts.valueoffset + size] = bytes(size)
+        with pytest.raises(InputError, match=r"damaged TIFF \(some of the pixels"):
+            decode_picture(bytes(empty), "photo.tif")
 
 
 def test_a_fourth_channel_of_16_bits_is_what_the_file_says(tmp_path):
@@ -190,6 +233,19 @@ def test_grey_of_12_bits_keeps_its_range(tmp_path):
     found = decode_picture(buffer.getvalue(), "a.tif")
     np.testing.assert_allclose(found.pixels[:, :, 0], values * (65535 / 4095), atol=0.5)
     assert found.grey
+
+
+def test_one_colour_of_a_16_bit_png_may_be_transparent():
+    """Written by hand: none of the libraries writes it."""
+    stored = RNG.integers(0, 65536, (9, 8, 3)).astype(">u2")
+    rows = b"".join(b"\0" + row.tobytes() for row in stored)
+    header = struct.pack(">IIBBBBB", 8, 9, 16, 2, 0, 0, 0)
+    chunks = {b"IHDR": header, b"tRNS": stored[4, 5].tobytes(), b"IDAT": zlib.compress(rows)}
+    found = decode_picture(png_of(chunks), "a.png")
+    np.testing.assert_array_equal(found.pixels, stored)
+    expected = np.full((9, 8), 65535)
+    expected[4, 5] = 0
+    np.testing.assert_array_equal(found.alpha, expected)
 
 
 def test_grey_with_alpha_of_16_bits_is_grey():

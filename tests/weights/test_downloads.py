@@ -6,6 +6,8 @@ import re
 import socket
 import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -23,6 +25,7 @@ class Server(ThreadingHTTPServer):
     """Serves `content` under every released name, whole or in ranges.
 
     Attributes:
+        may_send: bodies are held back until it is set.
         cut_after: bytes of a body after which the connection is closed; None for never.
         ranges: whether Range is understood.
         shift: bytes that ranges begin too late.
@@ -37,6 +40,8 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.content = CONTENT
         self.cut_after: int | None = None
+        self.may_send = threading.Event()
+        self.may_send.set()
         self.ranges = True
         self.shift = 0
         self.validators = {"ETag": '"first"'}
@@ -78,7 +83,10 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in server.validators.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(body[: server.cut_after])
+        half = len(body) // 2
+        self.wfile.write(body[: server.cut_after][:half])
+        server.may_send.wait()
+        self.wfile.write(body[: server.cut_after][half:])
 
     def log_message(self, *_):
         pass
@@ -109,7 +117,12 @@ def interrupted(server: Server, folder: Path, after: int = 300_000) -> Path:
 
 def assert_complete(path: Path, content: bytes = CONTENT) -> None:
     assert hashlib.sha256(path.read_bytes()).digest() == hashlib.sha256(content).digest()
-    assert [file.name for file in path.parent.iterdir()] == [path.name]  # no part, no notes
+    assert names(path.parent) == [path.name]  # no part, no notes
+
+
+def names(folder: Path) -> list[str]:
+    """What is in a folder, but for the lock, which may stay."""
+    return [file.name for file in folder.iterdir() if file.suffix != ".lock"]
 
 
 def test_a_file_is_fetched_once(server, tmp_path):
@@ -126,6 +139,25 @@ def test_an_interrupted_download_continues_where_it_stopped(server, tmp_path):
     _, headers = server.requests[-1]
     assert headers["Range"] == "bytes=300000-"
     assert headers["If-Range"] == '"first"'
+
+
+def test_of_two_that_want_one_file_one_fetches_and_the_other_waits(server, tmp_path, caplog):
+    """The locks are of the system, so threads stand for processes."""
+    server.may_send.clear()
+    with ThreadPoolExecutor() as pool:
+        try:
+            two = [
+                pool.submit(download, "improved_dih256", tmp_path, server.address) for _ in range(2)
+            ]
+            until = time.monotonic() + 30
+            while "another process is fetching it: waiting" not in caplog.text:
+                assert time.monotonic() < until
+                time.sleep(0.01)
+        finally:
+            server.may_send.set()
+        for one in two:
+            assert_complete(one.result())
+    assert len(server.requests) == 1
 
 
 def test_it_may_be_interrupted_many_times(server, tmp_path):
@@ -221,7 +253,7 @@ def test_an_unwilling_server_is_one_line(server, tmp_path, status):
     server.status = status
     message = failure("improved_dih256", tmp_path, server.address)
     assert f"{server.address}/idih256.pth: the server answered {status}" in message
-    assert list(tmp_path.iterdir()) == []
+    assert names(tmp_path) == []
 
 
 def test_a_part_survives_a_server_that_fails(server, tmp_path):
