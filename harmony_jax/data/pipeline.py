@@ -7,7 +7,6 @@ from functools import cache
 import grain
 import numpy as np
 from absl import flags
-from grain._src.python.ipc.shared_memory_array import SharedMemoryArray
 from ml_collections import ConfigDict
 
 from harmony_jax.data.demo import DemoSource
@@ -127,8 +126,10 @@ def close_batches(batches: grain.DatasetIterator[Batch]) -> None:
     """Ends the workers and gives back the memory shared with them; no batch may be in use."""
     batches.close()
     gc.collect()
-    # grain frees it in a thread of its own, which the end of the program would interrupt.
-    freeing = SharedMemoryArray._del_thread_pool
+    # grain frees it in a thread of its own, which the end of the program would interrupt. There is
+    # no public way to wait for that thread; a grain without it is one that need not be waited for.
+    shared = getattr(grain.multiprocessing, "SharedMemoryArray", None)
+    freeing = getattr(shared, "_del_thread_pool", None)
     if freeing is not None:
         freeing.apply(int)
 
