@@ -4,7 +4,7 @@ import pytest
 from jaxtyping import install_import_hook
 
 # Two simulated devices, so that every test of training and evaluation runs sharded.
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
+DEVICE_COUNT = "--xla_force_host_platform_device_count"
 
 # Shapes and types in signatures are checked while the tests run.
 install_import_hook("harmony_jax", "beartype.beartype")
@@ -12,6 +12,19 @@ install_import_hook("harmony_jax", "beartype.beartype")
 
 # Files that take minutes come first, so that no worker is left alone with one at the end.
 SLOW = ("test_sharding.py", "test_released_values.py", "test_survival.py")
+
+
+def pytest_configure(config):
+    """Sets what JAX reads when it is imported; what the user has set stays.
+
+    Tests, and the programs that they start, run on the CPU: an accelerator rounds otherwise, and
+    two workers cannot share one. `-m accelerator` is for it.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if DEVICE_COUNT not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {DEVICE_COUNT}=2".lstrip()
+    if config.option.markexpr != "accelerator":
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 
 def pytest_collection_modifyitems(items):

@@ -32,6 +32,38 @@ def write_iharmony4(root: Path, train: int, test: int, size: tuple[int, int] = (
             (folder / f"{subset}_{split}.txt").write_text("\n".join(names) + "\n")
 
 
+def write_varied_test_lists(root: Path) -> None:
+    """Writes 20 test composites: all subsets, several sizes and brightnesses, soft masks.
+
+    Foregrounds take 2 to 60 % of the picture, so that no range of the ratio is empty.
+    """
+    rng = np.random.default_rng(1)
+    photos = {
+        "HCOCO": ((300, 400), 255),
+        "HAdobe5k": ((520, 350), 180),
+        "HFlickr": ((256, 256), 120),
+        "Hday2night": ((90, 70), 60),
+    }
+    for subset, ((height, width), brightest) in photos.items():
+        folder = root / subset
+        for name in ("composite_images", "real_images", "masks"):
+            (folder / name).mkdir(parents=True)
+        names = []
+        for index, share in enumerate((0.02, 0.04, 0.1, 0.3, 0.6)):
+            names.append(f"p{index}_1_1.jpg")
+            real = (_photo(rng, (height, width)) * (brightest / 255)).astype(np.uint8)
+            y, x = np.mgrid[:height, :width]
+            radius = np.sqrt(share / np.pi)
+            distance = np.hypot(y / height - 0.5, x / width - 0.5) / radius
+            mask = np.rint(255 * np.clip(10 * (1 - distance) + 0.5, 0, 1)).astype(np.uint8)
+            shift = rng.integers(-60, 60, 3) * (mask[..., None] / 255)
+            composite = np.clip(real + shift, 0, 255).astype(np.uint8)
+            cv2.imwrite(str(folder / "real_images" / f"p{index}.jpg"), real)
+            cv2.imwrite(str(folder / "masks" / f"p{index}_1.png"), mask)
+            cv2.imwrite(str(folder / "composite_images" / names[-1]), composite)
+        (folder / f"{subset}_test.txt").write_text("\n".join(names) + "\n")
+
+
 def _photo(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     low = rng.integers(0, 256, (4, 4, 3)).astype(np.uint8)
     return cv2.resize(low, size[::-1], interpolation=cv2.INTER_CUBIC)

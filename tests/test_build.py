@@ -4,13 +4,13 @@ import logging
 
 import numpy as np
 import pytest
-import torch
 
 from harmony_jax import InputError, to_torch_state_dict
 from harmony_jax.training import loop as training
 from harmony_jax.training import setup
 from harmony_jax.weights.files import write_state_dict
 from tests.made_data import tiny_config
+from tests.pytorch import torch
 from tests.released import imagenet_keys, make_weights
 from tests.weights.test_torch_keys import model_with_weights
 
@@ -24,8 +24,12 @@ def imagenet():
 
 @pytest.fixture(scope="module")
 def imagenet_file(imagenet, tmp_path_factory):
-    """As HRNet's authors wrote it, in the format before PyTorch 1.6."""
+    """As HRNet's authors wrote it, in the format before PyTorch 1.6; or one that needs none."""
     path = tmp_path_factory.mktemp("imagenet") / "hrnet_w18_small_model_v2.pth"
+    if torch is None:
+        path = path.with_suffix(".safetensors")
+        write_state_dict(path, imagenet)
+        return path
     tensors = {key: torch.tensor(value) for key, value in imagenet.items()}
     torch.save(tensors, path, _use_new_zipfile_serialization=False)
     return path

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import grain
 import numpy as np
 from absl import flags
-from grain._src.python.ipc.shared_memory_array import SharedMemoryArray
 
 from harmony_jax.data.batching import Augmentation, BatchOrder, Share
 from harmony_jax.data.sources import Numbered, Source
@@ -108,8 +107,10 @@ def close_batches(batches: Batches) -> None:
     """Ends the workers and gives back the memory shared with them; no batch may be in use."""
     batches.close()
     gc.collect()
-    # grain frees it in a thread of its own, which the end of the program would interrupt.
-    freeing = SharedMemoryArray._del_thread_pool
+    # grain frees it in a thread of its own, which the end of the program would interrupt. There is
+    # no public way to wait for that thread; a grain without it is one that need not be waited for.
+    shared = getattr(grain.multiprocessing, "SharedMemoryArray", None)
+    freeing = getattr(shared, "_del_thread_pool", None)
     if freeing is not None:
         freeing.apply(int)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
@@ -16,6 +17,7 @@ from harmony_jax.models.convolution import (
     convolve_transposed,
     depthwise_convolve,
 )
+from harmony_jax.models.platform_forms import by_platform
 
 relu = jax.nn.relu
 
@@ -183,4 +185,9 @@ def max_pool(x: Float[Array, "batch height width features"], window: int) -> Arr
     batch, height, width, features = x.shape
     height, width = height // window, width // window
     x = x[:, : height * window, : width * window]
-    return x.reshape(batch, height, window, width, window, features).max((2, 4))
+    x = x.reshape(batch, height, window, width, window, features).max((2, 4))
+    if x.dtype == jnp.float32:
+        return x
+    # XLA:CPU of jaxlib 0.12 makes one kernel of a reduction and the bfloat16 convolutions after it,
+    # and that kernel's results are NaN in places. The barrier keeps them apart.
+    return by_platform(x, cpu=lax.optimization_barrier, default=lambda x: x)

@@ -19,6 +19,9 @@ from harmony_jax.variables import split
 PLATFORMS = ("cpu", "cuda", "tpu")
 INPUTS = ("composite", "mask")
 
+# Newer ones lack parts of JAX that jax2onnx 0.17 reads; pyproject.toml's `export` says the same.
+MAX_JAX = (0, 11)
+
 # Of the ONNX standard; what onnxruntime 1.18 and newer read.
 _OPSET = 21
 # What an exported program's output, on the scale of [0, 255], may differ from the model's.
@@ -70,9 +73,15 @@ def export_onnx(model: HarmonizationModel, image_size: int) -> bytes:
         image_size: pixels a side.
 
     Raises:
-        InputError: a size that the model cannot take, or jax2onnx is not installed.
+        InputError: a size that the model cannot take, jax2onnx is not installed, or JAX is newer
+            than it can take.
     """
     model.check_image_size(image_size, image_size)
+    if jax.__version_info__[:2] > MAX_JAX:
+        raise InputError(
+            f"exporting ONNX needs JAX {'.'.join(map(str, MAX_JAX))} or older, not "
+            f"{jax.__version__}: pip install 'harmony_jax[export]'"
+        )
     try:
         from jax2onnx import to_onnx
     except ImportError as error:

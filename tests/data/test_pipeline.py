@@ -1,6 +1,7 @@
 import itertools
 import multiprocessing
 
+import grain
 import numpy as np
 import pytest
 
@@ -32,6 +33,17 @@ def test_every_epoch_visits_every_sample_once_in_another_order():
     seen = [n for batch in numbers(training(), 15) for n in batch]  # 120 samples: two epochs
     assert sorted(seen[:60]) == sorted(seen[60:]) == list(range(60))
     assert seen[:60] != seen[60:] != list(range(60))
+
+
+@pytest.mark.parametrize("missing", ["_del_thread_pool", "SharedMemoryArray"])
+def test_closing_needs_nothing_private_of_grain(monkeypatch, missing):
+    owner = grain.multiprocessing
+    if missing == "_del_thread_pool":
+        owner = owner.SharedMemoryArray
+    monkeypatch.delattr(owner, missing)
+    batches = training()
+    next(batches)
+    close_batches(batches)
 
 
 def test_training_continues_with_the_batch_it_would_have_seen():

@@ -16,7 +16,7 @@ from harmony_jax.data.iharmony4 import IHarmony4Source
 from harmony_jax.evaluation.run import evaluate_workdir
 from harmony_jax.weights.saved_model import load_model
 from harmony_jax.weights.steps import FOLDER
-from tests.made_data import SUBSETS, tiny_config
+from tests.made_data import SUBSETS, tiny_config, write_varied_test_lists
 from tests.released import evaluation_of_composites
 
 MINI = os.environ.get("HARMONY_JAX_IHARMONY4_MINI", "")
@@ -39,6 +39,74 @@ def test_the_composites_numbers_are_those_computed_one_by_one(trained, mini_root
     np.testing.assert_allclose(found["All"]["MSE"], np.mean(errors, 0)[0], rtol=1e-5)
     np.testing.assert_allclose(found["All"]["fMSE"], np.mean(errors, 0)[1], rtol=1e-5)
     np.testing.assert_allclose(found["HFlickr"]["MSE"], np.mean(errors[3:], 0)[0], rtol=1e-5)
+
+
+def released_metrics(prediction: np.ndarray, real: np.ndarray, mask: np.ndarray) -> list[float]:
+    """MSE, fMSE and PSNR as the authors' evaluation defines them, of one picture in float64."""
+    square = (prediction.astype(np.float64) - real) ** 2
+    mse = square.mean()
+    fmse = (square * mask[..., None]).sum() / (3 * mask.sum() + 1e-6)
+    return [mse, fmse, 10 * np.log10(real.max() ** 2.0 / (mse + 1e-6))]
+
+
+def released_evaluation(root: Path, predictions: Path) -> dict[str, dict[str, dict[str, float]]]:
+    """Of the composites and of ready predictions, with nothing of this package."""
+
+    def read(path: Path) -> np.ndarray:
+        pixels = cv2.imread(str(path))[..., ::-1]
+        return cv2.resize(pixels, (256, 256), interpolation=cv2.INTER_LINEAR)
+
+    groups: dict[str, list[tuple[list[float], list[float]]]] = {}
+    for folder in root.iterdir():
+        for name in (folder / f"{folder.name}_test.txt").read_text().split():
+            photo, number, _ = name.split("_")
+            real = read(folder / "real_images" / f"{photo}.jpg")
+            mask = cv2.imread(str(folder / "masks" / f"{photo}_{number}.png"))[..., 0]
+            mask = cv2.resize(mask.astype(np.float32) / 255, (256, 256))
+            found = [
+                read(folder / "composite_images" / name),
+                read((predictions / folder.name / name).with_suffix(".png")),
+            ]
+            numbers = [released_metrics(prediction, real, mask) for prediction in found]
+            ratio = (mask > 0.5).mean()
+            names = [folder.name, "All"]
+            for low, high in ((0, 5), (5, 15), (15, 100), (0, 100)):
+                if low / 100 <= ratio <= high / 100:
+                    names.append(f"All {low}%-{high}%")
+            for group in names:
+                groups.setdefault(group, []).append(numbers)
+    summary = {"composite": {}, "model": {}}
+    for group, images in groups.items():
+        for row, means in zip(summary.values(), np.mean(images, 0), strict=True):
+            row[group] = {
+                "N": len(images),
+                **dict(zip(("MSE", "fMSE", "PSNR"), means, strict=True)),
+            }
+    return summary
+
+
+def test_numbers_are_those_of_the_released_definitions(tmp_path):
+    write_varied_test_lists(tmp_path / "data")
+    config = tiny_config(tmp_path / "data")
+    config.data.subsets = ("HCOCO", "HAdobe5k", "HFlickr", "Hday2night")
+    config.data.image_size = 256
+    rng = np.random.default_rng(0)
+    source = IHarmony4Source(config.data.root, "test", config.data.subsets)
+    for index in range(len(source)):
+        real = cv2.resize(source[index]["real"], (256, 256)).astype(float)
+        name = Path(source.subset(index)) / Path(source.name(index)).with_suffix(".png")
+        pixels = np.clip(real + rng.normal(0, 5, real.shape), 0, 255).astype(np.uint8)
+        write_photo(tmp_path / "predictions" / name, pixels)
+    evaluate_workdir(config, tmp_path / "out", predictions=tmp_path / "predictions")
+    found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    expected = released_evaluation(tmp_path / "data", tmp_path / "predictions")
+    assert len(expected["model"]) == 9
+    for row, groups in expected.items():
+        assert found[row].keys() == groups.keys()
+        for group, metrics in groups.items():
+            for name, value in metrics.items():
+                where = f"{row} {group} {name}"
+                np.testing.assert_allclose(found[row][group][name], value, 1e-4, err_msg=where)
 
 
 @pytest.mark.skipif(not MINI, reason="HARMONY_JAX_IHARMONY4_MINI does not name the mini data set")

@@ -71,7 +71,10 @@ def predict(model: HarmonizationModel, image: np.ndarray, mask: np.ndarray) -> t
         maps = model.backbone_features(image, mask) if isinstance(model, ForegroundAware) else []
         return model(image, mask), maps
 
-    return run(variables, jnp.asarray(image), jnp.asarray(mask))
+    # An accelerator would round the operands of products to bfloat16 or less.
+    precision = "default" if jax.default_backend() == "cpu" else "highest"
+    with jax.default_matmul_precision(precision):
+        return run(variables, jnp.asarray(image), jnp.asarray(mask))
 
 
 def assert_within_range(found: np.ndarray, expected: np.ndarray) -> None:
@@ -83,6 +86,7 @@ def test_every_model_has_its_golden_file():
     assert {path.stem for path in GOLDEN.glob("*.npz")} == set(list_models())
 
 
+@pytest.mark.accelerator
 def test_inference_and_conversion_back(case):
     side = released_image_size(case.name)
     image, mask, _ = make_inputs(0, (side, side), 1)
@@ -108,6 +112,7 @@ def test_inference_and_conversion_back(case):
         np.testing.assert_array_equal(found[key], value, err_msg=key)
 
 
+@pytest.mark.accelerator
 @pytest.mark.parametrize("name", TALL)
 def test_inference_on_a_tall_image(name):
     case = make_case(name)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.conftest import DEVICE_COUNT
 from tests.made_data import write_iharmony4
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +23,8 @@ def start(root: Path, cache: Path, devices: int, *settings: dict) -> subprocess.
         cwd=ROOT,
         env={
             **os.environ,
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+            # The last one counts.
+            "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {DEVICE_COUNT}={devices}",
             "JAX_COMPILATION_CACHE_DIR": str(cache),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         },

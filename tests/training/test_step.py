@@ -11,6 +11,7 @@ from harmony_jax.devices.mesh import create_mesh
 from harmony_jax.losses import create_loss
 from harmony_jax.training.optimizer import create_optimizer, learning_rate_schedule
 from harmony_jax.training.step import StepOptions, create_state, make_train_step
+from tests.loss_curve import assert_compiled_once
 from tests.made_data import tiny_config
 from tests.training.test_loop import batch_of
 
@@ -29,7 +30,7 @@ def losses(steps: int = 4, shards: int = 1, clip_norm: float = 0.0, **options) -
     for number in range(steps):
         state, metrics = step(state, batch_of(config, number))
         found.append(float(metrics["loss"]))
-    assert step._cache_size() == 1
+    assert_compiled_once(step)
     return found
 
 

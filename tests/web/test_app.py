@@ -70,9 +70,9 @@ def test_the_page_and_its_files_come_from_the_server_alone(client):
 
 
 def test_the_pages_files_are_installed_with_the_package():
-    package = Path(app.__file__).parents[1]
-    with (package.parent / "pyproject.toml").open("rb") as file:
-        patterns = tomllib.load(file)["tool"]["setuptools"]["package-data"]["harmony_jax"]
+    package = Path(app.__file__).parent
+    with (package.parents[1] / "pyproject.toml").open("rb") as file:
+        patterns = tomllib.load(file)["tool"]["setuptools"]["package-data"]["harmony_jax.web"]
     installed = {path for pattern in patterns for path in package.glob(pattern)}
     assert {path for path in package.rglob("static/*") if path.is_file()} <= installed
 

@@ -1,13 +1,13 @@
+import importlib.util
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import jax
 import numpy as np
-import onnxruntime
 import pytest
 from flax import nnx
-from jax2onnx import to_onnx
 
 from harmony_jax import (
     InputError,
@@ -20,7 +20,7 @@ from harmony_jax import (
 from harmony_jax.models.layers import LayerMaker
 from harmony_jax.models.ocr import ObjectContext
 from harmony_jax.models.platform_forms import portable_forms
-from harmony_jax.weights.export import export_onnx, export_stablehlo, onnx_difference
+from harmony_jax.weights.export import MAX_JAX, export_onnx, export_stablehlo, onnx_difference
 from harmony_jax.weights.saved_model import load_model
 from scripts.export_model import main
 from tests.released import make_weights
@@ -28,8 +28,17 @@ from tests.released import make_weights
 RNG = np.random.default_rng(0)
 ROOT = Path(__file__).parents[2]
 
+needs_jax2onnx = pytest.mark.skipif(
+    jax.__version_info__[:2] > MAX_JAX or importlib.util.find_spec("jax2onnx") is None,
+    reason=f"jax2onnx is not installed, or cannot take JAX {jax.__version__}",
+)
+
 # Of the converter's own code.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning",
+    "ignore::FutureWarning",
+    "ignore:Explicitly requested dtype float64:UserWarning",
+)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +83,10 @@ assert "jax" not in sys.modules
 
 @pytest.mark.parametrize(
     ("ending", "code", "tolerance"),
-    [(".stablehlo", RUN_STABLEHLO, 1e-3), (".onnx", RUN_ONNX, 1e-3)],
+    [
+        (".stablehlo", RUN_STABLEHLO, 1e-3),
+        pytest.param(".onnx", RUN_ONNX, 1e-3, marks=needs_jax2onnx),
+    ],
 )
 def test_a_file_gives_the_models_answer_without_this_package(
     trained, model, tmp_path, ending, code, tolerance, capsys
@@ -103,6 +115,7 @@ def answer(model, composite: np.ndarray, mask: np.ndarray) -> dict[str, np.ndarr
     return {"harmonized": image, "blend_mask": np.asarray(output.blend_mask)[..., 0]}
 
 
+@needs_jax2onnx
 @pytest.mark.parametrize(
     ("name", "arguments", "size"),
     [
@@ -122,8 +135,12 @@ def test_every_base_converts_to_onnx(name, arguments, size):
     assert onnx_difference(export_onnx(model, size), model, size) < 1e-2
 
 
+@needs_jax2onnx
 def test_hrnets_object_context_converts_to_onnx():
     """The part of HRNet that has operations of its own; all of it takes half a minute."""
+    import onnxruntime
+    from jax2onnx import to_onnx
+
     context = ObjectContext(LayerMaker(nnx.Rngs(0)), features=8, keys=4, dropout=0.1)
     context.eval()
     x, mask = (RNG.normal(size=(2, 16, 16, n)).astype(np.float32) for n in (8, 1))
@@ -196,3 +213,14 @@ def test_an_export_that_differs_is_not_written(trained, tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match=r"not written: its answer differs .* by 0\.5 of 255"):
         main([f"--checkpoint={trained[1]}", f"--output={tmp_path / 'm.stablehlo'}"])
     assert not list(tmp_path.iterdir())
+
+
+def test_a_jax_that_the_converter_cannot_take_is_one_line(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(jax, "__version_info__", (MAX_JAX[0], MAX_JAX[1] + 1, 0))
+    with pytest.raises(SystemExit) as stopped:
+        main([f"--checkpoint={trained[1]}", f"--output={tmp_path / 'm.onnx'}"])
+    message = f"exporting ONNX needs JAX {MAX_JAX[0]}.{MAX_JAX[1]} or older, not {jax.__version__}"
+    assert stopped.value.code == f"error: {message}: pip install 'harmony_jax[export]'"
+    assert not list(tmp_path.iterdir())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert f"jax<{MAX_JAX[0]}.{MAX_JAX[1] + 1}" in project["optional-dependencies"]["export"]
