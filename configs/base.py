@@ -31,9 +31,13 @@ def get_config() -> ConfigDict:
     config.model.attend_from = config_dict.placeholder(int)  # first decoder block with attention
     config.model.init_variance = config_dict.placeholder(float)  # kernels': times the mean fan
 
+    # What a training starts from; read when it begins, not when it continues, nor to evaluate.
     config.init = ConfigDict()
-    # Weight file of an ImageNet classifier for the backbone, .pth or .safetensors; unset: random.
-    # Read when a training begins, not when it continues.
+    # Fine-tuning: a workdir, one of its checkpoints/STEP, a .safetensors or .pth file, or a
+    # released name. What fits by name and shape is taken; the optimizer is fresh, the step 0.
+    config.init.checkpoint = ""
+    # Else a weight file of an ImageNet classifier for the backbone, .pth or .safetensors; unset:
+    # random.
     config.init.backbone = ""
 
     config.data = ConfigDict()

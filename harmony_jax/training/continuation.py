@@ -48,7 +48,8 @@ def check_continuation(found: Metadata, wanted: Metadata, folder: Path) -> None:
     """
     if "config" not in found:
         raise InputError(
-            f"{folder}: holds weights alone, or is of an older version: train in another workdir"
+            f"{folder}: holds weights alone, or is of an older version: train in another workdir, "
+            f"with --config.init.checkpoint={folder}"
         )
     before, now = _flat(found["config"]), _flat(wanted["config"])
     if {before.get("data.placement"), now["data.placement"]} == {"device", "host"}:
@@ -69,7 +70,10 @@ def check_continuation(found: Metadata, wanted: Metadata, folder: Path) -> None:
             "another workdir"
         )
     for key in changed:
-        _LOGGER.warning("Continuing with %s %s instead of %s", key, now[key], before[key])
+        if _within(key, ("init",)):
+            _LOGGER.warning("%s %s is not read: training has begun already", key, now[key])
+        else:
+            _LOGGER.warning("Continuing with %s %s instead of %s", key, now[key], before[key])
     if found["version"].get("commit") != wanted["version"].get("commit"):
         _LOGGER.warning(
             "Continuing with code %s instead of %s",
