@@ -41,8 +41,12 @@ def get_config() -> ConfigDict:
     config.init.backbone = ""
 
     config.data = ConfigDict()
-    config.data.name = "iharmony4"  # iharmony4: the four downloaded folders; demo: made on the fly
-    config.data.root = ""  # the four downloaded folders, or a prepared set (docs/data.md)
+    # iharmony4: the four downloaded folders; pairs: your own; demo: made on the fly
+    config.data.name = "iharmony4"
+    # The four downloaded folders, or a prepared set; of pairs a folder with composites/, masks/ and
+    # reals/, or a CSV list of the three (docs/data.md).
+    config.data.root = ""
+    config.data.test_root = ""  # of pairs: those to evaluate; unset: the held-out ones
     config.data.subsets = ("HCOCO", "HAdobe5k", "HFlickr", "Hday2night")
     config.data.image_size = 256  # pixels a side, in training and evaluation
     # Share of the training photos held out to choose the best checkpoint. With 0 every composite
