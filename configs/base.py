@@ -31,14 +31,22 @@ def get_config() -> ConfigDict:
     config.model.attend_from = config_dict.placeholder(int)  # first decoder block with attention
     config.model.init_variance = config_dict.placeholder(float)  # kernels': times the mean fan
 
+    # What a training starts from; read when it begins, not when it continues, nor to evaluate.
     config.init = ConfigDict()
-    # Weight file of an ImageNet classifier for the backbone, .pth or .safetensors; unset: random.
-    # Read when a training begins, not when it continues.
+    # Fine-tuning: a workdir, one of its checkpoints/STEP, a .safetensors or .pth file, or a
+    # released name. What fits by name and shape is taken; the optimizer is fresh, the step 0.
+    config.init.checkpoint = ""
+    # Else a weight file of an ImageNet classifier for the backbone, .pth or .safetensors; unset:
+    # random.
     config.init.backbone = ""
 
     config.data = ConfigDict()
-    config.data.name = "iharmony4"  # iharmony4: the four downloaded folders; demo: made on the fly
-    config.data.root = ""  # the four downloaded folders, or a prepared set (docs/data.md)
+    # iharmony4: the four downloaded folders; pairs: your own; demo: made on the fly
+    config.data.name = "iharmony4"
+    # The four downloaded folders, or a prepared set; of pairs a folder with composites/, masks/ and
+    # reals/, or a CSV list of the three (docs/data.md).
+    config.data.root = ""
+    config.data.test_root = ""  # of pairs: those to evaluate; unset: the held-out ones
     config.data.subsets = ("HCOCO", "HAdobe5k", "HFlickr", "Hday2night")
     config.data.image_size = 256  # pixels a side, in training and evaluation
     # Share of the training photos held out to choose the best checkpoint. With 0 every composite

@@ -1,6 +1,5 @@
 """From a config to the parts of a run."""
 
-import logging
 from typing import Any
 
 import jax.numpy as jnp
@@ -9,11 +8,6 @@ from ml_collections import ConfigDict
 
 from harmony_jax.errors import InputError
 from harmony_jax.models import HarmonizationModel, create_model
-from harmony_jax.models.foreground_aware import ForegroundAware
-from harmony_jax.weights.files import read_state_dict
-from harmony_jax.weights.torch_keys import load_backbone_state_dict
-
-_LOGGER = logging.getLogger(__name__)
 
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
@@ -67,29 +61,3 @@ def build_model(config: ConfigDict) -> HarmonizationModel:
     )
     model.check_image_size(config.data.image_size, config.data.image_size)
     return model
-
-
-def initialize_backbone(model: HarmonizationModel, path: str) -> None:
-    """Fills the model's backbone, in place, with ImageNet weights (paper, section 4.2).
-
-    Args:
-        model: freshly initialised; all but the pre-trained part stays so.
-        path: `init.backbone`, a weight file (`read_state_dict`) of HRNet or ResNet-34 as a
-            classifier; empty: the backbone stays random, which is logged.
-
-    Raises:
-        InputError: the file cannot be read or is not of this backbone, or there is no backbone.
-    """
-    if not path:
-        if isinstance(model, ForegroundAware):
-            _LOGGER.warning("The backbone starts from random weights: init.backbone is not set")
-        return
-    try:
-        state_dict = read_state_dict(path)
-    except InputError as error:  # which begins with the path
-        raise InputError(f"init.backbone {error}") from error
-    try:
-        taken, ignored = load_backbone_state_dict(model, state_dict)
-    except InputError as error:
-        raise InputError(f"init.backbone {path}: {error}") from error
-    _LOGGER.info("Backbone from %s: %d arrays taken, %d ignored", path, taken, ignored)

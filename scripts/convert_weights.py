@@ -4,20 +4,25 @@
     python scripts/convert_weights.py --download=improved_dih256 --output=runs/idih
     python scripts/convert_weights.py --input=runs/idih --output=idih256.pth
     python scripts/convert_weights.py --model=improved_dih256 --input=a.pth --output=b.safetensors
+    python scripts/convert_weights.py --model=hrnet18s_idih256 --override fuse_into=both \\
+        --input=a.pth --output=runs/both
 
+A checkpoint and a .safetensors file written here say which model they hold; a .pth file does not.
 An output that does not end in .pth or .safetensors is a workdir to be, for main.py --checkpoint.
 """
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from harmony_jax.command_line import Parser
 from harmony_jax.errors import InputError
-from harmony_jax.weights.convert import convert
+from harmony_jax.models import parse_argument, released_image_size
+from harmony_jax.weights.convert import Converted, convert
 from harmony_jax.weights.downloads import BASE_ADDRESS, FILES, cache_folder, download
-from harmony_jax.weights.files import is_weight_file
+from harmony_jax.weights.files import TORCH_ENDINGS
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -30,7 +35,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(description=__doc__)
-    parser.add_argument("--model", help="released name; a checkpoint and a download know theirs")
+    parser.add_argument("--model", help="released name, where the input does not say it")
+    parser.add_argument(
+        "--override",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="argument of the model that differs from the released one, such as fuse_into=both; "
+        "may be repeated; where the input does not say it",
+    )
+    parser.add_argument(
+        "--image-size",
+        type=int,
+        metavar="N",
+        help="pixels a side it was trained at, where the input does not say it (by default as "
+        "released)",
+    )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--input", type=Path, help="weight file, workdir or checkpoint folder")
     source.add_argument(
@@ -60,13 +80,26 @@ def _run(arguments: argparse.Namespace) -> None:
         if arguments.output is None:
             print(f"{name}: released weights are in {source}")
             return
-    written = convert(source, arguments.output, name)
+    overrides = dict(parse_argument(text) for text in arguments.override)
+    written = convert(source, arguments.output, name, overrides, arguments.image_size)
     print(
         f"{written.name}: {written.num_arrays} arrays, {written.num_parameters / 1e6:.2f} M "
         f"parameters, written to {arguments.output}"
     )
-    if not is_weight_file(arguments.output):
+    if arguments.output.suffix.lower() in TORCH_ENDINGS:
+        print(f"Back: {_command_back(written, arguments.output)}")
+    else:
         print(f"Use: harmonize photo.jpg mask.png -o out.png --checkpoint={arguments.output}")
+
+
+def _command_back(written: Converted, output: Path) -> str:
+    """What makes a workdir of a PyTorch file, which does not say which model it holds."""
+    words = [f"--model={written.name}"]
+    words += [f"--override={key}={value}" for key, value in written.overrides.items()]
+    if written.image_size != released_image_size(written.name):
+        words.append(f"--image-size={written.image_size}")
+    words += [f"--input={output}", "--output=WORKDIR"]
+    return shlex.join(["python", "scripts/convert_weights.py", *words])
 
 
 if __name__ == "__main__":

@@ -64,6 +64,20 @@ def write_varied_test_lists(root: Path) -> None:
         (folder / f"{subset}_test.txt").write_text("\n".join(names) + "\n")
 
 
+def write_pairs(root: Path, count: int, size: tuple[int, int] = (48, 40)) -> None:
+    """Writes pairs as a person may have them: three folders, files of one stem."""
+    rng = np.random.default_rng(0)
+    for name in ("composites", "masks", "reals"):
+        (root / name).mkdir(parents=True)
+    for index in range(count):
+        for name, pixels in (
+            ("composites/photo{}.jpg", _photo(rng, size)),
+            ("masks/photo{}.png", _mask(rng, size)),
+            ("reals/photo{}.png", _photo(rng, size)),
+        ):
+            cv2.imwrite(str(root / name.format(index)), pixels)
+
+
 def _photo(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     low = rng.integers(0, 256, (4, 4, 3)).astype(np.uint8)
     return cv2.resize(low, size[::-1], interpolation=cv2.INTER_CUBIC)

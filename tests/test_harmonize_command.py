@@ -98,6 +98,8 @@ def test_a_model_that_is_not_there(folder, tmp_path):
     photo, mask = folder / "photos" / "cat.png", folder / "masks" / "cat.png"
     result = run(photo, mask, "-o", tmp_path / "o.png", "--checkpoint=hrnet")
     assert result.returncode == 1
-    assert result.stderr.startswith("error: hrnet: no such folder, and no released model of that")
+    assert result.stderr.startswith(
+        "error: hrnet: no such file or folder, and no released model of that"
+    )
     assert len(result.stderr.splitlines()) == 1
     assert not list(tmp_path.iterdir())

@@ -1,10 +1,11 @@
 """Pictures that another program made of a data set's composites."""
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 
 from harmony_jax.data.codecs import Pixels, read_photo
-from harmony_jax.data.sources import Source
+from harmony_jax.data.sources import Source, sample_name
 from harmony_jax.errors import InputError
 
 _ENDINGS = (".png", ".jpg", ".jpeg")
@@ -27,25 +28,20 @@ class Predictions:
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder of predictions: check the path")
         # One listing a folder instead of several look-ups a sample.
-        present = {
-            name: {path.name for path in (folder / name).iterdir()}
-            for name in {"."} | {source.subset(index) for index in range(len(source))}
-            if (folder / name).is_dir()
-        }
+        present: dict[Path, set[str]] = {}
         self._paths = []
         missing = []
         for index in range(len(source)):
-            name = source.name(index)
-            names = [name, *(f"{Path(name).stem}{ending}" for ending in _ENDINGS)]
-            found = [
-                folder / place / candidate
-                for place in (source.subset(index), ".")
-                for candidate in names
-                if candidate in present.get(place, ())
-            ]
+            name = Path(source.name(index))  # which may have folders itself
+            names = [name.name, *(f"{name.stem}{ending}" for ending in _ENDINGS)]
+            found = []
+            for place in (folder / source.subset(index) / name.parent, folder / name.parent):
+                if place not in present:
+                    present[place] = set(os.listdir(place)) if place.is_dir() else set()
+                found += [place / file for file in names if file in present[place]]
             self._paths += found[:1]
             if not found:
-                missing.append(f"{source.subset(index)}/{name}")
+                missing.append(sample_name(source, index))
         if missing:
             raise InputError(
                 f"{folder}: no prediction for {missing[0]} ({len(missing)} of {len(source)} are "

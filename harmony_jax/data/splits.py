@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 
 from harmony_jax.data.demo import DemoSource
 from harmony_jax.data.iharmony4 import SUBSETS, IHarmony4Source
+from harmony_jax.data.pairs import PairsSource
 from harmony_jax.data.prepared import PreparedSource, is_prepared
 from harmony_jax.data.sources import Selection, Source
 from harmony_jax.errors import InputError
@@ -18,7 +19,8 @@ def open_split(data: ConfigDict, split: str) -> Source:
     Args:
         data: the config's `data` section (configs/base.py).
         split: `train`, `validation` or `test`. Validation is held out of the training list, photo
-            by photo; with `data.validation_fraction` 0 it is empty.
+            by photo; with `data.validation_fraction` 0 it is empty. The test set of `pairs` is
+            `data.test_root`; without, the validation set.
 
     Raises:
         InputError: unknown data set or split, or files missing.
@@ -29,6 +31,8 @@ def open_split(data: ConfigDict, split: str) -> Source:
         raise InputError(
             f"data.validation_fraction {data.validation_fraction}: choose 0 or more and below 1"
         )
+    if data.test_root and data.name != "pairs":
+        raise InputError(f"data.test_root {data.test_root}: data.name {data.name!r} has its own")
     listed = "test" if split == "test" else "train"
     source: Source
     if data.name == "iharmony4":
@@ -38,9 +42,13 @@ def open_split(data: ConfigDict, split: str) -> Source:
         source = form(data.root, listed, tuple(data.subsets))
     elif data.name == "demo":
         source = _demo_source(listed, data.image_size)
+    elif data.name == "pairs":
+        if split == "test" and data.test_root:
+            return PairsSource(data.test_root, "data.test_root")
+        source, listed = PairsSource(data.root, "data.root"), "train"
     else:
-        raise InputError(f"data.name {data.name!r}: choose 'iharmony4' or 'demo'")
-    if split == "test":
+        raise InputError(f"data.name {data.name!r}: choose 'iharmony4', 'pairs' or 'demo'")
+    if listed == "test":
         return source
     train, validation = hold_out(source, data.validation_fraction, data.validation_seed)
     return train if split == "train" else validation

@@ -61,12 +61,13 @@ def write_evaluation(
         shown: the images that the report shows.
     """
     iharmony4 = config.data.name == "iharmony4"
+    subsets = sorted({image["subset"] for image in evaluation.per_image})
     tables = evaluation_tables(
         subject.title,
         evaluation.model,
         evaluation.composite,
         subject.model,
-        config.data.subsets if iharmony4 else sorted({r["subset"] for r in evaluation.per_image}),
+        config.data.subsets if iharmony4 else subsets,
         published=iharmony4 and config.evaluation.split == "test",
     )
     texts = "\n\n".join(as_text(table) for table in tables)
@@ -95,7 +96,7 @@ def write_evaluation(
         write_file(_ended(target, ending), data)
     if evaluation.examples:
         write_photo(examples, example_sheet(evaluation.examples))
-    title = f"{subject.place} on iHarmony4" if iharmony4 else subject.place
+    title = f"{subject.place} on {'iHarmony4' if iharmony4 else ', '.join(subsets)}"
     write_html_report(html, title, evaluation.per_image, shown, tables)
     texts += f"\n\n{change_of_error(evaluation.model, evaluation.composite)}"
     print(f"{texts}\nWritten: {target}.json, .md, .csv, .html, .png, _images.csv")

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from harmony_jax.build import check_numbers, compute_dtype, model_arguments
 from harmony_jax.data.iharmony4 import SUBSETS
+from harmony_jax.data.pairs import is_pairs
 from harmony_jax.data.predictions import Predictions
 from harmony_jax.data.sources import Selection, Source, sample_name
 from harmony_jax.data.splits import open_split
@@ -101,7 +102,7 @@ class EvaluationOptions(TypedDict, total=False):
     """How `evaluate` evaluates.
 
     Attributes:
-        subsets: of iHarmony4; by default all.
+        subsets: of iHarmony4 alone; by default all.
         image_size, resize, longest_side: `evaluation` of configs/base.py, pixels; by default 256,
             `square` and 1024.
         flip: average over the mirror image.
@@ -127,8 +128,8 @@ def evaluate(
 
     Args:
         model: with weights, or a path as `open_checkpoint` takes.
-        dataset: samples, or the folder of iHarmony4, as downloaded or prepared, whose test list is
-            taken.
+        dataset: samples; or the folder of iHarmony4, as downloaded or prepared, whose test list is
+            taken; or a folder or list of pairs (`harmony_jax.data.pairs`), of which all are.
         **options: `subsets`, `image_size`, `resize`, `longest_side`, `flip`, `batch_size`,
             `num_workers`: see `EvaluationOptions`.
 
@@ -143,6 +144,8 @@ def evaluate(
     config = _evaluation_config(options)
     if isinstance(dataset, (str, os.PathLike)):
         config.data.root = os.fspath(dataset)
+        if is_pairs(dataset):
+            config.data.name, config.data.test_root = "pairs", config.data.root
         dataset = open_split(config.data, "test")
     mesh = meshes.create_mesh()
     if isinstance(model, (str, os.PathLike)):
@@ -171,6 +174,7 @@ def _evaluation_config(options: EvaluationOptions) -> ConfigDict:
             "data": {
                 "name": "iharmony4",
                 "root": "",
+                "test_root": "",
                 "subsets": tuple(options.get("subsets", SUBSETS)),
                 "image_size": image_size,
                 "num_workers": options.get("num_workers", -1),
@@ -194,10 +198,17 @@ def evaluated_source(config: ConfigDict) -> Source:
     Raises:
         InputError: there is no such set, it is empty, or files are missing.
     """
-    source = open_split(config.data, config.evaluation.split)
+    split = config.evaluation.split
+    source = open_split(config.data, split)
+    held_out = config.data.name == "pairs" and split == "test" and not config.data.test_root
     if not len(source):
-        raise InputError(
-            f"evaluation.split {config.evaluation.split!r} is empty: set data.validation_fraction"
+        fields = ("data.test_root or " if held_out else "") + "data.validation_fraction"
+        raise InputError(f"evaluation.split {split!r} is empty: set {fields}")
+    if held_out:
+        _LOGGER.warning(
+            "data.test_root is not set: evaluating the %d held-out pairs, which choose the "
+            "checkpoint",
+            len(source),
         )
     return source
 

@@ -6,6 +6,7 @@ from harmony_jax.models.registry import (
     create_model,
     list_backbones,
     list_models,
+    parse_argument,
     released_image_size,
 )
 
@@ -17,5 +18,6 @@ __all__ = [
     "is_pretrained",
     "list_backbones",
     "list_models",
+    "parse_argument",
     "released_image_size",
 ]

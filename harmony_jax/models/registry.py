@@ -2,7 +2,8 @@
 
 import inspect
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from numbers import Integral, Real
+from typing import Any, NamedTuple, get_args
 
 import jax.numpy as jnp
 from flax import nnx
@@ -78,6 +79,20 @@ _JOIN = {"mask_fusion": "sum", "fuse_into": "encoder", "fuse_mode": "cat"}
 # Of every model; see `LayerMaker`.
 _COMMON = {"init_variance": 2.0}
 
+# Of an argument's type: what its values are, and what messages call them.
+_KINDS: dict[type, tuple[type, str]] = {
+    int: (Integral, "a whole number"),
+    float: (Real, "a number"),
+    bool: (bool, "true or false"),
+    str: (str, "a text"),
+}
+_FROM_TEXT: dict[type, Any] = {
+    int: int,
+    float: float,
+    bool: lambda text: {"true": True, "false": False}[text.lower()],
+    str: str,
+}
+
 _MODELS = {
     **{name: _Model(name) for name in _BASES},
     "improved_ssam256": _Model("improved_ssam256", None, {"init_variance": 1.0}),
@@ -122,6 +137,24 @@ def released_image_size(name: str) -> int:
         InputError: unknown name.
     """
     return _BASES[_find(name).base].image_size
+
+
+def parse_argument(text: str) -> tuple[str, Any]:
+    """An argument of `create_model` from text: "channels=8" is ("channels", 8).
+
+    Raises:
+        InputError: not of this form, no such argument, or a value of another type.
+    """
+    key, equals, value = text.partition("=")
+    types = _argument_types()
+    if not equals:
+        raise InputError(f"{text!r}: expected NAME=VALUE, such as fuse_into=both")
+    if key not in types:
+        raise InputError(f"unknown argument {key!r}: choose from {', '.join(sorted(types))}")
+    try:
+        return key, _FROM_TEXT[types[key]](value)
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{text}: expected {_KINDS[types[key]][1]}") from error
 
 
 def create_model(
@@ -169,6 +202,7 @@ def create_model(
         if key not in known:
             joined = f"model {name!r}" + (f" on backbone {backbone!r}" if backbone else "")
             raise InputError(f"{joined} has no argument {key!r}: choose from {', '.join(known)}")
+    _check_types(overrides)
     arguments |= overrides
     make = LayerMaker(rngs, dtype, arguments["init_variance"])
 
@@ -200,6 +234,28 @@ def _find(name: str) -> _Model:
     if name not in _MODELS:
         raise InputError(f"unknown model {name!r}: choose one of {', '.join(list_models())}")
     return _MODELS[name]
+
+
+def _argument_types() -> dict[str, type]:
+    """The type of every argument that some model has, None aside."""
+    types: dict[str, type] = {"backbone": str, "init_variance": float, **dict.fromkeys(_JOIN, str)}
+    parts: list[_Base | _Backbone] = [*_BASES.values(), *_BACKBONES.values()]
+    for network in {part.network for part in parts}:
+        parameters = inspect.signature(network.__init__).parameters
+        for key in _parameters(network):
+            annotation = parameters[key].annotation
+            types[key] = (get_args(annotation) or (annotation,))[0]  # of `int | None`: int
+    return types
+
+
+def _check_types(arguments: Mapping[str, Any]) -> None:
+    """Raises InputError if a value is of another type than its argument."""
+    types = _argument_types()
+    for key, value in arguments.items():
+        kind, called = _KINDS[types[key]]
+        number_for_bool = isinstance(value, bool) and kind is not bool
+        if value is not None and (number_for_bool or not isinstance(value, kind)):
+            raise InputError(f"{key} {value!r}: expected {called}")
 
 
 def _parameters(network: type[nnx.Module]) -> set[str]:

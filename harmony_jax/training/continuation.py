@@ -2,13 +2,14 @@
 
 import logging
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from harmony_jax.build import model_arguments
-from harmony_jax.data.sources import Source
+from harmony_jax.data.sources import Source, sample_name
 from harmony_jax.errors import InputError
 from harmony_jax.weights.checkpoint import Metadata
 from harmony_jax.workdir import code_version, plain
@@ -16,7 +17,7 @@ from harmony_jax.workdir import code_version, plain
 # Sections and fields that decide what is learnt from which batches ...
 _FIXED = ("model", "data", "loss", "seed", "train.batch_size", "train.accumulate")
 # ... but for those that say where the data is, and how it is computed with and read.
-_FREE = ("model.dtype", "data.root", "data.num_workers", "data.unreadable")
+_FREE = ("model.dtype", "data.root", "data.test_root", "data.num_workers", "data.unreadable")
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ def training_metadata(config: ConfigDict, source: Source) -> Metadata:
         "model": model_arguments(config),
         "image_size": config.data.image_size,
         "config": plain(config),
-        "data": {"samples": len(source), "names": _checksum_of_names(source)},
+        "data": {"samples": len(source), "names": _checksum_of_names(config, source)},
         "version": code_version(),
     }
 
@@ -48,7 +49,8 @@ def check_continuation(found: Metadata, wanted: Metadata, folder: Path) -> None:
     """
     if "config" not in found:
         raise InputError(
-            f"{folder}: holds weights alone, or is of an older version: train in another workdir"
+            f"{folder}: holds weights alone, or is of an older version: train in another workdir, "
+            f"with --config.init.checkpoint={folder}"
         )
     before, now = _flat(found["config"]), _flat(wanted["config"])
     if {before.get("data.placement"), now["data.placement"]} == {"device", "host"}:
@@ -69,7 +71,10 @@ def check_continuation(found: Metadata, wanted: Metadata, folder: Path) -> None:
             "another workdir"
         )
     for key in changed:
-        _LOGGER.warning("Continuing with %s %s instead of %s", key, now[key], before[key])
+        if _within(key, ("init",)):
+            _LOGGER.warning("%s %s is not read: training has begun already", key, now[key])
+        else:
+            _LOGGER.warning("Continuing with %s %s instead of %s", key, now[key], before[key])
     if found["version"].get("commit") != wanted["version"].get("commit"):
         _LOGGER.warning(
             "Continuing with code %s instead of %s",
@@ -92,6 +97,8 @@ def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _checksum_of_names(source: Source) -> int:
-    names = (f"{source.subset(index)}/{source.name(index)}" for index in range(len(source)))
+def _checksum_of_names(config: ConfigDict, source: Source) -> int:
+    # The subset of pairs is the folder's name, and a folder may move.
+    name = source.name if config.data.name == "pairs" else partial(sample_name, source)
+    names = (name(index) for index in range(len(source)))
     return zlib.crc32("\n".join(names).encode())

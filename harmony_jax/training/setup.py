@@ -11,10 +11,11 @@ from flax import nnx
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from harmony_jax.build import build_model, check_numbers, initialize_backbone
+from harmony_jax.build import build_model, check_numbers
 from harmony_jax.devices import mesh as meshes
 from harmony_jax.losses import create_loss
 from harmony_jax.models import HarmonizationModel
+from harmony_jax.training.initialization import initialize
 from harmony_jax.training.optimizer import create_optimizer, learning_rate_schedule
 from harmony_jax.training.step import (
     StepOptions,
@@ -65,13 +66,13 @@ class Training:
         return (ends - {0}) | {self.total_steps}
 
     def begin(self) -> TrainState:
-        """The state before the first step: from the seed, with the backbone that the config names.
+        """The state before the first step: from what the config's `init` names, else the seed.
 
         Raises:
-            InputError: the backbone's file cannot be used (`initialize_backbone`).
+            InputError: what it names cannot be used (`harmony_jax.training.initialization`).
         """
         model = build_model(self.config)
-        initialize_backbone(model, self.config.init.backbone)
+        initialize(model, self.config.init, meshes.replicated(self.mesh))
         return create_state(model, self.optimizer, self.mesh)[1]
 
     def resume(

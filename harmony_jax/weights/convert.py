@@ -1,41 +1,61 @@
 """Conversion of a model's weights between files and checkpoints."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
-from flax import nnx
 
 from harmony_jax.errors import InputError
-from harmony_jax.models import HarmonizationModel, create_model, released_image_size
+from harmony_jax.models import HarmonizationModel, released_image_size
 from harmony_jax.variables import split
-from harmony_jax.weights.files import is_weight_file, read_state_dict, write_state_dict
+from harmony_jax.weights.files import is_weight_file
+from harmony_jax.weights.model_file import (
+    Metadata,
+    described,
+    file_metadata,
+    load_model_file,
+    write_model_file,
+)
 from harmony_jax.weights.saved_model import load_model, save_model
-from harmony_jax.weights.torch_keys import load_torch_state_dict, to_torch_state_dict
+from harmony_jax.weights.torch_keys import to_torch_state_dict
 
 
 class Converted(NamedTuple):
     """What was written.
 
     Attributes:
-        name: of the model.
+        name, overrides: the model, as `create_model` takes it.
+        image_size: that it works at, pixels a side.
         num_arrays: keys of its state_dict.
         num_parameters: numbers that training would change.
     """
 
     name: str
+    overrides: dict[str, Any]
+    image_size: int
     num_arrays: int
     num_parameters: int
 
 
-def convert(source: Path, output: Path, name: str | None = None) -> Converted:
+def convert(
+    source: Path,
+    output: Path,
+    name: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    image_size: int | None = None,
+) -> Converted:
     """Converts weights, checked against their model, to another file or a checkpoint.
 
     Args:
         source: a weight file (`read_state_dict`), or a checkpoint as `open_checkpoint` takes.
-        output: a new weight file (`write_state_dict`); any other name is a workdir to be, which
+        output: a new weight file (`write_model_file`); any other name is a workdir to be, which
             `load_model`, `Harmonizer.from_checkpoint` and `main.py --checkpoint` take.
-        name: the model; needed for a file, a checkpoint knows its own.
+        name: the model; needed for a file that does not say it. Checkpoints, and .safetensors
+            written here, know their model, its arguments and image size: here these can only
+            be repeated.
+        overrides: arguments of the model (`create_model`) that differ from the released ones.
+        image_size: that the model was trained at; by default the released one.
 
     Raises:
         InputError: the source cannot be read, is not of this model, or the output is there
@@ -43,47 +63,58 @@ def convert(source: Path, output: Path, name: str | None = None) -> Converted:
     """
     if not source.exists():
         raise InputError(f"{source}: no such file or folder: check the path")
-    if source.is_dir():
-        if not is_weight_file(output):
-            raise InputError(
-                f"{output}: {source} is a checkpoint already: name an output that ends in .pth or "
-                ".safetensors"
-            )
-        model, name = _from_checkpoint(source, name)
-    else:
-        model, name = _from_file(source, name)
-    state_dict = to_torch_state_dict(model)
-    if is_weight_file(output):
-        write_state_dict(output, state_dict)
-    else:
-        save_model(
-            output,
-            model,
-            {
-                "model": {"name": name, "overrides": {}},
-                "image_size": released_image_size(name),
-                "source": source.name,
-            },
+    if source.is_dir() and not is_weight_file(output):
+        raise InputError(
+            f"{output}: {source} is a checkpoint already: name an output that ends in .pth or "
+            ".safetensors"
         )
-    num_parameters = sum(leaf.size for leaf in jax.tree.leaves(split(model)[1].params))
-    return Converted(name, len(state_dict), num_parameters)
+    if source.is_dir() or file_metadata(source) is not None:
+        model, loaded = load_model(source)
+        metadata = loaded.metadata
+        _check_repeated(loaded.folder, metadata, name, overrides, image_size)
+    else:
+        model, metadata = _of_unnamed_file(source, name, overrides or {}, image_size)
+    if is_weight_file(output):
+        write_model_file(output, model, metadata)
+    else:
+        known = {key: metadata[key] for key in ("model", "image_size")}
+        save_model(output, model, {**known, "source": source.name})
+    return Converted(
+        **metadata["model"],
+        image_size=metadata["image_size"],
+        num_arrays=len(to_torch_state_dict(model)),
+        num_parameters=sum(leaf.size for leaf in jax.tree.leaves(split(model)[1].params)),
+    )
 
 
-def _from_checkpoint(source: Path, name: str | None) -> tuple[HarmonizationModel, str]:
-    model, loaded = load_model(source)
-    found = loaded.metadata["model"]["name"]
-    if name not in (None, found):
-        raise InputError(f"{loaded.folder}: holds a {found}, not a {name}: leave --model out")
-    return model, found
-
-
-def _from_file(source: Path, name: str | None) -> tuple[HarmonizationModel, str]:
+def _of_unnamed_file(
+    source: Path, name: str | None, overrides: Mapping[str, Any], image_size: int | None
+) -> tuple[HarmonizationModel, Metadata]:
     if name is None:
         raise InputError(f"{source}: does not say its model: name it with --model")
-    model = nnx.eval_shape(lambda: create_model(name, rngs=nnx.Rngs(0)))
-    state_dict = read_state_dict(source)
-    try:
-        load_torch_state_dict(model, state_dict)
-    except InputError as error:
-        raise InputError(f"{source}: is not a {name}: {error}") from error
-    return model, name
+    size = released_image_size(name) if image_size is None else image_size
+    metadata = {"model": {"name": name, "overrides": dict(overrides)}, "image_size": size}
+    return load_model_file(source, metadata), metadata
+
+
+def _check_repeated(
+    place: Path,
+    metadata: Metadata,
+    name: str | None,
+    overrides: Mapping[str, Any] | None,
+    image_size: int | None,
+) -> None:
+    """Raises InputError if something is asked for that differs from what the source says."""
+    found = metadata["model"]
+    if name not in (None, found["name"]):
+        raise InputError(f"{place}: holds a {found['name']}, not a {name}: leave --model out")
+    if overrides and overrides != found["overrides"]:
+        raise InputError(
+            f"{place}: holds a {described(**found)}, not a {described(found['name'], overrides)}: "
+            "leave --override out"
+        )
+    if image_size not in (None, metadata["image_size"]):
+        raise InputError(
+            f"{place}: of image size {metadata['image_size']}, not {image_size}: leave "
+            "--image-size out"
+        )

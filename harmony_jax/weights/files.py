@@ -53,13 +53,7 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """
     path = Path(path)
     _check_ending(path)
-    try:
-        with path.open("rb") as file:
-            start = file.read(len(_ZIP))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}): check the path") from error
-    if not start:
-        raise InputError(f"{path}: the file is empty: replace it")
+    start = _read_start(path)
     if path.suffix.lower() == SAFETENSORS_ENDING:
         state_dict = _read_safetensors(path)
     else:
@@ -72,13 +66,36 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     return state_dict
 
 
-def write_state_dict(path: str | os.PathLike[str], state_dict: Mapping[str, np.ndarray]) -> None:
+def read_texts(path: str | os.PathLike[str]) -> dict[str, str]:
+    """The texts that `write_state_dict` put beside the weights; none in PyTorch's files.
+
+    Raises:
+        InputError: as `read_state_dict`.
+    """
+    path = Path(path)
+    _check_ending(path)
+    if path.suffix.lower() != SAFETENSORS_ENDING:
+        return {}
+    _read_start(path)
+    try:
+        with safetensors.safe_open(path, framework="np") as file:
+            return file.metadata() or {}
+    except (safetensors.SafetensorError, OSError) as error:
+        raise _damaged_safetensors(path, error) from error
+
+
+def write_state_dict(
+    path: str | os.PathLike[str],
+    state_dict: Mapping[str, np.ndarray],
+    texts: Mapping[str, str] | None = None,
+) -> None:
     """Writes weights into a new file, whole or not at all.
 
     Args:
         path: .pth, .pt or .bin (needs PyTorch), for `model.load_state_dict(torch.load(path))`; or
             .safetensors.
         state_dict: PyTorch key to array, as `to_torch_state_dict` gives it.
+        texts: kept beside the weights in .safetensors, for `read_texts`; PyTorch's files keep none.
 
     Raises:
         InputError: the file is there already, cannot be written or has another ending, or
@@ -91,7 +108,7 @@ def write_state_dict(path: str | os.PathLike[str], state_dict: Mapping[str, np.n
     # Copies in C order: safetensors writes memory as it lies, and JAX's arrays are read-only.
     arrays = {key: np.array(value, order="C") for key, value in state_dict.items()}
     if path.suffix.lower() == SAFETENSORS_ENDING:
-        write_file(path, safetensors.numpy.save(arrays))
+        write_file(path, safetensors.numpy.save(arrays, dict(texts) if texts else None))
         return
     torch = _torch(path)
     buffer = io.BytesIO()
@@ -107,6 +124,28 @@ def _check_ending(path: Path) -> None:
         )
 
 
+def _read_start(path: Path) -> bytes:
+    """The first bytes, which say what kind of file it is.
+
+    Raises:
+        InputError: there is no such file, it cannot be read or is empty.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_ZIP))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}): check the path") from error
+    if not start:
+        raise InputError(f"{path}: the file is empty: replace it")
+    return start
+
+
+def _damaged_safetensors(path: Path, error: Exception) -> InputError:
+    return InputError(
+        f"{path}: not a safetensors file, or a damaged one ({_first_line(error)}): replace it"
+    )
+
+
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     state_dict = {}
     try:
@@ -114,9 +153,7 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
             for key in file.keys():  # noqa: SIM118 (the file is no dict)
                 state_dict[key] = _float32(file.get_tensor(key))
     except (safetensors.SafetensorError, OSError) as error:
-        raise InputError(
-            f"{path}: not a safetensors file, or a damaged one ({_first_line(error)}): replace it"
-        ) from error
+        raise _damaged_safetensors(path, error) from error
     except (AttributeError, TypeError) as error:  # a number type that NumPy lacks, such as float8
         raise InputError(
             f"{path}: {key} cannot be read ({_first_line(error)}): save it as float32"

@@ -35,8 +35,8 @@ def checkpoint_path(path_or_name: str | os.PathLike[str], base_address: str = BA
     name = str(path_or_name)
     if name not in FILES:
         raise InputError(
-            f"{name}: no such folder, and no released model of that name: pass a workdir that was "
-            f"trained in, or one of {', '.join(FILES)}"
+            f"{name}: no such file or folder, and no released model of that name: pass a workdir "
+            f"that was trained in, a .safetensors file, or one of {', '.join(FILES)}"
         )
     workdir = cache_folder() / "models" / name
     with _converting:

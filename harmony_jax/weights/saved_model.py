@@ -19,12 +19,19 @@ from harmony_jax.weights.checkpoint import (
     check_free_space,
     checksum,
 )
+from harmony_jax.weights.files import is_weight_file
 from harmony_jax.weights.intact import list_files
+from harmony_jax.weights.model_file import file_metadata, load_model_file
 from harmony_jax.weights.steps import FOLDER, saved_steps
 
 
 class Loaded(NamedTuple):
-    """Where a model came from."""
+    """Where a model came from.
+
+    Attributes:
+        folder: the step's; or the weight file.
+        metadata: what was saved beside the arrays.
+    """
 
     folder: Path
     metadata: Metadata
@@ -74,7 +81,8 @@ def load_model(
     """Builds the model that a checkpoint holds, ready for inference.
 
     Args:
-        path: as `open_checkpoint` takes.
+        path: as `open_checkpoint` takes; or a .safetensors file that says its model
+            (`harmony_jax.weights.model_file`).
         sharding: where its arrays go; by default on this process's first device.
         **overrides: arguments of the model to set otherwise, such as `dtype`.
 
@@ -82,8 +90,17 @@ def load_model(
         The model in evaluation mode, and the step's folder with its metadata.
 
     Raises:
-        InputError: there is no checkpoint, or it is damaged.
+        InputError: there is no checkpoint, it is damaged, or a file does not say its model.
     """
+    path = Path(path)
+    if is_weight_file(path) and path.is_file():
+        found = file_metadata(path)
+        if found is None:
+            raise InputError(
+                f"{path}: does not say its model: make a workdir of it first, with "
+                f"scripts/convert_weights.py --model=NAME --input={path} --output=WORKDIR"
+            )
+        return load_model_file(path, found, sharding, **overrides), Loaded(path, found)
     checkpoints, step = open_checkpoint(path)
     metadata = checkpoints.metadata(step)
     arguments = {**metadata["model"]["overrides"], **overrides}

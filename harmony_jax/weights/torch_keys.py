@@ -46,6 +46,22 @@ class BackboneLoad(NamedTuple):
     ignored: int
 
 
+class Shared(NamedTuple):
+    """What a model has in common with another one's arrays, by PyTorch key.
+
+    Attributes:
+        taken: of the same key and shape.
+        new: keys of the model alone.
+        reshaped: keys of both whose shapes differ: the model's, and the other one's.
+        unused: keys of the other one alone.
+    """
+
+    taken: list[str]
+    new: list[str]
+    reshaped: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
+    unused: list[str]
+
+
 def load_torch_state_dict(model: nnx.Module, state_dict: Mapping[str, np.ndarray]) -> None:
     """Fills a model, in place, with a released state_dict.
 
@@ -96,6 +112,39 @@ def load_backbone_state_dict(
     except InputError as error:
         raise InputError(f"{error} (weights of another network, or of another width?)") from error
     return BackboneLoad(len(needed), len(state_dict) - len(needed))
+
+
+def load_shared_arrays(model: nnx.Module, state_dict: Mapping[str, np.ndarray]) -> Shared:
+    """Fills a model, in place, with those arrays of another one whose key and shape agree.
+
+    A counter `num_batches_tracked` goes with the statistics that it counts for.
+
+    Args:
+        model: whose other arrays stay as they are.
+        state_dict: PyTorch key to array, of any model.
+
+    Returns:
+        Which they are; without a parameter or statistic in common none is taken.
+    """
+    leaves = _torch_leaves(model)
+    shapes = {key: _torch_shape(variable.shape, axes) for key, (variable, axes) in leaves.items()}
+    both = [key for key in leaves if key in state_dict]
+    fitting = {key for key in both if np.shape(state_dict[key]) == shapes[key]}
+    taken = [
+        key
+        for key in both
+        if key in fitting
+        and (not key.endswith(_COUNTER) or key.replace(_COUNTER, ".running_mean") in fitting)
+    ]
+    _fill({key: leaves[key] for key in taken}, {key: state_dict[key] for key in taken}, "the model")
+    return Shared(
+        taken=taken,
+        new=[key for key in leaves if key not in state_dict or key in fitting.difference(taken)],
+        reshaped={
+            key: (shapes[key], np.shape(state_dict[key])) for key in both if key not in fitting
+        },
+        unused=[key for key in state_dict if key not in leaves],
+    )
 
 
 def to_torch_state_dict(model: nnx.Module) -> dict[str, np.ndarray]:

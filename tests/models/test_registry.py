@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from configs import base
 from harmony_jax import InputError, create_model, list_models
+from harmony_jax.models import parse_argument
 
 
 def test_names_are_sorted():
@@ -17,6 +19,22 @@ def test_unknown_model_and_argument_are_named():
         create_model("idih", rngs=nnx.Rngs(0))
     with pytest.raises(InputError, match=r"'dih256'.*'width'.*channels"):
         create_model("dih256", rngs=nnx.Rngs(0), width=3)
+
+
+def test_arguments_of_another_type_are_named():
+    with pytest.raises(InputError, match="depth 'seven': expected a whole number"):
+        create_model("dih256", rngs=nnx.Rngs(0), depth="seven")
+    with pytest.raises(InputError, match="depth True: expected a whole number"):
+        create_model("dih256", rngs=nnx.Rngs(0), depth=True)
+
+
+def test_arguments_are_of_the_type_that_a_config_has():
+    config = base.get_config().model
+    texts = {int: "8", float: "0.5", bool: "true", str: "both"}
+    for key in set(config) - {"name", "dtype"}:
+        kind = config.get_type(key)
+        name, value = parse_argument(f"{key}={texts[kind]}")
+        assert (name, type(value), str(value).lower()) == (key, kind, texts[kind])
 
 
 @pytest.mark.parametrize("size", [(256, 320), (128, 128), (100, 256)])

@@ -1,0 +1,107 @@
+"""A whole model in one weight file.
+
+A .safetensors file says itself which model it holds, in a text beside the arrays: `harmony_jax`,
+which is JSON: `{"image_size": 256, "model": {"name": "hrnet18s_idih256", "overrides": {"fuse_into":
+"both"}}}`. PyTorch's files, and .safetensors of other programs, hold arrays alone.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+from flax import nnx
+
+from harmony_jax.errors import InputError
+from harmony_jax.models import HarmonizationModel, create_model
+from harmony_jax.variables import split
+from harmony_jax.weights.files import read_state_dict, read_texts, write_state_dict
+from harmony_jax.weights.torch_keys import load_torch_state_dict, to_torch_state_dict
+
+# Of a file as of a checkpoint: `model` (`name` and `overrides`) and `image_size`.
+Metadata = dict[str, Any]
+
+_TEXT = "harmony_jax"  # one, as safetensors keeps no order of several
+
+
+def write_model_file(path: Path, model: nnx.Module, metadata: Metadata) -> None:
+    """Writes a model's weights, and into .safetensors which model it is.
+
+    Args:
+        path: a new file (`write_state_dict`).
+        model: whose parameters and running statistics are written.
+        metadata: `model` (`name` and `overrides`) and `image_size`; what else there is stays out.
+
+    Raises:
+        InputError: as `write_state_dict`.
+    """
+    said = {"model": metadata["model"], "image_size": metadata["image_size"]}
+    texts = {_TEXT: json.dumps(said, sort_keys=True)}
+    write_state_dict(path, to_torch_state_dict(model), texts)
+
+
+def file_metadata(path: Path) -> Metadata | None:
+    """Which model a file holds, or None if it does not say.
+
+    Raises:
+        InputError: the file cannot be read, or what it says is no model.
+    """
+    text = read_texts(path).get(_TEXT)
+    if text is None:
+        return None
+    try:
+        found = json.loads(text)
+        name, overrides = found["model"]["name"], dict(found["model"]["overrides"])
+        image_size = int(found["image_size"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: its metadata does not say a model ({text[:100]!r}): write the file again"
+        ) from error
+    return {"model": {"name": name, "overrides": overrides}, "image_size": image_size}
+
+
+def load_model_file(
+    path: Path,
+    metadata: Metadata,
+    sharding: jax.sharding.Sharding | None = None,
+    **overrides: Any,
+) -> HarmonizationModel:
+    """Builds the model that a file holds, ready for inference.
+
+    Args:
+        path: as `read_state_dict` takes.
+        metadata: which model it is (`file_metadata`).
+        sharding: where its arrays go; by default on this process's first device.
+        **overrides: arguments of the model to set otherwise, such as `dtype`.
+
+    Raises:
+        InputError: the file cannot be read or holds another model, or there is no such model.
+    """
+    name, arguments = metadata["model"]["name"], metadata["model"]["overrides"]
+    state_dict = read_state_dict(path)
+    try:
+        model = nnx.eval_shape(
+            lambda: create_model(name, rngs=nnx.Rngs(0), **{**arguments, **overrides})
+        )
+        model.check_image_size(metadata["image_size"], metadata["image_size"])
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    try:
+        load_torch_state_dict(model, state_dict)
+    except InputError as error:
+        raise InputError(
+            f"{path}: is not a {described(name, arguments)}: {error} (a model with other "
+            "arguments is read with --override NAME=VALUE)"
+        ) from error
+    model.eval()
+    if sharding is None:
+        return model
+    graph, variables = split(model)
+    return nnx.merge(graph, *jax.device_put(variables, sharding))
+
+
+def described(name: str, overrides: Mapping[str, Any]) -> str:
+    """Such as "hrnet18s_idih256 with fuse_into=both"."""
+    listed = ", ".join(f"{key}={value}" for key, value in overrides.items())
+    return f"{name} with {listed}" if listed else name

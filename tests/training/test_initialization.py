@@ -1,0 +1,195 @@
+"""What a training starts from: another model's weights, as far as they fit."""
+
+import logging
+import shutil
+
+import jax
+import numpy as np
+import pytest
+import safetensors.numpy
+from flax import nnx
+from ml_collections import ConfigDict
+
+from harmony_jax import InputError, create_model, to_torch_state_dict
+from harmony_jax.build import build_model
+from harmony_jax.devices.mesh import create_mesh
+from harmony_jax.training import loop
+from harmony_jax.training.initialization import initialize
+from harmony_jax.training.progress import Progress
+from harmony_jax.training.setup import set_up
+from harmony_jax.weights.convert import convert
+from harmony_jax.weights.downloads import FILES
+from harmony_jax.weights.files import read_state_dict
+from harmony_jax.weights.saved_model import load_model
+from harmony_jax.weights.steps import FOLDER
+from tests.made_data import tiny_config
+
+
+@pytest.fixture(scope="module")
+def file(trained, tmp_path_factory):
+    """The trained model's last step as .safetensors."""
+    path = tmp_path_factory.mktemp("file") / "tiny.safetensors"
+    convert(trained[1] / FOLDER / "10", path)
+    return path
+
+
+def begun(checkpoint, **model):
+    """The state that a training of the tiny model starts with."""
+    config = tiny_config()
+    config.init.checkpoint = str(checkpoint)
+    config.model.update(model)
+    return set_up(config, create_mesh(), samples=10).begin()
+
+
+def starts(caplog) -> list[str]:
+    return [text for text in caplog.messages if text.startswith("Starting from ")]
+
+
+@pytest.mark.parametrize("form", ["workdir", "checkpoints", "step", ".safetensors", ".pth"])
+def test_fine_tuning_starts_from_exactly_these_values(trained, file, tmp_path, caplog, form):
+    caplog.set_level(logging.INFO, "harmony_jax")
+    _, workdir = trained
+    places = {
+        "checkpoints": workdir / FOLDER,
+        "step": workdir / FOLDER / "10",
+        ".safetensors": file,
+    }
+    place = places.get(form, workdir)
+    if form == ".pth":
+        pytest.importorskip("torch")
+        place = tmp_path / "tiny.pth"
+        convert(file, place)
+    state = begun(place)
+    # Of several steps a workdir stands for the best, as everywhere.
+    model, loaded = load_model(workdir if form in ("workdir", "checkpoints") else file)
+    expected = jax.tree.leaves(nnx.state(model, nnx.Param, nnx.BatchStat))
+    for found, value in zip(jax.tree.leaves(state.variables), expected, strict=True):
+        np.testing.assert_array_equal(found, value)
+    scratch = jax.tree.leaves(nnx.state(build_model(tiny_config()), nnx.Param))
+    assert any(np.any(a != b) for a, b in zip(expected, scratch, strict=False))
+    assert int(state.step) == 0
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(state.optimizer))
+    named = {"workdir": loaded.folder, "checkpoints": loaded.folder}.get(form, place)
+    assert starts(caplog) == [f"Starting from {named}: 50 of the model's 50 arrays taken"]
+
+
+def test_a_released_name_is_fetched_and_taken(trained, file, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    name = "improved_ssam256"
+    shutil.copytree(trained[1], tmp_path / "harmony_jax" / "models" / name)  # as if fetched
+    assert name in FILES
+    expected = jax.tree.leaves(begun(trained[1]).variables)
+    for found, value in zip(jax.tree.leaves(begun(name).variables), expected, strict=True):
+        np.testing.assert_array_equal(found, value)
+
+
+def test_of_another_model_what_fits_is_taken_and_the_rest_is_told(file, caplog):
+    caplog.set_level(logging.INFO, "harmony_jax")
+    begun(file, name="dih256", depth=3)  # without blending, and a level less
+    (line,) = starts(caplog)
+    assert line.startswith(
+        f"Starting from {file}: 19 of the model's 44 arrays taken; 12 new ("
+        "decoder.deconv_blocks.0.block.1.num_batches_tracked, "
+        "decoder.deconv_blocks.2.block.1.num_batches_tracked, encoder.block0.block.1, "
+        "encoder.block1.block.1); 13 new as the shape differs (decoder.deconv_blocks.0.block.0.bias"
+        " 8 instead of 16, decoder.deconv_blocks.0.block.0.weight 16x8x4x4 instead of 16x16x4x4, "
+    )
+    assert line.endswith(
+        "and 5 more); 16 unused (decoder.conv_attention, decoder.deconv_blocks.3, "
+        "encoder.blocks_connected.block3)"
+    )
+
+
+def small_hrnet(**overrides):
+    """The structure of iDIH on a very narrow HRNet."""
+    size = {"width": 2, "ocr_channels": 0, "depth": 4, "channels": 8, "max_channels": 16}
+    return nnx.eval_shape(
+        lambda: create_model("hrnet18s_idih256", rngs=nnx.Rngs(0), **size, **overrides)
+    )
+
+
+def test_a_changed_fusion_leaves_what_takes_the_features_new(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "harmony_jax")
+    model, path = small_hrnet(), tmp_path / "encoder.safetensors"
+    rng = np.random.default_rng(0)
+    state = nnx.state(model, (nnx.Param, nnx.BatchStat))
+    nnx.update(model, jax.tree.map(lambda x: rng.random(x.shape).astype(x.dtype), state))
+    arrays = to_torch_state_dict(model)
+    path.write_bytes(safetensors.numpy.save({k: v.copy() for k, v in arrays.items()}))
+    both = small_hrnet(fuse_into="both")
+    initialize(both, ConfigDict({"checkpoint": str(path), "backbone": ""}))
+    assert starts(caplog) == [
+        f"Starting from {path}: 916 of the model's 917 arrays taken; 1 new as the shape differs "
+        "(model.decoder.deconv_blocks.2.block.0.weight 38x8x4x4 instead of 8x8x4x4)"
+    ]
+    found = nnx.to_flat_state(nnx.state(both, (nnx.Param, nnx.BatchStat)))
+    fresh = [path for path, value in found if isinstance(value.get_value(), jax.ShapeDtypeStruct)]
+    assert fresh == [("model", "decoder", "deconv_blocks", 2, "block", 0, "kernel")]
+    np.testing.assert_array_equal(
+        both.backbone.hrnet.bn1.mean.get_value(), arrays["backbone.hrnet.bn1.running_mean"]
+    )
+
+
+def test_what_has_nothing_in_common_leaves_no_workdir(mini_root, tmp_path, file):
+    config, workdir = tiny_config(mini_root), tmp_path / "workdir"
+
+    def refuse(path, message):
+        config.init.checkpoint = str(path)
+        with pytest.raises(InputError, match=message) as error:
+            loop.train(config, workdir)
+        assert str(error.value).startswith(f"init.checkpoint {path}")
+        assert "\n" not in str(error.value)
+        assert not workdir.exists()
+
+    other = tmp_path / "other.safetensors"
+    arrays = {f"other.{key}": value for key, value in read_state_dict(file).items()}
+    # A counter alone is nothing: it belongs to statistics.
+    counter = next(key for key in read_state_dict(file) if key.endswith("num_batches_tracked"))
+    arrays[counter] = read_state_dict(file)[counter]
+    other.write_bytes(safetensors.numpy.save(arrays))
+    refuse(other, r"no array of it fits the model \(51 there\): choose")
+    refuse(tmp_path / "missing.safetensors", "no such file or folder, and no released model")
+    (tmp_path / "empty").mkdir()
+    refuse(tmp_path / "empty", "no checkpoint there")
+
+
+def test_a_checkpoint_goes_before_a_backbone(file, caplog):
+    config = tiny_config()
+    config.init.checkpoint, config.init.backbone = str(file), "hrnet.pth"
+    set_up(config, create_mesh(), samples=10).begin()
+    assert "init.backbone hrnet.pth is not read: init.checkpoint goes before it" in caplog.messages
+
+
+def test_an_interrupted_fine_tuning_goes_on_without_the_checkpoint(
+    mini_root, file, tmp_path, monkeypatch, caplog
+):
+    config = tiny_config(mini_root)
+    config.train.epochs = 2
+    config.optimizer.milestones = (1,)
+    config.evaluation.every_epochs = 0
+    config.init.checkpoint = str(tmp_path / "start.safetensors")
+    shutil.copy(file, config.init.checkpoint)
+    monkeypatch.setattr(loop, "evaluate_workdir", lambda *_: None)
+    loop.train(config, tmp_path / "whole")
+
+    class KilledError(Exception):
+        pass
+
+    def killed_at_step_4(self, step, metrics, seconds_waited):
+        if step == 4:
+            raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "after_step", killed_at_step_4)
+        with pytest.raises(KilledError):
+            loop.train(config, tmp_path / "killed")
+    (tmp_path / "start.safetensors").unlink()
+    config.init.checkpoint = "/nowhere"
+    caplog.clear()
+    loop.train(config, tmp_path / "killed")
+    assert "init.checkpoint /nowhere is not read: training has begun already" in caplog.messages
+    whole, killed = (load_model(tmp_path / name / FOLDER / "5")[0] for name in ("whole", "killed"))
+    for a, b in zip(
+        jax.tree.leaves(nnx.state(whole)), jax.tree.leaves(nnx.state(killed)), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)

@@ -1,0 +1,165 @@
+"""A model with other arguments than released goes into a file and comes back."""
+
+import json
+import shlex
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import safetensors.numpy
+from flax import nnx
+
+from harmony_jax import InputError, create_model, to_torch_state_dict
+from harmony_jax.variables import split
+from harmony_jax.weights.files import read_state_dict
+from harmony_jax.weights.saved_model import load_model, save_model
+from scripts.convert_weights import main
+
+# The paper's best model, small: its features go to the decoder too, which a name does not say.
+BOTH = {
+    "model": {
+        "name": "hrnet18s_idih256",
+        "overrides": {
+            "fuse_into": "both",
+            "width": 2,
+            "ocr_channels": 0,
+            "multiscale": False,
+            "dropout": 0.1,
+            "depth": 4,
+            "channels": 8,
+            "max_channels": 16,
+        },
+    },
+    "image_size": 64,
+}
+SMALL = {
+    "model": {
+        "name": "improved_dih256",
+        "overrides": {"depth": 4, "channels": 8, "max_channels": 16},
+    },
+    "image_size": 32,
+}
+
+
+def made(metadata: dict, folder):
+    """A model with weights of its own, and a workdir that holds it."""
+    name, overrides = metadata["model"].values()
+    model = nnx.eval_shape(lambda: create_model(name, rngs=nnx.Rngs(0), **overrides))
+    rng = np.random.default_rng(0)
+    variables = jax.tree.map(
+        lambda leaf: jnp.asarray(rng.uniform(0.1, 0.3, leaf.shape), leaf.dtype), split(model)[1]
+    )
+    model = nnx.merge(nnx.graphdef(model), *variables)
+    save_model(folder, model, metadata)
+    return to_torch_state_dict(model), folder
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    return made(BOTH, tmp_path_factory.mktemp("both"))
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    """The smaller model as .safetensors."""
+    _, workdir = made(SMALL, tmp_path_factory.mktemp("small"))
+    path = tmp_path_factory.mktemp("file") / "small.safetensors"
+    main([f"--input={workdir}", f"--output={path}"])
+    return path
+
+
+def assert_same(path, arrays: dict, metadata: dict) -> None:
+    """What `load_model` finds there is the model, and is known as it."""
+    found, loaded = load_model(path)
+    assert {key: loaded.metadata[key] for key in metadata} == metadata
+    found = to_torch_state_dict(found)
+    assert found.keys() == arrays.keys()
+    for key, value in arrays.items():
+        np.testing.assert_array_equal(found[key], value)
+
+
+def failure(*arguments: str) -> str:
+    """The one line that a refused conversion prints."""
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert isinstance(exit_.value.code, str)
+    assert "\n" not in exit_.value.code
+    return exit_.value.code
+
+
+def test_safetensors_say_their_model_and_come_back(both, tmp_path):
+    arrays, workdir = both
+    file, again = tmp_path / "both.safetensors", tmp_path / "again"
+    main([f"--input={workdir}", f"--output={file}"])
+    assert_same(file, arrays, BOTH)
+    main([f"--input={file}", f"--output={again}"])
+    assert_same(again, arrays, BOTH)
+
+
+def test_a_copy_is_the_same_file(file, tmp_path):
+    main([f"--input={file}", f"--output={tmp_path / 'copy.safetensors'}"])
+    assert (tmp_path / "copy.safetensors").read_bytes() == file.read_bytes()
+
+
+def test_pth_comes_back_by_the_command_that_is_printed(both, tmp_path, capsys):
+    pytest.importorskip("torch")
+    arrays, workdir = both
+    path = tmp_path / "my model.pth"
+    main([f"--input={workdir}", f"--output={path}"])
+    line = capsys.readouterr().out.splitlines()[-1]
+    program, script, *words = shlex.split(line.removeprefix("Back: "))
+    assert (program, script) == ("python", "scripts/convert_weights.py")
+    assert "--override=fuse_into=both" in words
+    main([word.replace("WORKDIR", str(tmp_path / "again")) for word in words])
+    assert_same(tmp_path / "again", arrays, BOTH)
+
+
+def test_a_file_without_its_arguments_is_told_how_to_name_them(file, tmp_path):
+    bare = tmp_path / "bare.safetensors"
+    bare.write_bytes(safetensors.numpy.save(read_state_dict(file)))  # as other programs write it
+    source, output = f"--input={bare}", f"--output={tmp_path / 'out'}"
+    assert "does not say its model: name it with --model" in failure(source, output)
+    line = failure(source, output, "--model=improved_dih256")
+    assert f"{bare}: is not a improved_dih256: " in line
+    assert "--override NAME=VALUE" in line
+    with pytest.raises(InputError, match=r"does not say its model: make a workdir .*--model=NAME"):
+        load_model(bare)
+    assert list(tmp_path.iterdir()) == [bare]
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ("--override=fuse_into", "'fuse_into': expected NAME=VALUE"),
+        ("--override=depth=seven", "depth=seven: expected a whole number"),
+        ("--override=multiscale=1", "multiscale=1: expected true or false"),
+        ("--override=fuse=both", "unknown argument 'fuse': choose from attend_from, "),
+        ("--override=depth=5", "not a improved_dih256 with depth=5: leave --override out"),
+        ("--image-size=256", "of image size 32, not 256: leave --image-size out"),
+        ("--model=dih256", "holds a improved_dih256, not a dih256: leave --model out"),
+    ],
+)
+def test_what_a_file_says_is_not_said_otherwise(file, tmp_path, argument, expected):
+    assert expected in failure(f"--input={file}", f"--output={tmp_path / 'out'}", argument)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{", "its metadata does not say a model"),
+        ("[1]", "its metadata does not say a model"),
+        (json.dumps({**SMALL, "image_size": None}), "its metadata does not say a model"),
+        (json.dumps({**SMALL, "image_size": 40}), "image size 40x40"),
+        (json.dumps({**SMALL, "model": {"name": "idih", "overrides": {}}}), "unknown model 'idih'"),
+        (json.dumps(SMALL).replace("4", '"4"'), "depth '4': expected a whole number"),
+    ],
+)
+def test_what_a_file_says_may_be_nonsense(file, tmp_path, text, expected):
+    path = tmp_path / "other.safetensors"
+    path.write_bytes(safetensors.numpy.save(read_state_dict(file), {"harmony_jax": text}))
+    with pytest.raises(InputError, match=expected) as error:
+        load_model(path)
+    assert str(error.value).startswith(f"{path}: ")
+    assert "\n" not in str(error.value)
