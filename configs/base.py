@@ -13,6 +13,12 @@ def get_config() -> ConfigDict:
     config.model = ConfigDict()
     config.model.name = config_dict.placeholder(str)  # a released name: harmony_jax.list_models()
     config.model.dtype = "float32"  # compute type: float32 or bfloat16; parameters are float32
+    # How float32 is multiplied. highest: as float32, forward and backward; default: as the
+    # accelerator likes it best, TF32 on a GPU (errors of 5e-4 of the range, where highest has
+    # 3e-7), bfloat16 on a TPU (3e-3); high: between them on a TPU, as default on a GPU. Unset:
+    # training steps take default, everything that reports or shows numbers highest. On a CPU all
+    # are the same; bfloat16 stays as it is.
+    config.model.precision = config_dict.placeholder(str)
     # Size of the network where it should differ from the released one; unset: as released.
     config.model.depth = config_dict.placeholder(int)
     config.model.channels = config_dict.placeholder(int)
@@ -89,6 +95,10 @@ def get_config() -> ConfigDict:
     config.train.accumulate = 1
     # Keep only the results of convolutions for the backward pass and compute the rest again.
     config.train.recompute = False
+    # Type in which the gradients of kernels are accumulated and summed over devices. Unset: that of
+    # model.dtype. float32 for bfloat16 models on many devices: each addition rounds no more, but
+    # twice the bytes are sent, and GPUs compute these gradients in TF32, slower.
+    config.train.gradient_dtype = config_dict.placeholder(str)
     config.train.log_every_steps = 50  # progress line and scalars; a loss of NaN is noticed
 
     config.mesh = ConfigDict()

@@ -8,15 +8,21 @@ from ml_collections import ConfigDict
 
 from harmony_jax.errors import InputError
 from harmony_jax.models import HarmonizationModel, create_model
+from harmony_jax.models.arithmetic import PRECISIONS
 
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
+# Where the config does not say: training takes the accelerator's speed, numbers that are reported
+# or shown are exact.
+TRAINING_PRECISION, EVALUATION_PRECISION = "default", "highest"
+
 
 def model_arguments(config: ConfigDict) -> dict[str, Any]:
-    """What identifies the config's model, apart from its compute type; kept in checkpoints."""
+    """What identifies the config's model, not how it is computed; kept in checkpoints."""
     fields = config.model.to_dict()
     name = fields.pop("name")
-    fields.pop("dtype")
+    for computing in ("dtype", "precision"):
+        fields.pop(computing, None)
     return {"name": name, "overrides": {k: v for k, v in fields.items() if v is not None}}
 
 
@@ -44,8 +50,31 @@ def compute_dtype(config: ConfigDict) -> Any:
     return _DTYPES[config.model.dtype]
 
 
+def compute_precision(config: ConfigDict, unset: str) -> str:
+    """How products of float32 are computed: `model.precision`, or `unset` if the config has none.
+
+    Raises:
+        InputError: the field is not known.
+    """
+    name = config.get("model", {}).get("precision") or unset
+    if name not in PRECISIONS:
+        raise InputError(f"model.precision {name!r}: choose {', '.join(PRECISIONS)}")
+    return name
+
+
+def gradient_dtype(config: ConfigDict) -> Any:
+    """The type that gradients of kernels are summed in; raises InputError if it cannot be."""
+    name = config.train.gradient_dtype or config.model.dtype
+    if name not in (config.model.dtype, "float32"):
+        raise InputError(
+            f"train.gradient_dtype {name!r}: choose float32, or leave it unset for model.dtype "
+            f"({config.model.dtype})"
+        )
+    return _DTYPES[name]
+
+
 def build_model(config: ConfigDict) -> HarmonizationModel:
-    """Initialises the config's model from its seed, in training mode.
+    """Initialises the config's model from its seed, in training mode and training's precision.
 
     Raises:
         InputError: unknown model, argument or type, or an image size that it cannot take.
@@ -57,6 +86,8 @@ def build_model(config: ConfigDict) -> HarmonizationModel:
         arguments["name"],
         rngs=nnx.Rngs(config.seed),
         dtype=compute_dtype(config),
+        precision=compute_precision(config, unset=TRAINING_PRECISION),
+        gradient_dtype=gradient_dtype(config),
         **arguments["overrides"],
     )
     model.check_image_size(config.data.image_size, config.data.image_size)

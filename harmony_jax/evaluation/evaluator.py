@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
+from harmony_jax.build import EVALUATION_PRECISION, compute_precision
 from harmony_jax.data.evaluation_data import PIXELS, EvaluationData, sizing_of
 from harmony_jax.data.feed import Feed
 from harmony_jax.data.pipeline import close_batches
@@ -31,6 +32,7 @@ from harmony_jax.evaluation.metrics import (
 from harmony_jax.evaluation.picture_sheet import Example, Pictures
 from harmony_jax.evaluation.ssim import ssim
 from harmony_jax.models import HarmonizationModel
+from harmony_jax.models.arithmetic import set_precision
 from harmony_jax.normalization import denormalize, network_inputs
 from harmony_jax.variables import Variables
 
@@ -82,8 +84,9 @@ class Evaluator:
     """Compiled once for each size, evaluates a model's variables on any set.
 
     Args:
-        model: gives the structure; None evaluates ready predictions.
-        config: its `evaluation` section, and `data.image_size` and `num_workers`.
+        model: gives the structure; None evaluates ready predictions. Whatever precision it was
+            built with, products of float32 are exact unless `model.precision` says otherwise.
+        config: its `evaluation` section, `data.image_size` and `num_workers`, `model.precision`.
         mesh: batches are sharded over it; the numbers are the same on any.
         with_ssim: whether to compute it, which takes longer than all other metrics together.
 
@@ -108,6 +111,7 @@ class Evaluator:
                 model.check_image_size(*self._sizing.size(0, 0))
             model = nnx.clone(model)
             model.eval()
+            set_precision(model, compute_precision(config, unset=EVALUATION_PRECISION))
             graph = nnx.graphdef(model)
 
         def measure(variables: Variables | None, batch: dict[str, Array]) -> dict[str, Any]:

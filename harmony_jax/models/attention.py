@@ -9,6 +9,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
+from harmony_jax.models.arithmetic import widen
 from harmony_jax.models.convolution import Geometry, convolve
 from harmony_jax.models.layers import Buffer, LayerMaker, Linear, Sequential, relu
 from harmony_jax.models.resizing import resize
@@ -27,6 +28,11 @@ class ChannelAttention(nnx.Module):
         self.attention_transform = _channel_gate(make, 2 * features, features)
 
     def __call__(self, x: Features) -> Features:
+        return self.weighed(x).astype(x.dtype)
+
+    def weighed(self, x: Features) -> Features:
+        """The same in float32, not yet rounded to the type of `x`."""
+        x = widen(x)
         pooled = jnp.concatenate([x.mean((1, 2)), x.max((1, 2))], -1)
         return x * self.attention_transform(pooled)[:, None, None]
 
@@ -38,10 +44,11 @@ class MaskedChannelAttention(nnx.Module):
         self.attention_transform = _channel_gate(make, 3 * features, features)
 
     def __call__(self, x: Features, mask: Mask) -> Features:
-        mask = resize(mask, x.shape[1:3]).astype(x.dtype)
+        dtype, x = x.dtype, widen(x)
+        mask = resize(mask, x.shape[1:3])
         foreground, background = (x * mask).max((1, 2)), (x * (1 - mask)).max((1, 2))
         pooled = jnp.concatenate([foreground, background, x.mean((1, 2))], -1)
-        return x * self.attention_transform(pooled)[:, None, None]
+        return (x * self.attention_transform(pooled)[:, None, None]).astype(dtype)
 
 
 class SpatialSeparatedAttention(nnx.Module):
@@ -64,10 +71,10 @@ class SpatialSeparatedAttention(nnx.Module):
         self.mask_blurring = GaussianBlur()
 
     def __call__(self, x: Features, mask: Mask) -> Features:
-        mask = self.mask_blurring(resize(mask, x.shape[1:3])).astype(x.dtype)
-        foreground = self.learning_block(self.foreground_gate(x)) + self.mix_gate(x)
-        background = self.background_gate(x)
-        return background + mask * (foreground - background)
+        mask = self.mask_blurring(resize(mask, x.shape[1:3]))
+        foreground = self.learning_block(self.foreground_gate(x)) + self.mix_gate.weighed(x)
+        background = self.background_gate.weighed(x)
+        return (background + mask * (foreground - background)).astype(x.dtype)
 
 
 class ConvNormReLU(nnx.Module):

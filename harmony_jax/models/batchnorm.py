@@ -8,6 +8,8 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from harmony_jax.models.arithmetic import widen
+
 Features = Float[Array, "batch height width features"]
 Statistics = Float[Array, " features"]
 
@@ -115,4 +117,5 @@ def _affine(
 ) -> Features:
     factor = scale * jax.lax.rsqrt(var + epsilon)
     offset = bias - mean * factor
-    return x * factor.astype(x.dtype) + offset.astype(x.dtype)
+    # Where the mean is large, so is the offset, and the two products cancel.
+    return (widen(x) * factor + offset).astype(x.dtype)

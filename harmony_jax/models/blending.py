@@ -16,6 +16,7 @@ class Projection(nnx.Module):
     def __init__(self, make: LayerMaker, inputs: int, outputs: int):
         self.kernel = make.kernel(1, 1, inputs, outputs)
         self.bias = nnx.Param(jnp.zeros(outputs))
+        self.precision = make.precision
 
 
 def to_output(
@@ -48,4 +49,10 @@ def blend(image: Image, rgb: Image, keep_logit: Mask) -> Output:
 def _project(x: Array, *heads: Projection) -> Float[Array, "batch height width k"]:
     kernel = jnp.concatenate([head.kernel[0, 0] for head in heads], -1)
     bias = jnp.concatenate([head.bias[...] for head in heads])
-    return jnp.matmul(x, kernel.astype(x.dtype), preferred_element_type=jnp.float32) + bias
+    product = jnp.matmul(
+        x,
+        kernel.astype(x.dtype),
+        precision=heads[0].precision,
+        preferred_element_type=jnp.float32,
+    )
+    return product + bias

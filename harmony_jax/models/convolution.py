@@ -16,6 +16,10 @@ memory. So on a CPU the kernel-4, stride-2 ones are rewritten over 2x2 blocks of
 `correlate` of 1x1 kernels and of large maps as matrix products. docs/performance.md has the
 measurements, and what was tried and left. The choice is made per platform when the program is
 lowered, so ahead-of-time compilation for another platform gets that platform's form.
+
+A kernel may have more digits than the images. It is rounded to their type for the products, and its
+gradient comes in its own type: a float32 kernel of bfloat16 images has its gradient accumulated,
+and summed over devices, in float32.
 """
 
 from collections.abc import Callable
@@ -25,8 +29,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from harmony_jax.models.arithmetic import EXACT, Precision, widen
 from harmony_jax.models.platform_forms import by_platform
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
@@ -45,42 +51,55 @@ class Geometry(NamedTuple):
     dilation: int = 1
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def convolve(x: High, kernel: Kernel, geometry: Geometry) -> Low:
+class Products(NamedTuple):
+    """How `correlate` multiplies: precision of products of float32, and the result's type."""
+
+    precision: Precision = EXACT
+    dtype: DTypeLike = jnp.float32
+
+
+_PRODUCTS = Products()
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def convolve(x: High, kernel: Kernel, geometry: Geometry, precision: Precision = EXACT) -> Low:
     """Convolves (PyTorch's `Conv2d` without bias).
 
     Args:
         x: input.
         kernel: indexed [row, column, input channel, output channel].
         geometry: of the convolution.
+        precision: of products of float32, here and in the gradients.
 
     Returns:
         The output, `(height + 2 * padding - dilation * (size - 1) - 1) // stride + 1` high.
     """
-    return _down(x, kernel, geometry)
+    return _down(x, kernel, geometry, precision)
 
 
 def _convolve_forward(
-    x: High, kernel: Kernel, geometry: Geometry
+    x: High, kernel: Kernel, geometry: Geometry, precision: Precision
 ) -> tuple[Low, tuple[High, Kernel]]:
-    return _down(x, kernel, geometry), (x, kernel)
+    return _down(x, kernel, geometry, precision), (x, kernel)
 
 
 def _convolve_backward(
-    geometry: Geometry, residuals: tuple[High, Kernel], gradient: Low
+    geometry: Geometry, precision: Precision, residuals: tuple[High, Kernel], gradient: Low
 ) -> tuple[High, Kernel]:
     x, kernel = residuals
     return (
-        _up(gradient, kernel, x.shape[1:3], geometry),
-        _correlate(x, gradient, kernel.shape[0], geometry),
+        _up(gradient, kernel, x.shape[1:3], geometry, precision),
+        _correlate(x, gradient, kernel, geometry, precision),
     )
 
 
 convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def convolve_transposed(y: Low, kernel: Kernel, geometry: Geometry) -> High:
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def convolve_transposed(
+    y: Low, kernel: Kernel, geometry: Geometry, precision: Precision = EXACT
+) -> High:
     """Transpose of `convolve` (PyTorch's `ConvTranspose2d` without bias).
 
     Args:
@@ -88,26 +107,27 @@ def convolve_transposed(y: Low, kernel: Kernel, geometry: Geometry) -> High:
         kernel: indexed [row, column, output channel, input channel], as the `convolve` that this
             is the transpose of.
         geometry: of that convolution; its padding cuts off rows and columns of the output.
+        precision: of products of float32, here and in the gradients.
 
     Returns:
         The output, `stride * (height - 1) + dilation * (size - 1) + 1 - 2 * padding` high.
     """
-    return _up(y, kernel, _high_size(y, kernel, geometry), geometry)
+    return _up(y, kernel, _high_size(y, kernel, geometry), geometry, precision)
 
 
 def _convolve_transposed_forward(
-    y: Low, kernel: Kernel, geometry: Geometry
+    y: Low, kernel: Kernel, geometry: Geometry, precision: Precision
 ) -> tuple[High, tuple[Low, Kernel]]:
-    return _up(y, kernel, _high_size(y, kernel, geometry), geometry), (y, kernel)
+    return _up(y, kernel, _high_size(y, kernel, geometry), geometry, precision), (y, kernel)
 
 
 def _convolve_transposed_backward(
-    geometry: Geometry, residuals: tuple[Low, Kernel], gradient: High
+    geometry: Geometry, precision: Precision, residuals: tuple[Low, Kernel], gradient: High
 ) -> tuple[Low, Kernel]:
     y, kernel = residuals
     return (
-        _down(gradient, kernel, geometry),
-        _correlate(gradient, y, kernel.shape[0], geometry),
+        _down(gradient, kernel, geometry, precision),
+        _correlate(gradient, y, kernel, geometry, precision),
     )
 
 
@@ -115,10 +135,16 @@ convolve_transposed.defvjp(_convolve_transposed_forward, _convolve_transposed_ba
 
 
 def depthwise_convolve(
-    x: Float[Array, "batch height width channels"], kernel: Float[Array, "3 3 1 channels"]
+    x: Float[Array, "batch height width channels"],
+    kernel: Float[Array, "3 3 1 channels"],
+    precision: Precision = EXACT,
 ) -> Float[Array, "batch height width channels"]:
-    """Convolves each channel with its own kernel, padded to keep the size."""
-    return by_platform(x, kernel, cpu=_depthwise_by_taps, default=_depthwise_by_convolution)
+    """Convolves each channel with its own kernel, padded to keep the size.
+
+    A kernel with more digits than `x` has the products computed in its type.
+    """
+    convolution = partial(_depthwise_by_convolution, precision=precision)
+    return by_platform(x, kernel, cpu=_depthwise_by_taps, default=convolution)
 
 
 def _high_size(y: Low, kernel: Kernel, geometry: Geometry) -> tuple[int, int]:
@@ -127,65 +153,97 @@ def _high_size(y: Low, kernel: Kernel, geometry: Geometry) -> tuple[int, int]:
     return height, width
 
 
-def _down(x: High, kernel: Kernel, geometry: Geometry) -> Low:
+def _down(x: High, kernel: Kernel, geometry: Geometry, precision: Precision) -> Low:
     return lax.conv_general_dilated(
         x,
-        kernel,
+        kernel.astype(x.dtype),
         (geometry.stride, geometry.stride),
         [(geometry.padding, geometry.padding)] * 2,
         rhs_dilation=(geometry.dilation, geometry.dilation),
         dimension_numbers=_DIMENSIONS,
+        precision=precision,
     )
 
 
-def _up(y: Low, kernel: Kernel, high_size: tuple[int, ...], geometry: Geometry) -> High:
-    plain = partial(_up_by_transposition, high_size=high_size, geometry=geometry)
+def _up(
+    y: Low, kernel: Kernel, high_size: tuple[int, ...], geometry: Geometry, precision: Precision
+) -> High:
+    kernel = kernel.astype(y.dtype)
+    plain = partial(
+        _up_by_transposition, high_size=high_size, geometry=geometry, precision=precision
+    )
     blocks: Callable[[Low, Kernel], High]
     if (kernel.shape[0], geometry.stride, geometry.dilation) == (4, 2, 1):
-        blocks = partial(_up_by_blocks, padding=geometry.padding)
+        blocks = partial(_up_by_blocks, padding=geometry.padding, precision=precision)
     elif (kernel.shape[0], *geometry) == (3, 2, 1, 1) and _is_twice(high_size, y.shape[1:3]):
-        blocks = _up_by_wider_blocks
+        blocks = partial(_up_by_wider_blocks, precision=precision)
     else:
         return plain(y, kernel)
     return by_platform(y, kernel, cpu=blocks, default=plain, portable=blocks)
 
 
-def _correlate(x: High, y: Low, size: int, geometry: Geometry) -> Kernel:
-    plain = partial(_correlate_by_transposition, size=size, geometry=geometry)
+def _correlate(x: High, y: Low, kernel: Kernel, geometry: Geometry, precision: Precision) -> Kernel:
+    """The transpose in the kernel, of its shape and type."""
+    size = kernel.shape[0]
+    products = Products(precision, kernel.dtype)
+    plain = partial(_correlate_by_transposition, size=size, geometry=geometry, products=products)
     form: Callable[[High, Low], Kernel]
     if (size, geometry.stride, geometry.dilation) == (4, 2, 1):
-        form = partial(_correlate_by_blocks, padding=geometry.padding)
+        form = partial(_correlate_by_blocks, padding=geometry.padding, products=products)
     elif (size, geometry.stride, geometry.padding) == (1, 1, 0):
-        form = _correlate_by_product
+        form = partial(_correlate_by_product, products=products)
     elif geometry.stride == 1 and _shifts_pay(x, y):
-        form = partial(_correlate_by_shifts, size=size, geometry=geometry)
+        form = partial(_correlate_by_shifts, size=size, geometry=geometry, products=products)
     else:
         return plain(x, y)
     return by_platform(x, y, cpu=form, default=plain)
 
 
 def _up_by_transposition(
-    y: Low, kernel: Kernel, *, high_size: tuple[int, ...], geometry: Geometry
+    y: Low,
+    kernel: Kernel,
+    *,
+    high_size: tuple[int, ...],
+    geometry: Geometry,
+    precision: Precision = EXACT,
 ) -> High:
     x = jax.ShapeDtypeStruct((y.shape[0], *high_size, kernel.shape[2]), y.dtype)
-    return jax.linear_transpose(lambda x: _down(x, kernel, geometry), x)(y)[0]
+    return jax.linear_transpose(lambda x: _down(x, kernel, geometry, precision), x)(y)[0]
 
 
-def _correlate_by_transposition(x: High, y: Low, *, size: int, geometry: Geometry) -> Kernel:
-    kernel = jax.ShapeDtypeStruct((size, size, x.shape[-1], y.shape[-1]), x.dtype)
-    return jax.linear_transpose(lambda w: _down(x, w, geometry), kernel)(y)[0]
+def _correlate_by_transposition(
+    x: High, y: Low, *, size: int, geometry: Geometry, products: Products = _PRODUCTS
+) -> Kernel:
+    """The operation that `linear_transpose` gives, which has no say in the result's type."""
+    stride, padding, dilation = geometry
+    ends = [
+        stride * (low - 1) + dilation * (size - 1) + 1 - high - padding
+        for high, low in zip(x.shape[1:3], y.shape[1:3], strict=True)
+    ]
+    return lax.conv_general_dilated(
+        x,
+        y,
+        (dilation, dilation),
+        [(padding, end) for end in ends],
+        rhs_dilation=(stride, stride),
+        dimension_numbers=("CHWN", "IHWO", "HWNC"),
+        precision=products.precision,
+        preferred_element_type=products.dtype,
+    )
 
 
-def _correlate_by_product(x: High, y: Low) -> Kernel:
+def _correlate_by_product(x: High, y: Low, *, products: Products = _PRODUCTS) -> Kernel:
     """`correlate` of a 1x1 kernel: one matrix product over all pixels.
 
     Operands are two-dimensional because XLA:CPU transposes in memory the operands of a product
     that contracts several axes.
     """
-    return _product_over_pixels(x, y)[None, None]
+    return _product_over_pixels(x, y, products)[None, None]
 
 
-def _correlate_by_shifts(x: High, y: Low, *, size: int, geometry: Geometry) -> Kernel:
+def _correlate_by_shifts(
+    x: High, y: Low, *, size: int, geometry: Geometry, products: Products = _PRODUCTS
+) -> Kernel:
     """`correlate` of stride 1 as one matrix product over all pixels.
 
     The column shifts of `x` and the row shifts of `y` are laid side by side as channels, so that
@@ -195,11 +253,13 @@ def _correlate_by_shifts(x: High, y: Low, *, size: int, geometry: Geometry) -> K
     offsets = [geometry.dilation * tap - geometry.padding for tap in range(size)]
     columns = [_pad(x, 2, -offset, y.shape[2] + offset - x.shape[2]) for offset in offsets]
     rows = [_pad(y, 1, offset, x.shape[1] - y.shape[1] - offset) for offset in offsets]
-    product = _product_over_pixels(jnp.concatenate(columns, -1), jnp.concatenate(rows, -1))
+    product = _product_over_pixels(
+        jnp.concatenate(columns, -1), jnp.concatenate(rows, -1), products
+    )
     return product.reshape(size, high, size, low).transpose(2, 0, 1, 3)
 
 
-def _up_by_blocks(y: Low, kernel: Kernel, *, padding: int) -> High:
+def _up_by_blocks(y: Low, kernel: Kernel, *, padding: int, precision: Precision = EXACT) -> High:
     """`up` as one kernel-2 convolution whose output channels are 2x2 blocks of pixels.
 
     Output rows 2 s + 1 and 2 s + 2 (before cutting) both depend on the input rows s and s + 1
@@ -210,7 +270,12 @@ def _up_by_blocks(y: Low, kernel: Kernel, *, padding: int) -> High:
     taps = kernel.reshape(2, 2, 2, 2, channels, -1)[::-1, :, ::-1]
     block_kernel = taps.transpose(0, 2, 5, 1, 3, 4).reshape(2, 2, -1, 4 * channels)
     blocks = lax.conv_general_dilated(
-        y, block_kernel, (1, 1), [(1, 1)] * 2, dimension_numbers=_DIMENSIONS
+        y,
+        block_kernel,
+        (1, 1),
+        [(1, 1)] * 2,
+        dimension_numbers=_DIMENSIONS,
+        precision=precision,
     )
     batch, height, width, _ = blocks.shape
     x = blocks.reshape(batch, height, width, 2, 2, channels).transpose(0, 1, 3, 2, 4, 5)
@@ -218,15 +283,18 @@ def _up_by_blocks(y: Low, kernel: Kernel, *, padding: int) -> High:
     return x[:, padding : 2 * height - padding, padding : 2 * width - padding]
 
 
-def _up_by_wider_blocks(y: Low, kernel: Kernel) -> High:
+def _up_by_wider_blocks(y: Low, kernel: Kernel, *, precision: Precision = EXACT) -> High:
     """`up` of a 3x3 kernel, padding 1: that of a 4x4 kernel whose last row and column are zero.
 
     Half of the multiplications are by zero, where a dilated convolution has three quarters.
     """
-    return _up_by_blocks(y, jnp.pad(kernel, ((0, 1), (0, 1), (0, 0), (0, 0))), padding=1)
+    kernel = jnp.pad(kernel, ((0, 1), (0, 1), (0, 0), (0, 0)))
+    return _up_by_blocks(y, kernel, padding=1, precision=precision)
 
 
-def _correlate_by_blocks(x: High, y: Low, *, padding: int) -> Kernel:
+def _correlate_by_blocks(
+    x: High, y: Low, *, padding: int, products: Products = _PRODUCTS
+) -> Kernel:
     """`correlate` as matrix products over all pixels, with `x` in 2x2 blocks.
 
     The four shifts of one side against the other are laid side by side as channels, on the side
@@ -239,11 +307,13 @@ def _correlate_by_blocks(x: High, y: Low, *, padding: int) -> Kernel:
     blocks = blocks.reshape(-1, height + 1, width + 1, 4 * high)
     if 4 * high < low:
         windows = [blocks[:, r : r + height, c : c + width] for r in (0, 1) for c in (0, 1)]
-        kernel = _product_over_pixels(jnp.concatenate(windows, -1), y)
+        kernel = _product_over_pixels(jnp.concatenate(windows, -1), y, products)
     else:
         shifts = [jnp.pad(y, ((0, 0), (r, 1 - r), (0, 0), (0, 0))) for r in (0, 1)]
         shifted = jnp.concatenate(shifts, -1)
-        columns = [_product_over_pixels(blocks[:, :, c : c + width], shifted) for c in (0, 1)]
+        columns = [
+            _product_over_pixels(blocks[:, :, c : c + width], shifted, products) for c in (0, 1)
+        ]
         kernel = jnp.stack(columns).reshape(2, 4 * high, 2, low).transpose(2, 0, 1, 3)
     kernel = kernel.reshape(2, 2, 2, 2, high, low).transpose(0, 2, 1, 3, 4, 5)
     return kernel.reshape(4, 4, high, low)
@@ -259,22 +329,26 @@ def _is_twice(high_size: tuple[int, ...], low_size: tuple[int, ...]) -> bool:
     return tuple(high_size) == tuple(2 * side for side in low_size)
 
 
-def _depthwise_by_convolution(x: Array, kernel: Array) -> Array:
-    return lax.conv_general_dilated(
-        x,
+def _depthwise_by_convolution(x: Array, kernel: Array, *, precision: Precision = EXACT) -> Array:
+    y = lax.conv_general_dilated(
+        x.astype(kernel.dtype),
         kernel,
         (1, 1),
         [(1, 1)] * 2,
         feature_group_count=x.shape[-1],
         dimension_numbers=_DIMENSIONS,
+        precision=precision,
     )
+    return y.astype(x.dtype)
 
 
 def _depthwise_by_taps(x: Array, kernel: Array) -> Array:
     height, width = x.shape[1:3]
-    x = _pad(_pad(x, 1, 1, 1), 2, 1, 1)
-    taps = [x[:, r : r + height, c : c + width] * kernel[r, c] for r in range(3) for c in range(3)]
-    return sum(taps[1:], taps[0])
+    padded, kernel = widen(_pad(_pad(x, 1, 1, 1), 2, 1, 1)), widen(kernel)
+    taps = [
+        padded[:, r : r + height, c : c + width] * kernel[r, c] for r in range(3) for c in range(3)
+    ]
+    return sum(taps[1:], taps[0]).astype(x.dtype)
 
 
 def _pad(x: Array, axis: int, before: int, after: int) -> Array:
@@ -283,5 +357,10 @@ def _pad(x: Array, axis: int, before: int, after: int) -> Array:
     return lax.pad(x, jnp.zeros((), x.dtype), amounts)
 
 
-def _product_over_pixels(a: Array, b: Array) -> Array:
-    return a.reshape(-1, a.shape[-1]).T @ b.reshape(-1, b.shape[-1])
+def _product_over_pixels(a: Array, b: Array, products: Products) -> Array:
+    return jnp.matmul(
+        a.reshape(-1, a.shape[-1]).T,
+        b.reshape(-1, b.shape[-1]),
+        precision=products.precision,
+        preferred_element_type=products.dtype,
+    )

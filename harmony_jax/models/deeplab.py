@@ -15,6 +15,7 @@ from harmony_jax.models.layers import (
     DepthwiseConv,
     LayerMaker,
     Sequential,
+    apply_dropout,
     concatenate,
     relu,
 )
@@ -125,7 +126,7 @@ class SpatialPyramidPooling(nnx.Module):
     def __call__(self, x: FeatureMap, rngs: nnx.Rngs | None) -> FeatureMap:
         x = concatenate(*(branch(x) for branch in self.concurent))
         x = self.project(x)
-        return x if self.dropout.deterministic else self.dropout(x, rngs=rngs)
+        return apply_dropout(self.dropout, x, rngs)
 
 
 class ImagePooling(nnx.Module):

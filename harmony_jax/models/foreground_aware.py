@@ -4,15 +4,14 @@ Attribute names follow the released PyTorch modules, so that parameter paths are
 """
 
 import re
-from functools import partial
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array
 
 from harmony_jax.arrays import Image, Mask
 from harmony_jax.errors import InputError
+from harmony_jax.models.arithmetic import widen
 from harmony_jax.models.interfaces import (
     Backbone,
     BaseNetwork,
@@ -20,7 +19,7 @@ from harmony_jax.models.interfaces import (
     HarmonizationModel,
     Output,
 )
-from harmony_jax.models.layers import LayerMaker, Sequential, concatenate
+from harmony_jax.models.layers import LayerMaker, Sequential, concatenate, leaky_relu
 from harmony_jax.models.resizing import resize
 
 MASK_FUSIONS = ("sum", "rgb", "none")
@@ -121,7 +120,7 @@ class InputFusion(nnx.Module):
         self.fusion_conv = Sequential(
             [
                 make.conv(4, self.features, 1),
-                partial(jax.nn.leaky_relu, negative_slope=0.2),
+                leaky_relu,
                 make.batchnorm(self.features),
                 make.conv(self.features, 3, 1),
             ]
@@ -138,4 +137,4 @@ class LearnedScale(nnx.Module):
         self.factor = nnx.Param(jnp.full(1, initial, jnp.float32))
 
     def __call__(self, x: Array) -> Array:
-        return x * jnp.abs(self.factor[...]).astype(x.dtype)
+        return (widen(x) * jnp.abs(self.factor[...])).astype(x.dtype)

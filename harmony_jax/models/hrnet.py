@@ -8,7 +8,7 @@ from flax import nnx
 from harmony_jax.arrays import Image, Mask
 from harmony_jax.models.feature_pyramid import FeaturePyramid
 from harmony_jax.models.interfaces import Backbone, FeatureMap
-from harmony_jax.models.layers import LayerMaker, Sequential, concatenate, relu
+from harmony_jax.models.layers import LayerMaker, Sequential, add, concatenate, relu
 from harmony_jax.models.materialize import materialize
 from harmony_jax.models.ocr import ObjectContext
 from harmony_jax.models.residual import BasicBlock, Bottleneck
@@ -178,7 +178,7 @@ class FusionModule(nnx.Module):
                 x if layer is None else resize(layer(x), size)
                 for layer, x in zip(layers, scales, strict=True)
             ]
-            fused.append(materialize(relu(sum(parts[1:], parts[0]))))
+            fused.append(materialize(relu(add(*parts))))
         return fused
 
 

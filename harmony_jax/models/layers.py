@@ -10,6 +10,7 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from harmony_jax.models.arithmetic import EXACT, Precision, widen
 from harmony_jax.models.batchnorm import BatchNorm
 from harmony_jax.models.convolution import (
     Geometry,
@@ -33,11 +34,21 @@ class LayerMaker:
         rngs: source of the initial kernels.
         dtype: compute type; parameters and statistics are float32.
         init_variance: 2 in most of the released recipes.
+        precision: of products of float32.
+        gradient_dtype: type in which the gradients of kernels are accumulated, and summed over
+            devices; at least as wide as `dtype`, and by default the same.
     """
 
     rngs: nnx.Rngs
     dtype: DTypeLike = jnp.float32
     init_variance: float = 2.0
+    precision: Precision = EXACT
+    gradient_dtype: DTypeLike | None = None
+
+    @property
+    def kernel_dtype(self) -> DTypeLike:
+        """What a kernel is cast to before its layer, whose gradient then has this type."""
+        return self.gradient_dtype or self.dtype
 
     def kernel(self, *shape: int) -> nnx.Param:
         """A kernel, its last two axes input and output channels (in either order)."""
@@ -59,9 +70,7 @@ class LayerMaker:
         if padding is None:
             padding = dilation * (kernel_size - 1) // 2
         kernel = self.kernel(kernel_size, kernel_size, inputs, outputs)
-        return Conv(
-            kernel, outputs if bias else None, Geometry(stride, padding, dilation), self.dtype
-        )
+        return Conv(self, kernel, outputs if bias else None, Geometry(stride, padding, dilation))
 
     def batchnorm(self, features: int) -> BatchNorm:
         return BatchNorm(features, dtype=self.dtype)
@@ -99,23 +108,20 @@ class Conv(nnx.Module):
     """Convolution with a square kernel. Parameters in float32, computed in `dtype`."""
 
     def __init__(
-        self,
-        kernel: nnx.Param,
-        bias_features: int | None,
-        geometry: Geometry,
-        dtype: DTypeLike,
+        self, make: LayerMaker, kernel: nnx.Param, bias_features: int | None, geometry: Geometry
     ):
         self.kernel = kernel
         self.bias = None if bias_features is None else nnx.Param(jnp.zeros(bias_features))
         self.geometry = geometry
-        self.dtype = dtype
+        self.dtype, self.kernel_dtype = make.dtype, make.kernel_dtype
+        self.precision = make.precision
 
     def __call__(
         self, x: Float[Array, "batch height width inputs"]
     ) -> Float[Array, "batch low_height low_width outputs"]:
-        kernel = self.kernel[...].astype(self.dtype)
-        y = convolve(x.astype(self.dtype), kernel, self.geometry)
-        return y if self.bias is None else y + self.bias[...].astype(self.dtype)
+        kernel = self.kernel[...].astype(self.kernel_dtype)
+        y = convolve(x.astype(self.dtype), kernel, self.geometry, self.precision)
+        return y if self.bias is None else add(y, self.bias[...])
 
 
 class ConvTranspose(nnx.Module):
@@ -128,13 +134,15 @@ class ConvTranspose(nnx.Module):
         self.kernel = make.kernel(4, 4, outputs, inputs)
         self.bias = nnx.Param(jnp.zeros(outputs))
         self.geometry = Geometry(2, padding)
-        self.dtype = make.dtype
+        self.dtype, self.kernel_dtype = make.dtype, make.kernel_dtype
+        self.precision = make.precision
 
     def __call__(
         self, y: Float[Array, "batch height width inputs"]
     ) -> Float[Array, "batch high_height high_width outputs"]:
-        kernel, bias = self.kernel[...].astype(self.dtype), self.bias[...].astype(self.dtype)
-        return convolve_transposed(y.astype(self.dtype), kernel, self.geometry) + bias
+        kernel = self.kernel[...].astype(self.kernel_dtype)
+        x = convolve_transposed(y.astype(self.dtype), kernel, self.geometry, self.precision)
+        return add(x, self.bias[...])
 
 
 class DepthwiseConv(nnx.Module):
@@ -142,25 +150,27 @@ class DepthwiseConv(nnx.Module):
 
     def __init__(self, make: LayerMaker, features: int):
         self.kernel = make.kernel(3, 3, 1, features)
-        self.dtype = make.dtype
+        self.dtype, self.kernel_dtype = make.dtype, make.kernel_dtype
+        self.precision = make.precision
 
     def __call__(
         self, x: Float[Array, "batch height width features"]
     ) -> Float[Array, "batch height width features"]:
-        return depthwise_convolve(x.astype(self.dtype), self.kernel[...].astype(self.dtype))
+        kernel = self.kernel[...].astype(self.kernel_dtype)
+        return depthwise_convolve(x.astype(self.dtype), kernel, self.precision)
 
 
 class Linear(nnx.Module):
-    """Affine map of the channels."""
+    """Affine map of an image's pooled channels: so few that it is always float32."""
 
     def __init__(self, make: LayerMaker, inputs: int, outputs: int):
         self.kernel = make.kernel(inputs, outputs)
         self.bias = nnx.Param(jnp.zeros(outputs))
-        self.dtype = make.dtype
+        self.precision = make.precision
 
     def __call__(self, x: Float[Array, "*shape inputs"]) -> Float[Array, "*shape outputs"]:
-        kernel, bias = self.kernel[...].astype(self.dtype), self.bias[...].astype(self.dtype)
-        return x.astype(self.dtype) @ kernel + bias
+        product = jnp.matmul(widen(x), self.kernel[...], precision=self.precision)
+        return product + self.bias[...]
 
 
 class Buffer(nnx.BatchStat):
@@ -170,9 +180,30 @@ class Buffer(nnx.BatchStat):
 def elu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """ELU as `exp(x) - 1`, half the time of `expm1` on a CPU.
 
-    The two differ by a rounding of 1 (6e-8), which is that of the values around it.
+    The two differ by a rounding of 1 in float32 (6e-8), which is that of the values around it.
     """
-    return jnp.where(x > 0, x, jnp.exp(jnp.minimum(x, 0)) - 1)
+    wide = widen(x)
+    return jnp.where(wide > 0, wide, jnp.exp(jnp.minimum(wide, 0)) - 1).astype(x.dtype)
+
+
+def leaky_relu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Leaky ReLU with the released slope."""
+    return jax.nn.leaky_relu(widen(x), 0.2).astype(x.dtype)
+
+
+def add(first: Array, *others: Array) -> Array:
+    """The sum of arrays that broadcast, rounded once to the type of the first."""
+    total = widen(first)
+    for other in others:
+        total = total + other
+    return total.astype(first.dtype)
+
+
+def apply_dropout(
+    dropout: nnx.Dropout, x: Float[Array, "*shape"], rngs: nnx.Rngs | None
+) -> Float[Array, "*shape"]:
+    """Drops and scales up values in training; the scale has more digits than bfloat16."""
+    return x if dropout.deterministic else dropout(widen(x), rngs=rngs).astype(x.dtype)
 
 
 def concatenate(*arrays: Array) -> Array:

@@ -11,8 +11,15 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from harmony_jax.models.arithmetic import EXACT, widen
 from harmony_jax.models.interfaces import FeatureMap
-from harmony_jax.models.layers import LayerMaker, Sequential, concatenate, relu
+from harmony_jax.models.layers import (
+    LayerMaker,
+    Sequential,
+    apply_dropout,
+    concatenate,
+    relu,
+)
 from harmony_jax.models.resizing import resize
 
 Features = Float[Array, "batch height width features"]
@@ -39,7 +46,7 @@ class ObjectContext(nnx.Module):
     def __call__(self, x: Features, mask: FeatureMap, rngs: nnx.Rngs | None) -> Features:
         context = self.object_context_block(x, gather_regions(x, mask))
         x = self.conv_bn_dropout(concatenate(context, x))
-        return x if self.dropout.deterministic else self.dropout(x, rngs=rngs)
+        return apply_dropout(self.dropout, x, rngs)
 
 
 class RegionAttention(nnx.Module):
@@ -53,6 +60,7 @@ class RegionAttention(nnx.Module):
             return Sequential(layers)
 
         self.keys = keys
+        self.precision = make.precision
         self.f_pixel = transform(features, keys, keys)
         self.f_object = transform(features, keys, keys)
         self.f_down = transform(features, keys)
@@ -61,9 +69,16 @@ class RegionAttention(nnx.Module):
     def __call__(self, x: Features, regions: Regions) -> Features:
         query = self.f_pixel(x)
         key, value = self.f_object(regions)[:, 0], self.f_down(regions)[:, 0]
-        likeness = jnp.einsum("bhwc,brc->bhwr", query, key, preferred_element_type=jnp.float32)
-        weight = jax.nn.softmax(likeness * self.keys**-0.5).astype(x.dtype)
-        return self.f_up(jnp.einsum("bhwr,brc->bhwc", weight, value))
+        likeness = jnp.einsum(
+            "bhwc,brc->bhwr",
+            query,
+            key,
+            precision=self.precision,
+            preferred_element_type=jnp.float32,
+        )
+        weight = jax.nn.softmax(likeness * self.keys**-0.5)
+        context = jnp.einsum("bhwr,brc->bhwc", weight, widen(value), precision=EXACT)
+        return self.f_up(context.astype(x.dtype))
 
 
 def gather_regions(x: Features, mask: FeatureMap) -> Regions:
@@ -75,9 +90,11 @@ def gather_regions(x: Features, mask: FeatureMap) -> Regions:
     batch, height, width, channels = x.shape
     mask = resize(mask.astype(jnp.float32), (height, width))
     masks = concatenate(mask, 1 - mask).reshape(batch, height * width, 2)
-    weight = jax.nn.softmax(masks, axis=1).astype(x.dtype)
-    positions = x.reshape(batch, height * width, channels)
-    regions = jnp.einsum("bpr,bpc->brc", weight, positions, preferred_element_type=jnp.float32)
+    # Not rounded to the type of `x`: there are two weights or few more, and thousands of positions
+    # that the same rounding would weigh too high or too low.
+    weight = jax.nn.softmax(masks, axis=1)
+    positions = widen(x).reshape(batch, height * width, channels)
+    regions = jnp.einsum("bpr,bpc->brc", weight, positions, precision=EXACT)
     return regions[:, None].astype(x.dtype)
 
 

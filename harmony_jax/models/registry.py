@@ -10,6 +10,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from harmony_jax.errors import InputError
+from harmony_jax.models.arithmetic import precision_of
 from harmony_jax.models.deeplab import DeepLabBackbone
 from harmony_jax.models.dih import DeepImageHarmonization
 from harmony_jax.models.feature_fusion import BackboneFeatures, check_fusion
@@ -163,6 +164,8 @@ def create_model(
     rngs: nnx.Rngs,
     backbone: str | None = None,
     dtype: DTypeLike = jnp.float32,
+    precision: str = "highest",
+    gradient_dtype: DTypeLike | None = None,
     **overrides: Any,
 ) -> HarmonizationModel:
     """Builds a freshly initialised model, in training mode (`model.eval()` for inference).
@@ -173,6 +176,11 @@ def create_model(
         backbone: a backbone to put in place of the released one, one of `list_backbones()`; any
             goes with any model.
         dtype: compute type; parameters and statistics stay float32.
+        precision: of products of float32, forward and backward: `highest` is float32 itself, which
+            is what exact needs; `default` is the accelerator's own (GPU: TF32, TPU: bfloat16);
+            `high` is between the two on a TPU. On a CPU all three are float32.
+        gradient_dtype: type in which gradients of kernels are accumulated, and summed over devices;
+            by default `dtype`.
         **overrides: arguments that differ from the released ones: those of the base network
             (`DeepImageHarmonization`, `UNetHarmonization`), of the backbone (`HRNetBackbone`,
             `DeepLabBackbone`) and of their junction: `mask_fusion` (sum, rgb, none), `fuse_into`
@@ -183,7 +191,7 @@ def create_model(
         also needs `rngs=nnx.Rngs(dropout=...)`, unless it was made with `dropout=0.0`.
 
     Raises:
-        InputError: unknown name, backbone, override or value.
+        InputError: unknown name, backbone, precision, override or value.
     """
     preset = _find(name)
     base = _BASES[preset.base]
@@ -204,7 +212,9 @@ def create_model(
             raise InputError(f"{joined} has no argument {key!r}: choose from {', '.join(known)}")
     _check_types(overrides)
     arguments |= overrides
-    make = LayerMaker(rngs, dtype, arguments["init_variance"])
+    make = LayerMaker(
+        rngs, dtype, arguments["init_variance"], precision_of(precision), gradient_dtype
+    )
 
     def build(network: Any, **derived: Any) -> Any:
         wanted = _parameters(network)

@@ -79,7 +79,8 @@ class Harmonizer:
             path: a workdir, its `checkpoints` folder, or one step's folder (of several the best);
                 or the name of a released model, whose weights are fetched and converted on first
                 use (`harmony_jax.weights.released`).
-            **overrides: arguments of the model to set otherwise, such as `dtype`.
+            **overrides: arguments of the model to set otherwise, such as `dtype`, or `precision`
+                (by default highest, see `create_model`).
 
         Raises:
             InputError: there is no checkpoint, it is damaged, or a released one cannot be had.

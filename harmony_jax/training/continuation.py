@@ -17,7 +17,14 @@ from harmony_jax.workdir import code_version, plain
 # Sections and fields that decide what is learnt from which batches ...
 _FIXED = ("model", "data", "loss", "seed", "train.batch_size", "train.accumulate")
 # ... but for those that say where the data is, and how it is computed with and read.
-_FREE = ("model.dtype", "data.root", "data.test_root", "data.num_workers", "data.unreadable")
+_FREE = (
+    "model.dtype",
+    "model.precision",
+    "data.root",
+    "data.test_root",
+    "data.num_workers",
+    "data.unreadable",
+)
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from harmony_jax.errors import InputError
 from harmony_jax.models import HarmonizationModel
+from harmony_jax.models.arithmetic import set_precision
 from harmony_jax.models.platform_forms import portable_forms
 from harmony_jax.normalization import denormalize, normalize
 from harmony_jax.variables import split
@@ -147,7 +148,12 @@ def onnx_difference(data: bytes, model: HarmonizationModel, image_size: int) -> 
 def _difference(
     run: Callable[[np.ndarray, np.ndarray], Any], model: HarmonizationModel, image_size: int
 ) -> float:
-    """On two pictures of noise, each with a square for a foreground; blend masks count as 255."""
+    """On two pictures of noise, each with a square for a foreground; blend masks count as 255.
+
+    The model itself is computed with exact products, whatever it was exported with.
+    """
+    model = nnx.clone(model)
+    set_precision(model, "highest")
     composite, mask = (np.zeros(a.shape, np.float32) for a in _arguments(2, image_size))
     composite += np.random.default_rng(0).uniform(0, 255, composite.shape)
     mask[:, image_size // 4 : image_size // 2, image_size // 3 : image_size // 2] = 1

@@ -84,7 +84,8 @@ def load_model(
         path: as `open_checkpoint` takes; or a .safetensors file that says its model
             (`harmony_jax.weights.model_file`).
         sharding: where its arrays go; by default on this process's first device.
-        **overrides: arguments of the model to set otherwise, such as `dtype`.
+        **overrides: arguments of the model to set otherwise, such as `dtype`, or `precision` (by
+            default highest, see `create_model`).
 
     Returns:
         The model in evaluation mode, and the step's folder with its metadata.
