@@ -112,6 +112,26 @@ def check_batch_size(field: str, batch_size: int, mesh: Mesh, parts: int = 1) ->
         )
 
 
+def place(tree: Any, shardings: Any) -> Any:
+    """Puts values on the mesh that every process has the same; the arrays are copies.
+
+    `jax.device_put` would first compare them over the network, array by array. A weak type, with
+    which a step would be compiled once more, is lost on the way.
+
+    Args:
+        tree: NumPy or local JAX arrays.
+        shardings: one for all, or a tree of them.
+    """
+
+    def put(leaf: Any, sharding: NamedSharding) -> jax.Array:
+        host = np.asarray(leaf)
+        return jax.make_array_from_callback(
+            host.shape, sharding, lambda index: np.array(host[index])
+        )
+
+    return jax.tree.map(put, tree, jax.tree.broadcast(shardings, tree))
+
+
 def to_devices(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     """Puts a batch on the mesh, each process its own part.
 

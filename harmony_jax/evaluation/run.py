@@ -147,7 +147,9 @@ def evaluate(
     mesh = meshes.create_mesh()
     if isinstance(model, (str, os.PathLike)):
         model, _ = load_model(Path(model), meshes.replicated(mesh))
-    variables = jax.device_put(split(model)[1], meshes.replicated(mesh))
+        variables = split(model)[1]
+    else:
+        variables = meshes.place(split(model)[1], meshes.replicated(mesh))
     result = Evaluator(model, config, mesh, with_ssim=True).evaluate(variables, dataset)
     if result.left_out:
         raise InputError(

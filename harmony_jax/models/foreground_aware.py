@@ -8,6 +8,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array
 
@@ -135,7 +136,7 @@ class LearnedScale(nnx.Module):
     """Multiplies by the absolute value of one learned number."""
 
     def __init__(self, initial: float):
-        self.factor = nnx.Param(jnp.full(1, initial, jnp.float32))
+        self.factor = nnx.Param(jax.device_put(np.full(1, initial, np.float32)))
 
     def __call__(self, x: Array) -> Array:
         return x * jnp.abs(self.factor[...]).astype(x.dtype)

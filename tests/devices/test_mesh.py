@@ -1,4 +1,3 @@
-import jax
 import numpy as np
 import pytest
 
@@ -6,6 +5,8 @@ from harmony_jax import InputError
 from harmony_jax.devices.mesh import (
     check_batch_size,
     create_mesh,
+    place,
+    replicated,
     sharded,
     state_shardings,
     to_devices,
@@ -49,8 +50,8 @@ def test_a_divided_state_takes_half_the_memory_of_each_of_two_devices():
         "odd": np.zeros((3, 3, 81, 129), np.float32),  # no axis that two devices divide
         "bias": np.zeros(128, np.float32),  # too small to gain
     }
-    placed = jax.device_put(state, state_shardings(state, create_mesh(2, 2)))
+    placed = place(state, state_shardings(state, create_mesh(2, 2)))
     sizes = {key: array.addressable_shards[0].data.shape for key, array in placed.items()}
     assert sizes == {"kernel": (3, 3, 64, 64), "odd": (3, 3, 81, 129), "bias": (128,)}
-    whole = jax.device_put(state, state_shardings(state, create_mesh(2, 1)))
+    whole = place(state, replicated(create_mesh(2, 1)))
     assert all(array.is_fully_replicated for array in whole.values())
