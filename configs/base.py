@@ -74,7 +74,8 @@ def get_config() -> ConfigDict:
     config.optimizer.clip_norm = 0.0  # greatest norm of all gradients together; 0: any
 
     config.train = ConfigDict()
-    config.train.batch_size = 16  # images a step over all devices
+    # Images a step over all devices, a multiple of them (times accumulate): docs/training.md.
+    config.train.batch_size = 16
     config.train.epochs = 180
     # The batch is computed in so many parts, one after the other, to save memory; statistics of
     # batch normalisation are those of a part.
@@ -90,7 +91,7 @@ def get_config() -> ConfigDict:
 
     config.evaluation = ConfigDict()
     config.evaluation.every_epochs = 5  # validation during training; 0: never
-    config.evaluation.batch_size = 16  # images over all devices
+    config.evaluation.batch_size = 16  # images over all devices, rounded up to a multiple of them
     config.evaluation.split = "test"  # of --mode=evaluate: test, validation or train
     # Size the metrics are taken at. square: image_size both ways, as published; longest: shrunk if
     # the longest side is above longest_side; none: as the photos are. The last two are padded for

@@ -105,11 +105,31 @@ def check_batch_size(field: str, batch_size: int, mesh: Mesh, parts: int = 1) ->
         mesh: the devices.
         parts: that a batch is computed in, each of which the mesh must divide.
     """
-    if batch_size <= 0 or batch_size % (mesh.size * parts):
+    unit = mesh.size * parts
+    if batch_size <= 0 or batch_size % unit:
         times = f" times {parts} (train.accumulate)" if parts > 1 else ""
+        fix = f"pass --config.{field}={max(1, round(batch_size / unit)) * unit}"
+        fewer = _fewer_devices(batch_size, mesh, parts)
+        if fewer:
+            fix += f", or --config.mesh.devices={fewer} to use fewer devices"
         raise InputError(
-            f"{field} {batch_size}: must be a positive multiple of the {mesh.size} devices{times}"
+            f"{field} {batch_size}: must be a positive multiple of the {mesh.size} devices{times}: "
+            f"{fix}"
         )
+
+
+def _fewer_devices(batch_size: int, mesh: Mesh, parts: int) -> int | None:
+    """How many of the mesh's devices divide the batch, if this process may choose them."""
+    if batch_size <= 0 or jax.process_count() > 1 or not set(mesh.devices.flat) <= {*jax.devices()}:
+        return None
+    shards = mesh.shape[_SHARD]
+    dividing = (n for n in range(shards, mesh.size, shards) if batch_size % (n * parts) == 0)
+    return max(dividing, default=None)
+
+
+def round_up(batch_size: int, mesh: Mesh) -> int:
+    """The batch filled up to a multiple of the devices."""
+    return -(-batch_size // mesh.size) * mesh.size
 
 
 def place(tree: Any, shardings: Any) -> Any:

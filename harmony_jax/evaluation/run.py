@@ -105,7 +105,7 @@ class EvaluationOptions(TypedDict, total=False):
         image_size, resize, longest_side: `evaluation` of configs/base.py, pixels; by default 256,
             `square` and 1024.
         flip: average over the mirror image.
-        batch_size: images over all devices, by default 16.
+        batch_size: images over all devices, by default 16; rounded up to a multiple of them.
         num_workers: decoding processes, -1 (by default) for one a core, 0 for threads.
     """
 

@@ -27,13 +27,16 @@ def test_meshes_that_cannot_be(devices, shards, message):
         create_mesh(devices, shards)
 
 
-def test_a_batch_that_the_mesh_does_not_divide():
+def test_a_batch_that_the_mesh_does_not_divide_is_told_what_to_pass():
     mesh = create_mesh()
     check_batch_size("train.batch_size", 8, mesh, parts=4)
-    with pytest.raises(InputError, match=r"train\.batch_size 3: .* multiple of the 2 devices$"):
-        check_batch_size("train.batch_size", 3, mesh)
-    with pytest.raises(InputError, match=r"2 devices times 4 \(train\.accumulate\)"):
-        check_batch_size("train.batch_size", 4, mesh, parts=4)
+    for batch_size, parts, message in (
+        (3, 1, r"2 devices: pass --config\.train\.batch_size=4, or --config\.mesh\.devices=1 to"),
+        (4, 4, r"2 devices times 4 \(train\.accumulate\): pass .*=8, or --config\.mesh\.devices=1"),
+        (3, 4, r"pass --config\.train\.batch_size=8$"),  # nor on one device
+    ):
+        with pytest.raises(InputError, match=message):
+            check_batch_size("train.batch_size", batch_size, mesh, parts)
 
 
 def test_rows_of_a_batch_lie_on_the_devices_in_order():
