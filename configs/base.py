@@ -49,7 +49,8 @@ def get_config() -> ConfigDict:
     # the samples. Without, the photo is resized as a whole, or never flipped.
     config.data.random_crop = True
     config.data.random_flip = True
-    config.data.num_workers = -1  # decoding processes a host; -1: one a core; 0: threads
+    # Decoding processes; -1: one for each core that this process may use; 0: threads.
+    config.data.num_workers = -1
     # Where training samples wait. stream: decoded when their turn comes. device, host: decoded
     # once to resident_size, kept in the memory of the accelerators or of the hosts, and cropped on
     # the accelerators: for those that are faster than decoding.

@@ -1,9 +1,11 @@
 import itertools
 
+import grain
 import numpy as np
 import pytest
 
 from harmony_jax import InputError
+from harmony_jax.data import pipeline
 from harmony_jax.data.batching import Augmentation, BatchOrder, Share
 from harmony_jax.data.pipeline import training_batches
 from harmony_jax.data.splits import open_split
@@ -115,3 +117,16 @@ def test_a_damaged_file_in_a_worker_process_is_named(tmp_path):
     with pytest.raises(InputError, match=r"train000\.jpg: damaged JPEG"):
         list(itertools.islice(batches, 4))
     batches.close()
+
+
+def test_one_worker_for_each_core_however_many_there_are(monkeypatch):
+    class StartedError(Exception):
+        pass
+
+    def started(num_workers, **_):
+        raise StartedError(num_workers)
+
+    monkeypatch.setattr(pipeline, "usable_cores", lambda: 224)
+    monkeypatch.setattr(grain, "MultiprocessingOptions", started)
+    with pytest.raises(StartedError, match="^224$"):
+        training(num_workers=-1)

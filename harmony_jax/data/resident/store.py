@@ -1,6 +1,5 @@
 """Decoded samples in the memory of the host or the devices, at a fixed size."""
 
-import os
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -17,12 +16,12 @@ from jaxtyping import UInt8
 
 from harmony_jax.data.batching import Reading
 from harmony_jax.data.sources import Numbered, Sample, Source
+from harmony_jax.devices.host_cores import usable_cores
 from harmony_jax.errors import InputError
 
 _CHANNELS = 7  # composite, real photo, mask
 _CHUNK_BYTES = 256e6  # decoded on the host before they go to the devices
 _THREADS = 2
-_MAX_THREADS = 32
 
 
 class Stored(NamedTuple):
@@ -62,7 +61,7 @@ class Decoder:
         self._source, self._lanes, self._stored_size = source, lanes, reading.stored_size
         num_workers = reading.num_workers
         if num_workers < 0:
-            num_workers = min(os.cpu_count() or 1, _MAX_THREADS)
+            num_workers = usable_cores()
         self._threads = num_workers or _THREADS
         self._progress = progress
 
