@@ -42,8 +42,12 @@ def get_config() -> ConfigDict:
     config.data.subsets = ("HCOCO", "HAdobe5k", "HFlickr", "Hday2night")
     config.data.image_size = 256  # pixels a side, in training and evaluation
     # Share of the training photos held out to choose the best checkpoint. With 0 every composite
-    # trains, nothing is chosen, and the newest checkpoint is the result (the released recipe).
+    # trains, nothing is chosen, and the newest checkpoint is the result (the released recipe); so
+    # too where evaluation.every_epochs is 0.
     config.data.validation_fraction = 0.02
+    # Which photos go together: those of one scene of Hday2night; "photo" takes each by itself, and
+    # holds out whether or not it is evaluated: for trainings begun before scenes were known.
+    config.data.validation_by = "scene"
     config.data.validation_seed = 0  # which photos; apart from config.seed, so that runs compare
     # Augmentation: a crop of 50 to 100 % of the photo's area, resized; a flip left to right of half
     # the samples. Without, the photo is resized as a whole, or never flipped.
@@ -91,7 +95,7 @@ def get_config() -> ConfigDict:
     config.mesh.shards = 1
 
     config.evaluation = ConfigDict()
-    config.evaluation.every_epochs = 5  # validation during training; 0: never
+    config.evaluation.every_epochs = 5  # validation during training; 0: never, of nothing
     config.evaluation.batch_size = 16  # images over all devices, rounded up to a multiple of them
     config.evaluation.split = "test"  # of --mode=evaluate: test, validation or train
     # Size the metrics are taken at. square: image_size both ways, as published; longest: shrunk if

@@ -13,7 +13,7 @@ from harmony_jax.build import check_numbers, compute_dtype, model_arguments
 from harmony_jax.data.iharmony4 import SUBSETS
 from harmony_jax.data.predictions import Predictions
 from harmony_jax.data.sources import Selection, Source, sample_name
-from harmony_jax.data.splits import open_split
+from harmony_jax.data.splits import open_set, open_split
 from harmony_jax.devices import mesh as meshes
 from harmony_jax.errors import InputError
 from harmony_jax.evaluation.evaluator import Evaluator, spread
@@ -178,6 +178,7 @@ def _evaluation_config(options: EvaluationOptions) -> ConfigDict:
                 "num_workers": options.get("num_workers", -1),
                 "validation_fraction": 0.0,
                 "validation_seed": 0,
+                "validation_by": "scene",
             },
             "evaluation": {
                 "image_size": image_size,
@@ -196,10 +197,11 @@ def evaluated_source(config: ConfigDict) -> Source:
     Raises:
         InputError: there is no such set, it is empty, or files are missing.
     """
-    source = open_split(config.data, config.evaluation.split)
+    source = open_set(config, config.evaluation.split)
     if not len(source):
         raise InputError(
-            f"evaluation.split {config.evaluation.split!r} is empty: set data.validation_fraction"
+            f"evaluation.split {config.evaluation.split!r} is empty: set data.validation_fraction "
+            "and evaluation.every_epochs as in the training"
         )
     return source
 

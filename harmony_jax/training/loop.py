@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from harmony_jax import workdir as workdirs
 from harmony_jax.data.sources import Source
-from harmony_jax.data.splits import open_split
+from harmony_jax.data.splits import open_set
 from harmony_jax.data.training_data import TrainingData, batch_of_step, check_training_data
 from harmony_jax.devices.mesh import create_mesh
 from harmony_jax.errors import InputError, StoppedError
@@ -118,7 +118,7 @@ class _Sets(NamedTuple):
 
 def _open_sets(config: ConfigDict) -> _Sets:
     """Opens all of them now: a missing file should not wait for the end."""
-    train, validation = (open_split(config.data, split) for split in ("train", "validation"))
+    train, validation = (open_set(config, split) for split in ("train", "validation"))
     check_training_data(train, config)
     return _Sets(train, validation, evaluated_source(config))
 

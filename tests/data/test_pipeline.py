@@ -128,5 +128,5 @@ def test_one_worker_for_each_core_however_many_there_are(monkeypatch):
 
     monkeypatch.setattr(pipeline, "usable_cores", lambda: 224)
     monkeypatch.setattr(grain, "MultiprocessingOptions", started)
-    with pytest.raises(StartedError, match="^224$"):
+    with pytest.raises(StartedError, match=r"^224$"):
         training(num_workers=-1)

@@ -193,7 +193,7 @@ def test_the_end_is_saved_even_if_nothing_else_is(mini_root, tmp_path):
     config.evaluation.every_epochs = 0
     config.checkpoint.every_epochs = 0
     train(config, tmp_path)
-    assert [path.name for path in (tmp_path / FOLDER).iterdir()] == ["2"]
+    assert [path.name for path in (tmp_path / FOLDER).iterdir()] == ["3"]  # nothing is held out
     assert (tmp_path / "evaluation.json").exists()
 
 
