@@ -2,6 +2,7 @@
 
 import logging
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,7 +63,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
             workdirs.record(config, workdir)
             progress = at_end.enter_context(closing(_progress(training, state, workdir)))
             trace = at_end.enter_context(closing(_trace(config, workdir, start_step + 1)))
-            data = at_end.enter_context(closing(TrainingData(sets.train, config, mesh, start_step)))
+            data = at_end.enter_context(closing(_data(training, sets.train, state, stop_request)))
             metrics: dict[str, jax.Array] = {}
         for step in range(start_step + 1, total_steps + 1):
             trace.before_step(step, metrics)
@@ -162,6 +163,16 @@ def _progress(training: Training, state: TrainState, workdir: Path) -> Progress:
         training.schedule,
         learning_rates(config.optimizer, params),
     )
+
+
+def _data(
+    training: Training, source: Source, state: TrainState, stop_request: StopRequest
+) -> TrainingData:
+    """Begins to read; where samples stay on the devices, all of them, beside what a step needs."""
+    config, start_step = training.config, int(state.step)
+    reserved = training.compile_step() if config.data.placement == "device" else 0
+    check = partial(stop_request.check, start_step)
+    return TrainingData(source, config, training.mesh, start_step, reserved=reserved, check=check)
 
 
 def _trace(config: ConfigDict, workdir: Path, first_step: int) -> Trace:
