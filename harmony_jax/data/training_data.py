@@ -57,9 +57,9 @@ class TrainingData:
         check_training_data(source, config)
         self._source = source
         self._unreadable: set[int] = set()
-        *said, reading = _arguments(source, config, mesh, start_step)
+        numbered, augmentation, order, _, reading = _arguments(source, config, mesh, start_step)
         reading = reading._replace(reserved=reserved, check=check)
-        self._batches = _form(config)(*said, reading)
+        self._batches = _form(config)(numbered, augmentation, order, mesh, reading)
         self._feed = Feed(self._batches)
 
     def close(self) -> None:

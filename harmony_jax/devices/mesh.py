@@ -11,8 +11,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from harmony_jax.errors import InputError
 
 _REPLICA, _SHARD = "replica", "shard"
-# Smaller arrays stay whole. Of the state of hrnet18s_idih256 they are 1,702 of 2,044 arrays, each of
-# which would be gathered by itself, and 1.2 % of the bytes (improved_dih256: 166 of 208, 0.1 %).
+# Smaller arrays stay whole. Of the state of hrnet18s_idih256 they are 1,702 of 2,044 arrays, each
+# of which would be gathered by itself, and 1.2 % of the bytes (improved_dih256: 166 of 208, 0.1 %).
 _MIN_SHARDED_SIZE = 2**12
 
 

@@ -81,7 +81,7 @@ def abstract_state(
 ) -> tuple[nnx.GraphDef, TrainState]:
     """As `create_state`, of an abstract model (`nnx.eval_shape`): shapes, types and shardings."""
     graph, variables = split(model)
-    zero = jax.ShapeDtypeStruct((), jnp.int32)
+    zero: Any = jax.ShapeDtypeStruct((), jnp.int32)
     optimizer_state = jax.eval_shape(optimizer.init, variables.params)
     return graph, with_shardings(TrainState(zero, zero, variables, optimizer_state), mesh)
 
