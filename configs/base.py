@@ -56,14 +56,19 @@ def get_config() -> ConfigDict:
     config.data.subsets = ("HCOCO", "HAdobe5k", "HFlickr", "Hday2night")
     config.data.image_size = 256  # pixels a side, in training and evaluation
     # Share of the training photos held out to choose the best checkpoint. With 0 every composite
-    # trains, nothing is chosen, and the newest checkpoint is the result (the released recipe).
+    # trains, nothing is chosen, and the newest checkpoint is the result (the released recipe); so
+    # too where evaluation.every_epochs is 0.
     config.data.validation_fraction = 0.02
+    # Which photos go together: those of one scene of Hday2night; "photo" takes each by itself, and
+    # holds out whether or not it is evaluated: for trainings begun before scenes were known.
+    config.data.validation_by = "scene"
     config.data.validation_seed = 0  # which photos; apart from config.seed, so that runs compare
     # Augmentation: a crop of 50 to 100 % of the photo's area, resized; a flip left to right of half
     # the samples. Without, the photo is resized as a whole, or never flipped.
     config.data.random_crop = True
     config.data.random_flip = True
-    config.data.num_workers = -1  # decoding processes a host; -1: one a core; 0: threads
+    # Decoding processes; -1: one for each core that this process may use; 0: threads.
+    config.data.num_workers = -1
     # Where training samples wait. stream: decoded when their turn comes. device, host: decoded
     # once to resident_size, kept in the memory of the accelerators or of the hosts, and cropped on
     # the accelerators: for those that are faster than decoding.
@@ -88,7 +93,8 @@ def get_config() -> ConfigDict:
     config.optimizer.clip_norm = 0.0  # greatest norm of all gradients together; 0: any
 
     config.train = ConfigDict()
-    config.train.batch_size = 16  # images a step over all devices
+    # Images a step over all devices, a multiple of them (times accumulate): docs/training.md.
+    config.train.batch_size = 16
     config.train.epochs = 180
     # The batch is computed in so many parts, one after the other, to save memory; statistics of
     # batch normalisation are those of a part.
@@ -107,8 +113,8 @@ def get_config() -> ConfigDict:
     config.mesh.shards = 1
 
     config.evaluation = ConfigDict()
-    config.evaluation.every_epochs = 5  # validation during training; 0: never
-    config.evaluation.batch_size = 16  # images over all devices
+    config.evaluation.every_epochs = 5  # validation during training; 0: never, of nothing
+    config.evaluation.batch_size = 16  # images over all devices, rounded up to a multiple of them
     config.evaluation.split = "test"  # of --mode=evaluate: test, validation or train
     # Size the metrics are taken at. square: image_size both ways, as published; longest: shrunk if
     # the longest side is above longest_side; none: as the photos are. The last two are padded for

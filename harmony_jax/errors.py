@@ -24,7 +24,7 @@ class NonFiniteError(RuntimeError):
 
 
 class StoppedError(RuntimeError):
-    """Training was asked to stop and has saved; the same command continues it.
+    """Training was asked to stop and has saved what there was; the same command continues it.
 
     Attributes:
         signal: the signal that asked.

@@ -7,7 +7,6 @@ The downloaded files stay as they are. Interrupted, the same command continues.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from harmony_jax.command_line import Parser
 from harmony_jax.data.iharmony4 import PUBLISHED, SUBSETS
 from harmony_jax.data.preparing.counts import Preparation
 from harmony_jax.data.preparing.prepare import UNREADABLE_LIST, prepare
+from harmony_jax.devices.host_cores import usable_cores
 from harmony_jax.errors import InputError
 
 _SHOWN = 10
@@ -41,7 +41,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--subsets", default=",".join(SUBSETS), help="which ones, with commas; by default all"
     )
     parser.add_argument(
-        "--workers", type=int, default=_cores(), help="processes; by default one a core"
+        "--workers", type=int, default=usable_cores(), help="processes; by default one a core"
     )
     parser.add_argument(
         "--skip-unreadable",
@@ -49,12 +49,6 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="leave out listed samples with missing or damaged files, instead of failing",
     )
     return parser.parse_args(arguments)
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _run(arguments: argparse.Namespace) -> None:

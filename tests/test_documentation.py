@@ -1,13 +1,18 @@
 """The tables of models in docs/models.md and README.md, against the models."""
 
 import math
+import os
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from harmony_jax import list_models
 from harmony_jax.weights.downloads import FILES
+from tests.made_data import write_iharmony4
 from tests.released import golden
 
 ROOT = Path(__file__).parents[1]
@@ -69,3 +74,38 @@ def test_where_to_change_names_files_that_are_there():
             found = [folder / name for folder in folders if (folder / name).exists()]
             assert found or name == "__init__.py", name
             folders += [path if path.is_dir() else path.parent for path in found[:1]]
+
+
+def test_the_command_for_a_pod_trains_on_one(tmp_path):
+    """As docs/training.md has it, on as many simulated chips, with a small network and data."""
+    text = (ROOT / "docs" / "training.md").read_text()
+    chips = re.search(r"\*\*Cloud TPU\*\* slice, here of (\d+) chips", text)[1]
+    command = re.search(r'--command="cd harmony_jax && \\\n\s*python (.*?)"', text, re.DOTALL)[1]
+    write_iharmony4(tmp_path / "data", train=130, test=4)
+    result = subprocess.run(
+        [
+            sys.executable,
+            *shlex.split(command.replace("\\\n", "")),
+            f"--workdir={tmp_path / 'run'}",
+            f"--config.data.root={tmp_path / 'data'}",
+            "--config.init.backbone=",
+            "--config.model.name=improved_dih256",
+            "--config.model.depth=4",
+            "--config.model.channels=8",
+            "--config.model.max_channels=8",
+            "--config.data.subsets=('HCOCO', 'HFlickr')",
+            "--config.data.image_size=32",
+            "--config.data.num_workers=0",
+            "--config.data.validation_fraction=0",
+            "--config.evaluation.every_epochs=0",
+            "--config.train.epochs=1",
+            "--config.train.log_every_steps=1",
+        ],
+        cwd=ROOT,
+        env={**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={chips}"},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    assert f"on {chips} device(s)" in result.stderr
+    assert (tmp_path / "run" / "evaluation.json").exists()

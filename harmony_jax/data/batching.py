@@ -1,6 +1,7 @@
 """What says which batches a training gets and how they are made; it travels together."""
 
-from typing import Literal, NamedTuple
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import jax
 
@@ -50,11 +51,15 @@ class Reading(NamedTuple):
         placement: `stream`: decoded anew for every batch, by processes; else decoded once, by
             threads, and kept in the memory of each `device` or of the `host`.
         stored_size: longest side kept, in pixels.
+        reserved: bytes of each device's memory that are wanted for something else than samples.
+        check: called while all samples are decoded, many times a second; what it raises ends that.
     """
 
     num_workers: int
     placement: Literal["stream", "device", "host"] = "stream"
     stored_size: int = 0
+    reserved: int = 0
+    check: Callable[[], Any] = lambda: None
 
 
 class DeviceBatch(NamedTuple):

@@ -1,6 +1,5 @@
 """Batches to evaluate: every sample once, at the size the metrics are taken at."""
 
-import os
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from harmony_jax.data.pipeline import Batches, iterate
 from harmony_jax.data.predictions import Predictions
 from harmony_jax.data.resizing import resize
 from harmony_jax.data.sources import Sample, Source
+from harmony_jax.devices.host_cores import usable_cores
 from harmony_jax.errors import InputError
 
 PIXELS = ("composite", "real", "mask", "prediction")
@@ -221,5 +221,5 @@ def _sizes(source: Source) -> Iterator[tuple[int, int] | None]:
             return None
         return height, width
 
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(usable_cores()) as threads:
         yield from threads.map(size, range(len(source)))

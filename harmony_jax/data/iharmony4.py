@@ -84,6 +84,15 @@ def photo_of(subset: str, name: str) -> str:
     return f"{subset}/{name.split('_')[0]}.jpg"
 
 
+def scene_of(photo: str) -> str:
+    """What photos show, of `photo_of`: several of Hday2night are one place at several times.
+
+    `d21901-20130410-181833.jpg` is of the scene d21901; in the other subsets each photo is a scene.
+    """
+    subset, _, name = photo.partition("/")
+    return f"{subset}/{name.partition('-')[0]}" if subset == "Hday2night" else photo
+
+
 def check_root_and_split(root: str, split: str) -> None:
     """Raises InputError unless iHarmony4 has the split and there is a folder to look for it in."""
     if split not in ("train", "test"):

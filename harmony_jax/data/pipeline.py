@@ -1,7 +1,6 @@
 """The grain pipeline: from a source to uint8 batches, the same on any number of workers."""
 
 import gc
-import os
 import re
 from collections.abc import Iterator
 
@@ -13,6 +12,7 @@ from harmony_jax.data.batching import Augmentation, BatchOrder, Share
 from harmony_jax.data.sources import Numbered, Source
 from harmony_jax.data.transforms import RandomCropAndFlip
 from harmony_jax.data.worker_processes import start_worker
+from harmony_jax.devices.host_cores import usable_cores
 from harmony_jax.errors import InputError
 
 # `composite`, `real` [batch, size, size, 3] and `mask` [batch, size, size], uint8; of `Numbered`
@@ -20,7 +20,6 @@ from harmony_jax.errors import InputError
 # number of the sample that it stands in for, or -1.
 Batch = dict[str, np.ndarray]
 
-_MAX_WORKERS = 16
 _READ_AHEAD_BATCHES = 2
 _THREADS = 2
 _WHOLE = Share()
@@ -73,7 +72,7 @@ def training_batches(
             the `index` and `unreadable` of `Numbered`.
         augmentation: of the samples.
         order: of the batches.
-        num_workers: decoding processes, 0 for threads of this one, -1 for one a core.
+        num_workers: decoding processes, 0 for threads, -1 for one a core (`usable_cores`).
         share: the part of each batch that this process reads.
 
     Raises:
@@ -118,7 +117,7 @@ def close_batches(batches: Batches) -> None:
 def iterate(dataset: grain.MapDataset, num_workers: int) -> Batches:
     """Reads ahead in threads or worker processes; close the iterator to end these."""
     if num_workers < 0:
-        num_workers = min(os.cpu_count() or 1, _MAX_WORKERS)
+        num_workers = usable_cores()
     if not num_workers:
         threads = grain.ReadOptions(_THREADS, _READ_AHEAD_BATCHES)
         return Batches(iter(dataset.to_iter_dataset(threads)))

@@ -35,7 +35,7 @@ class Source(Protocol):
         ...
 
     def photo(self, index: int) -> str:
-        """Identifies the real photo; samples of one photo must not be split over two sets."""
+        """Identifies the real photo, which is never split over two sets."""
         ...
 
 

@@ -1,16 +1,33 @@
 """The sets of a config's data: training, validation held out of it, and test."""
 
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from harmony_jax.data.demo import DemoSource
-from harmony_jax.data.iharmony4 import SUBSETS, IHarmony4Source
+from harmony_jax.data.iharmony4 import SUBSETS, IHarmony4Source, scene_of
 from harmony_jax.data.pairs import PairsSource
 from harmony_jax.data.prepared import PreparedSource, is_prepared
 from harmony_jax.data.sources import Selection, Source
 from harmony_jax.errors import InputError
+
+# `data.validation_by`: what stays on one side of the split, from a real photo.
+_GROUPS: dict[str, Callable[[str], str]] = {"scene": scene_of, "photo": lambda photo: photo}
+
+
+def open_set(config: ConfigDict, split: str) -> Source:
+    """Opens one set of a run, as `open_split`.
+
+    Where nothing is validated in training (`evaluation.every_epochs` 0), nothing is held out.
+    Trainings begun with `data.validation_by` photo, the older rule, held out all the same.
+    """
+    data = config.data
+    if config.evaluation.every_epochs <= 0 and data.validation_by == "scene":
+        data = data.copy_and_resolve_references()
+        data.validation_fraction = 0.0
+    return open_split(data, split)
 
 
 def open_split(data: ConfigDict, split: str) -> Source:
@@ -18,8 +35,8 @@ def open_split(data: ConfigDict, split: str) -> Source:
 
     Args:
         data: the config's `data` section (configs/base.py).
-        split: `train`, `validation` or `test`. Validation is held out of the training list, photo
-            by photo; with `data.validation_fraction` 0 it is empty. The test set of `pairs` is
+        split: `train`, `validation` or `test`. Validation is held out of the training list, scene
+            by scene; with `data.validation_fraction` 0 it is empty. The test set of `pairs` is
             `data.test_root`; without, the validation set.
 
     Raises:
@@ -50,29 +67,38 @@ def open_split(data: ConfigDict, split: str) -> Source:
         raise InputError(f"data.name {data.name!r}: choose 'iharmony4', 'pairs' or 'demo'")
     if listed == "test":
         return source
-    train, validation = hold_out(source, data.validation_fraction, data.validation_seed)
+    if data.validation_by not in _GROUPS:
+        raise InputError(
+            f"data.validation_by {data.validation_by!r}: choose {' or '.join(map(repr, _GROUPS))}"
+        )
+    train, validation = hold_out(
+        source, data.validation_fraction, data.validation_seed, _GROUPS[data.validation_by]
+    )
     return train if split == "train" else validation
 
 
 _demo_source = cache(DemoSource)  # rendering it takes seconds
 
 
-def hold_out(source: Source, fraction: float, seed: int) -> tuple[Selection, Selection]:
-    """Splits a source into training and validation sets that share no real photo.
+def hold_out(
+    source: Source, fraction: float, seed: int, scene: Callable[[str], str] = scene_of
+) -> tuple[Selection, Selection]:
+    """Splits a source into training and validation sets that share no scene.
 
     Args:
         source: the training list.
-        fraction: share of the photos to hold out, in [0, 1).
-        seed: which photos.
+        fraction: share of the scenes to hold out, in [0, 1).
+        seed: which scenes.
+        scene: of a real photo.
 
     Returns:
         The rest and the held-out samples, each in the source's order.
     """
-    photos = [source.photo(index) for index in range(len(source))]
-    distinct = sorted(set(photos))
+    scenes = [scene(source.photo(index)) for index in range(len(source))]
+    distinct = sorted(set(scenes))
     count = int(np.ceil(fraction * len(distinct)))
     chosen = np.random.default_rng(seed).permutation(len(distinct))[:count]
     held_out = {distinct[index] for index in chosen}
-    training = [index for index, photo in enumerate(photos) if photo not in held_out]
-    validation = [index for index, photo in enumerate(photos) if photo in held_out]
+    training = [index for index, name in enumerate(scenes) if name not in held_out]
+    validation = [index for index, name in enumerate(scenes) if name in held_out]
     return Selection(source, training), Selection(source, validation)

@@ -1,7 +1,7 @@
 """The training set as a run sees it: batches on the devices from any step on."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -37,16 +37,29 @@ class TrainingData:
         config: the run's; `data`, `train.batch_size` and `seed` matter.
         mesh: batches are sharded over it.
         start_step: steps already done.
+        reserved, check: see `Reading`; they matter for samples that stay in memory.
 
     Raises:
-        InputError: too few samples for the batch or the processes, or a field that cannot be.
+        InputError: too few samples for the batch or the processes, a field that cannot be, or too
+            little memory.
     """
 
-    def __init__(self, source: Source, config: ConfigDict, mesh: Mesh, start_step: int):
+    def __init__(
+        self,
+        source: Source,
+        config: ConfigDict,
+        mesh: Mesh,
+        start_step: int,
+        *,
+        reserved: int = 0,
+        check: Callable[[], Any] = lambda: None,
+    ):
         check_training_data(source, config)
         self._source = source
         self._unreadable: set[int] = set()
-        self._batches = _form(config)(*_arguments(source, config, mesh, start_step))
+        numbered, augmentation, order, _, reading = _arguments(source, config, mesh, start_step)
+        reading = reading._replace(reserved=reserved, check=check)
+        self._batches = _form(config)(numbered, augmentation, order, mesh, reading)
         self._feed = Feed(self._batches)
 
     def close(self) -> None:

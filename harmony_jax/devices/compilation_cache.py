@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jax
 
-# Also the small ones: creating an HRNet compiles a hundred of them, 16 s instead of 2.
+# Also the small ones, of which a start has dozens.
 _MIN_COMPILE_SECONDS = 0.0
 
 

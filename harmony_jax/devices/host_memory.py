@@ -1,25 +1,46 @@
 """How the process allocates memory on the host."""
 
 import ctypes
+import importlib.metadata
+import importlib.util
+import os
 import platform
+from pathlib import Path
 
 # From <malloc.h>.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 
+_DEVICE_FILES = Path("/dev")
+# TPUs, NVIDIA's GPUs, the same under Windows, and AMD's.
+_ACCELERATORS = ("accel[0-9]*", "vfio/[0-9]*", "nvidia[0-9]*", "dxg", "kfd")
+
 
 def keep_freed_memory() -> bool:
-    """Tells glibc to keep freed memory for the next step instead of returning it to the system.
+    """Tells glibc to keep freed memory for the next step, where a CPU computes the steps.
 
     A step on a CPU allocates and frees hundreds of megabytes. By default each large block is
     mapped anew and every page of it cleared by the kernel on first use, which takes a quarter of
-    the step (docs/performance.md). Call it before the first large allocation.
+    the step (docs/performance.md). Where an accelerator computes, the host's memory is for data,
+    and the allocator stays as it is. Call it before JAX starts its backend, whose threads choose
+    their arena for good: afterwards half of the page faults remain.
 
     Returns:
-        Whether the allocator took the settings; other platforms are left as they are.
+        Whether the allocator took the settings.
     """
-    if platform.libc_ver()[0] != "glibc":
+    if platform.libc_ver()[0] != "glibc" or _accelerator_expected():
         return False
     mallopt = ctypes.CDLL(None).mallopt
     # One arena: the others cannot hold blocks of this size without mapping them.
     settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1), (_M_ARENA_MAX, 1))
     return all(mallopt(name, value) == 1 for name, value in settings)
+
+
+def _accelerator_expected() -> bool:
+    """Whether JAX will choose one: `JAX_PLATFORMS`, else a device and a plugin are there."""
+    platforms = os.environ.get("JAX_PLATFORMS")
+    if platforms:
+        return not platforms.startswith("cpu")
+    devices = any(any(_DEVICE_FILES.glob(pattern)) for pattern in _ACCELERATORS)
+    return devices and bool(
+        importlib.metadata.entry_points(group="jax_plugins") or importlib.util.find_spec("libtpu")
+    )

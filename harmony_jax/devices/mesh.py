@@ -11,7 +11,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from harmony_jax.errors import InputError
 
 _REPLICA, _SHARD = "replica", "shard"
-# Dividing a smaller array saves nothing: the collectives' latency costs more.
+# Smaller arrays stay whole. Of the state of hrnet18s_idih256 they are 1,702 of 2,044 arrays, each
+# of which would be gathered by itself, and 1.2 % of the bytes (improved_dih256: 166 of 208, 0.1 %).
 _MIN_SHARDED_SIZE = 2**12
 
 
@@ -105,11 +106,51 @@ def check_batch_size(field: str, batch_size: int, mesh: Mesh, parts: int = 1) ->
         mesh: the devices.
         parts: that a batch is computed in, each of which the mesh must divide.
     """
-    if batch_size <= 0 or batch_size % (mesh.size * parts):
+    unit = mesh.size * parts
+    if batch_size <= 0 or batch_size % unit:
         times = f" times {parts} (train.accumulate)" if parts > 1 else ""
+        fix = f"pass --config.{field}={max(1, round(batch_size / unit)) * unit}"
+        fewer = _fewer_devices(batch_size, mesh, parts)
+        if fewer:
+            fix += f", or --config.mesh.devices={fewer} to use fewer devices"
         raise InputError(
-            f"{field} {batch_size}: must be a positive multiple of the {mesh.size} devices{times}"
+            f"{field} {batch_size}: must be a positive multiple of the {mesh.size} devices{times}: "
+            f"{fix}"
         )
+
+
+def _fewer_devices(batch_size: int, mesh: Mesh, parts: int) -> int | None:
+    """How many of the mesh's devices divide the batch, if this process may choose them."""
+    if batch_size <= 0 or jax.process_count() > 1 or not set(mesh.devices.flat) <= {*jax.devices()}:
+        return None
+    shards = mesh.shape[_SHARD]
+    dividing = (n for n in range(shards, mesh.size, shards) if batch_size % (n * parts) == 0)
+    return max(dividing, default=None)
+
+
+def round_up(batch_size: int, mesh: Mesh) -> int:
+    """The batch filled up to a multiple of the devices."""
+    return -(-batch_size // mesh.size) * mesh.size
+
+
+def place(tree: Any, shardings: Any) -> Any:
+    """Puts values on the mesh that every process has the same; the arrays are copies.
+
+    `jax.device_put` would first compare them over the network, array by array. A weak type, with
+    which a step would be compiled once more, is lost on the way.
+
+    Args:
+        tree: NumPy or local JAX arrays.
+        shardings: one for all, or a tree of them.
+    """
+
+    def put(leaf: Any, sharding: NamedSharding) -> jax.Array:
+        host = np.asarray(leaf)
+        return jax.make_array_from_callback(
+            host.shape, sharding, lambda index: np.array(host[index])
+        )
+
+    return jax.tree.map(put, tree, jax.tree.broadcast(shardings, tree))
 
 
 def to_devices(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:

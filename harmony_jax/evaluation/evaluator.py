@@ -87,11 +87,12 @@ class Evaluator:
         model: gives the structure; None evaluates ready predictions. Whatever precision it was
             built with, products of float32 are exact unless `model.precision` says otherwise.
         config: its `evaluation` section, `data.image_size` and `num_workers`, `model.precision`.
+            The batch is filled up to a multiple of the devices.
         mesh: batches are sharded over it; the numbers are the same on any.
         with_ssim: whether to compute it, which takes longer than all other metrics together.
 
     Raises:
-        InputError: the batch size does not fit the mesh, or a field that cannot be.
+        InputError: a field that cannot be.
     """
 
     def __init__(
@@ -102,7 +103,11 @@ class Evaluator:
         *,
         with_ssim: bool = False,
     ):
-        meshes.check_batch_size("evaluation.batch_size", config.evaluation.batch_size, mesh)
+        if config.evaluation.batch_size < 1:
+            raise InputError(
+                f"evaluation.batch_size {config.evaluation.batch_size}: must be at least 1"
+            )
+        self._batch_size = meshes.round_up(config.evaluation.batch_size, mesh)
         self._config, self._mesh = config, mesh
         self._sizing = sizing_of(config, model.size_divisor if model else 1)
         graph = None
@@ -172,7 +177,7 @@ class Evaluator:
         data = EvaluationData(
             source,
             self._sizing,
-            self._config.evaluation.batch_size,
+            self._batch_size,
             self._config.data.num_workers,
             predictions,
             (jax.process_index(), jax.process_count()),

@@ -14,7 +14,7 @@ from harmony_jax.data.iharmony4 import SUBSETS
 from harmony_jax.data.pairs import is_pairs
 from harmony_jax.data.predictions import Predictions
 from harmony_jax.data.sources import Selection, Source, sample_name
-from harmony_jax.data.splits import open_split
+from harmony_jax.data.splits import open_set, open_split
 from harmony_jax.devices import mesh as meshes
 from harmony_jax.errors import InputError
 from harmony_jax.evaluation.evaluator import Evaluator, spread
@@ -106,7 +106,7 @@ class EvaluationOptions(TypedDict, total=False):
         image_size, resize, longest_side: `evaluation` of configs/base.py, pixels; by default 256,
             `square` and 1024.
         flip: average over the mirror image.
-        batch_size: images over all devices, by default 16.
+        batch_size: images over all devices, by default 16; rounded up to a multiple of them.
         num_workers: decoding processes, -1 (by default) for one a core, 0 for threads.
     """
 
@@ -150,7 +150,9 @@ def evaluate(
     mesh = meshes.create_mesh()
     if isinstance(model, (str, os.PathLike)):
         model, _ = load_model(Path(model), meshes.replicated(mesh))
-    variables = jax.device_put(split(model)[1], meshes.replicated(mesh))
+        variables = split(model)[1]
+    else:
+        variables = meshes.place(split(model)[1], meshes.replicated(mesh))
     result = Evaluator(model, config, mesh, with_ssim=True).evaluate(variables, dataset)
     if result.left_out:
         raise InputError(
@@ -180,6 +182,7 @@ def _evaluation_config(options: EvaluationOptions) -> ConfigDict:
                 "num_workers": options.get("num_workers", -1),
                 "validation_fraction": 0.0,
                 "validation_seed": 0,
+                "validation_by": "scene",
             },
             "evaluation": {
                 "image_size": image_size,
@@ -199,11 +202,14 @@ def evaluated_source(config: ConfigDict) -> Source:
         InputError: there is no such set, it is empty, or files are missing.
     """
     split = config.evaluation.split
-    source = open_split(config.data, split)
+    source = open_set(config, split)
     held_out = config.data.name == "pairs" and split == "test" and not config.data.test_root
     if not len(source):
         fields = ("data.test_root or " if held_out else "") + "data.validation_fraction"
-        raise InputError(f"evaluation.split {split!r} is empty: set {fields}")
+        raise InputError(
+            f"evaluation.split {split!r} is empty: set {fields} and evaluation.every_epochs as in "
+            "the training"
+        )
     if held_out:
         _LOGGER.warning(
             "data.test_root is not set: evaluating the %d held-out pairs, which choose the "

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -15,7 +16,7 @@ class Projection(nnx.Module):
 
     def __init__(self, make: LayerMaker, inputs: int, outputs: int):
         self.kernel = make.kernel(1, 1, inputs, outputs)
-        self.bias = nnx.Param(jnp.zeros(outputs))
+        self.bias = nnx.Param(jax.device_put(np.zeros(outputs, np.float32)))
         self.precision = make.precision
 
 

@@ -5,7 +5,9 @@ Attribute names follow the released PyTorch modules, so that parameter paths are
 
 import re
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array
 
@@ -134,7 +136,7 @@ class LearnedScale(nnx.Module):
     """Multiplies by the absolute value of one learned number."""
 
     def __init__(self, initial: float):
-        self.factor = nnx.Param(jnp.full(1, initial, jnp.float32))
+        self.factor = nnx.Param(jax.device_put(np.full(1, initial, np.float32)))
 
     def __call__(self, x: Array) -> Array:
         return (widen(x) * jnp.abs(self.factor[...])).astype(x.dtype)

@@ -1,10 +1,14 @@
 """Layers with the released models' behaviour, and `LayerMaker`, which networks build them with."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import count
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax import lax
 from jax.typing import DTypeLike
@@ -28,7 +32,9 @@ class LayerMaker:
     """Makes layers that share a compute type and a source of initial values.
 
     Kernels are normal with variance `init_variance / mean(fan_in, fan_out)`, as the released
-    initializer ("XavierGluon") draws them; biases are 0.
+    initializer ("XavierGluon") draws them; biases are 0. NumPy draws them on the host, from one
+    key of `rngs` and the number of the kernel, so that they are the same on any platform, and
+    nothing is compiled: JAX compiles a program for each shape, 16 s for an HRNet.
 
     Attributes:
         rngs: source of the initial kernels.
@@ -52,8 +58,21 @@ class LayerMaker:
 
     def kernel(self, *shape: int) -> nnx.Param:
         """A kernel, its last two axes input and output channels (in either order)."""
-        draw = jax.nn.initializers.variance_scaling(self.init_variance, "fan_avg", "normal")
-        return nnx.Param(draw(self.rngs.params(), shape))
+        mean_fan = math.prod(shape[:-2]) * (shape[-2] + shape[-1]) / 2
+        std = math.sqrt(self.init_variance / mean_fan)
+        draw = partial(_draw_normal, number=next(self._numbers), std=std, shape=shape)
+        if isinstance(self._key, jax.core.Tracer):  # only shapes are wanted, or it is compiled
+            result = jax.ShapeDtypeStruct(shape, jnp.float32)
+            return nnx.Param(jax.pure_callback(draw, result, self._key))
+        return nnx.Param(jax.device_put(draw(self._key)))
+
+    @cached_property
+    def _key(self) -> Array:
+        return jax.random.key_data(self.rngs.params())
+
+    @cached_property
+    def _numbers(self) -> Iterator[int]:
+        return count()
 
     def conv(
         self,
@@ -91,6 +110,12 @@ class LayerMaker:
         return Sequential([conv, self.batchnorm(outputs), activation])
 
 
+def _draw_normal(key: Array, number: int, std: float, shape: tuple[int, ...]) -> np.ndarray:
+    """Normal values that depend on key and number alone."""
+    rng = np.random.default_rng([*np.asarray(key).tolist(), number])
+    return rng.standard_normal(shape, np.float32) * np.float32(std)
+
+
 class Sequential(nnx.List):
     """Layers and functions applied in order; None stands for the identity.
 
@@ -111,7 +136,11 @@ class Conv(nnx.Module):
         self, make: LayerMaker, kernel: nnx.Param, bias_features: int | None, geometry: Geometry
     ):
         self.kernel = kernel
-        self.bias = None if bias_features is None else nnx.Param(jnp.zeros(bias_features))
+        self.bias = (
+            None
+            if bias_features is None
+            else nnx.Param(jax.device_put(np.zeros(bias_features, np.float32)))
+        )
         self.geometry = geometry
         self.dtype, self.kernel_dtype = make.dtype, make.kernel_dtype
         self.precision = make.precision
@@ -132,7 +161,7 @@ class ConvTranspose(nnx.Module):
 
     def __init__(self, make: LayerMaker, inputs: int, outputs: int, padding: int):
         self.kernel = make.kernel(4, 4, outputs, inputs)
-        self.bias = nnx.Param(jnp.zeros(outputs))
+        self.bias = nnx.Param(jax.device_put(np.zeros(outputs, np.float32)))
         self.geometry = Geometry(2, padding)
         self.dtype, self.kernel_dtype = make.dtype, make.kernel_dtype
         self.precision = make.precision
@@ -165,7 +194,7 @@ class Linear(nnx.Module):
 
     def __init__(self, make: LayerMaker, inputs: int, outputs: int):
         self.kernel = make.kernel(inputs, outputs)
-        self.bias = nnx.Param(jnp.zeros(outputs))
+        self.bias = nnx.Param(jax.device_put(np.zeros(outputs, np.float32)))
         self.precision = make.precision
 
     def __call__(self, x: Float[Array, "*shape inputs"]) -> Float[Array, "*shape outputs"]:

@@ -22,7 +22,6 @@ _INDIFFERENT = (
     "train.log_every_steps",
     "train.recompute",
     "evaluation.batch_size",
-    "evaluation.every_epochs",
     "evaluation.num_pictures",
 )
 _EMPTY = "-"

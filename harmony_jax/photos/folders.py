@@ -11,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from harmony_jax.devices.host_cores import usable_cores
 from harmony_jax.disk import check_writable, read_file
 from harmony_jax.errors import InputError
 from harmony_jax.photos.formats import (
@@ -30,7 +31,7 @@ from harmony_jax.photos.pixel_budget import PixelBudget
 _LOGGER = logging.getLogger(__name__)
 
 # Photos read, changed and written at the same time; each needs memory for itself.
-_WORKERS = min(4, os.cpu_count() or 1)
+_WORKERS = min(4, usable_cores())
 
 # Of photos and masks that are in memory together, so that four of the largest need not fit.
 _PIXELS_AT_ONCE = MAX_PIXELS

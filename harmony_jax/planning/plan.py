@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -19,7 +18,7 @@ from harmony_jax.errors import InputError
 from harmony_jax.planning.chips import Chip, Slice
 from harmony_jax.planning.hlo_text import instructions, memory_traffic
 from harmony_jax.planning.step_traffic import Collective, collectives, required, surplus
-from harmony_jax.training.setup import set_up
+from harmony_jax.training.setup import abstract_batch, set_up
 from harmony_jax.training.step import TrainState
 
 _CHANNELS = 7  # of a sample: composite, real photo and mask
@@ -121,7 +120,7 @@ def lower_train_step(config: ConfigDict, mesh: Mesh) -> tuple[Any, TrainState]:
         InputError: the config cannot be trained, or not on as many devices.
     """
     training = set_up(config, mesh, COMPOSITES)
-    return training.step.lower(training.state, _abstract_batch(config)), training.state
+    return training.step.lower(training.state, abstract_batch(config, mesh)), training.state
 
 
 def plan_training(config: ConfigDict, tpu: Slice) -> Plan | None:
@@ -218,10 +217,3 @@ def _resident_bytes(config: ConfigDict) -> int:
     if config.data.placement != "device":
         return 0
     return COMPOSITES * _CHANNELS * config.data.resident_size**2
-
-
-def _abstract_batch(config: ConfigDict) -> dict[str, jax.ShapeDtypeStruct]:
-    side = config.data.image_size
-    shape = (config.train.batch_size, side, side)
-    pixels = jax.ShapeDtypeStruct((*shape, 3), jnp.uint8)
-    return {"composite": pixels, "real": pixels, "mask": jax.ShapeDtypeStruct(shape, jnp.uint8)}

@@ -2,6 +2,7 @@
 
 import logging
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ from ml_collections import ConfigDict
 
 from harmony_jax import workdir as workdirs
 from harmony_jax.data.sources import Source
-from harmony_jax.data.splits import open_split
+from harmony_jax.data.splits import open_set
 from harmony_jax.data.training_data import TrainingData, batch_of_step, check_training_data
 from harmony_jax.devices.mesh import create_mesh
 from harmony_jax.errors import InputError, StoppedError
@@ -66,7 +67,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
         if start_step < total_steps:
             workdirs.record(config, workdir)
             trace = at_end.enter_context(closing(_trace(config, workdir, start_step + 1)))
-            data = at_end.enter_context(closing(TrainingData(sets.train, config, mesh, start_step)))
+            data = at_end.enter_context(closing(_data(training, sets.train, state, stop_request)))
             metrics: dict[str, jax.Array] = {}
         for step in range(start_step + 1, total_steps + 1):
             trace.before_step(step, metrics)
@@ -120,7 +121,7 @@ class _Sets(NamedTuple):
 
 def _open_sets(config: ConfigDict) -> _Sets:
     """Opens all of them now: a missing file should not wait for the end."""
-    train, validation = (open_split(config.data, split) for split in ("train", "validation"))
+    train, validation = (open_set(config, split) for split in ("train", "validation"))
     check_training_data(train, config)
     return _Sets(train, validation, evaluated_source(config))
 
@@ -159,6 +160,16 @@ def _progress(training: Training, state: TrainState, workdir: Path) -> Progress:
         _LOGGER.info("%s on %d device(s)\n%s", config.model.name, training.mesh.size, table)
     rates = learning_rates(config.optimizer, params)
     return Progress(workdir, step, training.total_steps, config, training.schedule, rates)
+
+
+def _data(
+    training: Training, source: Source, state: TrainState, stop_request: StopRequest
+) -> TrainingData:
+    """Begins to read; where samples stay on the devices, all of them, beside what a step needs."""
+    config, start_step = training.config, int(state.step)
+    reserved = training.compile_step() if config.data.placement == "device" else 0
+    check = partial(stop_request.check, start_step)
+    return TrainingData(source, config, training.mesh, start_step, reserved=reserved, check=check)
 
 
 def _trace(config: ConfigDict, workdir: Path, first_step: int) -> Trace:

@@ -7,15 +7,18 @@ from types import FrameType, TracebackType
 import jax
 from jax.experimental import multihost_utils
 
+from harmony_jax.errors import StoppedError
+
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopRequest:
     """Within this context a signal is only noted; training asks for it between steps.
 
-    SIGTERM and Ctrl-C are noted, the second Ctrl-C interrupts at once. With several processes JAX's
-    coordination service catches SIGTERM, and all of them stop after the same step. Outside the
-    main thread signals keep their meaning.
+    SIGTERM and Ctrl-C are noted, the second Ctrl-C interrupts at once. What takes minutes before
+    the first step calls `check`, which ends it. With several processes JAX's coordination service
+    catches SIGTERM, and all of them stop after the same step. Outside the main thread signals keep
+    their meaning.
 
     """
 
@@ -48,6 +51,21 @@ class StopRequest:
     def is_noted(self) -> bool:
         """Whether this process alone was asked to stop; several stop together, between steps."""
         return not self._together and self._signal is not None
+
+    def check(self, saved_step: int) -> None:
+        """Called between parts of what comes before the first step.
+
+        Args:
+            saved_step: of the newest checkpoint, 0 if there is none.
+
+        Raises:
+            StoppedError: a signal came.
+        """
+        if self._signal is not None:
+            saved = f"step {saved_step} is saved" if saved_step else "nothing is to be saved yet"
+            raise StoppedError(
+                f"stopped before the first step; {saved}: the same command continues", self._signal
+            )
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self._signal is not None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import optax
 from flax import nnx
 from jax.sharding import Mesh
@@ -27,6 +29,9 @@ from harmony_jax.training.step import (
     state_at,
 )
 from harmony_jax.weights.checkpoint import Checkpoints, Metadata
+
+# In a step, ready for the next two (`Feed`), and being made.
+_BATCHES = 4
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,26 @@ class Training:
         initialize(model, self.config.init, meshes.replicated(self.mesh))
         return create_state(model, self.optimizer, self.mesh)[1]
 
+    def compile_step(self) -> int:
+        """Compiles the step now; its first call uses the program.
+
+        Returns:
+            Bytes of each device's memory that a step needs besides the state: what it computes
+            with, its program, and the batches that are ready or being made.
+        """
+        batch = abstract_batch(self.config, self.mesh)
+        stats = self.step.lower(self.state, batch).compile().memory_analysis()
+        if stats is None:  # not every platform tells
+            return 0
+        one = sum(leaf.size for leaf in jax.tree.leaves(batch)) // self.mesh.size  # of bytes
+        return (
+            stats.temp_size_in_bytes
+            + stats.generated_code_size_in_bytes
+            + stats.output_size_in_bytes
+            - stats.alias_size_in_bytes  # the new state takes the place of the old one
+            + _BATCHES * one
+        )
+
     def resume(
         self, checkpoints: Checkpoints, check: Callable[[Path, Metadata], None]
     ) -> TrainState | None:
@@ -111,3 +136,12 @@ def set_up(config: ConfigDict, mesh: Mesh, samples: int) -> Training:
     options = StepOptions(seed=config.seed, parts=parts, recompute=config.train.recompute)
     step = make_train_step(graph, state, loss, optimizer, mesh, options)
     return Training(config, mesh, steps_per_epoch, schedule, optimizer, model, state, step)
+
+
+def abstract_batch(config: ConfigDict, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes, types and shardings of a batch: uint8 composite, real photo and mask."""
+    side, sharding = config.data.image_size, meshes.sharded(mesh)
+    shape = (config.train.batch_size, side, side)
+    pixels = jax.ShapeDtypeStruct((*shape, 3), jnp.uint8, sharding=sharding)
+    mask = jax.ShapeDtypeStruct(shape, jnp.uint8, sharding=sharding)
+    return {"composite": pixels, "real": pixels, "mask": mask}

@@ -60,12 +60,20 @@ TrainStep = jax.stages.Wrapped  # jitted: state (donated) and batch to state and
 def create_state(
     model: nnx.Module, optimizer: optax.GradientTransformation, mesh: Mesh
 ) -> tuple[nnx.GraphDef, TrainState]:
-    """Splits a model into its structure and the state that training changes, on the mesh."""
+    """Splits a model into its structure and the state that training changes, on the mesh.
+
+    The model keeps arrays of its own: steps donate the state.
+
+    Args:
+        model: with the same values in every process, not on the mesh yet.
+        optimizer: whose state is made where it will live.
+        mesh: of all processes.
+    """
     graph, variables = split(model)
-    # A copy: steps donate the state, and the model keeps its own arrays. Of its own type: a weakly
-    # typed array comes back from a step as an ordinary one, and the next step is compiled anew.
-    state = _begin(jax.tree.map(lambda x: jnp.array(x, x.dtype), variables), optimizer)
-    return graph, jax.device_put(state, meshes.state_shardings(state, mesh))
+    placed = meshes.place(variables, meshes.state_shardings(variables, mesh))
+    abstract = jax.eval_shape(optimizer.init, placed.params)
+    begin = jax.jit(optimizer.init, out_shardings=meshes.state_shardings(abstract, mesh))
+    return graph, state_at(0, placed, begin(placed.params), mesh)
 
 
 def abstract_state(
@@ -73,13 +81,14 @@ def abstract_state(
 ) -> tuple[nnx.GraphDef, TrainState]:
     """As `create_state`, of an abstract model (`nnx.eval_shape`): shapes, types and shardings."""
     graph, variables = split(model)
-    state = jax.eval_shape(lambda variables: _begin(variables, optimizer), variables)
-    return graph, with_shardings(state, mesh)
+    zero: Any = jax.ShapeDtypeStruct((), jnp.int32)
+    optimizer_state = jax.eval_shape(optimizer.init, variables.params)
+    return graph, with_shardings(TrainState(zero, zero, variables, optimizer_state), mesh)
 
 
 def state_at(step: int, variables: Variables, optimizer_state: Any, mesh: Mesh) -> TrainState:
     """The state after so many steps, from arrays that are on the mesh already."""
-    done, halted = jax.device_put((np.int32(step), np.int32(0)), meshes.replicated(mesh))
+    done, halted = meshes.place((np.int32(step), np.int32(0)), meshes.replicated(mesh))
     return TrainState(done, halted, variables, optimizer_state)
 
 
@@ -90,11 +99,6 @@ def with_shardings(state: Any, mesh: Mesh) -> Any:
         state,
         meshes.state_shardings(state, mesh),
     )
-
-
-def _begin(variables: Variables, optimizer: optax.GradientTransformation) -> TrainState:
-    zero = jnp.zeros((), jnp.int32)
-    return TrainState(zero, jnp.copy(zero), variables, optimizer.init(variables.params))
 
 
 def make_train_step(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from harmony_jax import InputError
+from harmony_jax.data import pipeline
 from harmony_jax.data.batching import Augmentation, BatchOrder, Share
 from harmony_jax.data.pipeline import close_batches, training_batches
 from harmony_jax.data.splits import open_split
@@ -138,3 +139,16 @@ def test_a_killed_worker_is_one_line():
     with pytest.raises(InputError, match=r"^a data worker was killed, perhaps for want of memory"):
         list(batches)
     close_batches(batches)
+
+
+def test_one_worker_for_each_core_however_many_there_are(monkeypatch):
+    class StartedError(Exception):
+        pass
+
+    def started(num_workers, **_):
+        raise StartedError(num_workers)
+
+    monkeypatch.setattr(pipeline, "usable_cores", lambda: 224)
+    monkeypatch.setattr(grain, "MultiprocessingOptions", started)
+    with pytest.raises(StartedError, match=r"^224$"):
+        training(num_workers=-1)

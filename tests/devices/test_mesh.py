@@ -1,4 +1,3 @@
-import jax
 import numpy as np
 import pytest
 
@@ -6,6 +5,8 @@ from harmony_jax import InputError
 from harmony_jax.devices.mesh import (
     check_batch_size,
     create_mesh,
+    place,
+    replicated,
     sharded,
     state_shardings,
     to_devices,
@@ -26,13 +27,16 @@ def test_meshes_that_cannot_be(devices, shards, message):
         create_mesh(devices, shards)
 
 
-def test_a_batch_that_the_mesh_does_not_divide():
+def test_a_batch_that_the_mesh_does_not_divide_is_told_what_to_pass():
     mesh = create_mesh()
     check_batch_size("train.batch_size", 8, mesh, parts=4)
-    with pytest.raises(InputError, match=r"train\.batch_size 3: .* multiple of the 2 devices$"):
-        check_batch_size("train.batch_size", 3, mesh)
-    with pytest.raises(InputError, match=r"2 devices times 4 \(train\.accumulate\)"):
-        check_batch_size("train.batch_size", 4, mesh, parts=4)
+    for batch_size, parts, message in (
+        (3, 1, r"2 devices: pass --config\.train\.batch_size=4, or --config\.mesh\.devices=1 to"),
+        (4, 4, r"2 devices times 4 \(train\.accumulate\): pass .*=8, or --config\.mesh\.devices=1"),
+        (3, 4, r"pass --config\.train\.batch_size=8$"),  # nor on one device
+    ):
+        with pytest.raises(InputError, match=message):
+            check_batch_size("train.batch_size", batch_size, mesh, parts)
 
 
 def test_rows_of_a_batch_lie_on_the_devices_in_order():
@@ -49,8 +53,8 @@ def test_a_divided_state_takes_half_the_memory_of_each_of_two_devices():
         "odd": np.zeros((3, 3, 81, 129), np.float32),  # no axis that two devices divide
         "bias": np.zeros(128, np.float32),  # too small to gain
     }
-    placed = jax.device_put(state, state_shardings(state, create_mesh(2, 2)))
+    placed = place(state, state_shardings(state, create_mesh(2, 2)))
     sizes = {key: array.addressable_shards[0].data.shape for key, array in placed.items()}
     assert sizes == {"kernel": (3, 3, 64, 64), "odd": (3, 3, 81, 129), "bias": (128,)}
-    whole = jax.device_put(state, state_shardings(state, create_mesh(2, 1)))
+    whole = place(state, replicated(create_mesh(2, 1)))
     assert all(array.is_fully_replicated for array in whole.values())

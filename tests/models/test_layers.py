@@ -41,8 +41,32 @@ def test_elu_and_its_gradient():
     np.testing.assert_allclose(gradient, jax.vmap(jax.grad(jax.nn.elu))(x), rtol=1e-6, atol=1e-12)
 
 
-def test_initial_kernels_have_the_released_variance():
+def test_initial_kernels_are_normal_with_the_released_variance():
     conv = LayerMaker(nnx.Rngs(0)).conv(64, 32, 4)
-    expected = 2 / (16 * (64 + 32) / 2)
-    np.testing.assert_allclose(conv.kernel[...].var(), expected, rtol=0.03)
+    kernel = np.asarray(conv.kernel[...])
+    std = np.sqrt(2 / (16 * (64 + 32) / 2))
+    assert kernel.dtype == np.float32
+    np.testing.assert_allclose(kernel.std(), std, rtol=0.02)
+    np.testing.assert_allclose(kernel.mean(), 0, atol=4 * std / np.sqrt(kernel.size))
+    within = [(np.abs(kernel) < n * std).mean() for n in (1, 2, 3)]
+    np.testing.assert_allclose(within, (0.6827, 0.9545, 0.9973), atol=0.01)
     assert not conv.bias[...].any()
+
+
+def test_kernels_of_one_shape_are_independent_and_follow_the_seed():
+    make, again, other = (LayerMaker(nnx.Rngs(seed)) for seed in (0, 0, 1))
+    one, two = (np.ravel(make.kernel(3, 3, 32, 32)[...]) for _ in range(2))
+    assert abs(np.corrcoef(one, two)[0, 1]) < 4 / np.sqrt(one.size)
+    np.testing.assert_array_equal(np.ravel(again.kernel(3, 3, 32, 32)[...]), one)
+    assert abs(np.corrcoef(one, np.ravel(other.kernel(3, 3, 32, 32)[...]))[0, 1]) < 0.05
+
+
+def test_two_models_from_one_source_differ():
+    rngs = nnx.Rngs(0)
+    one, two = (LayerMaker(rngs).kernel(2, 2)[...] for _ in range(2))
+    assert (one != two).all()
+
+
+def test_kernels_are_the_same_in_a_compiled_program():
+    compiled = jax.jit(lambda: LayerMaker(nnx.Rngs(3)).kernel(3, 5)[...])()
+    np.testing.assert_array_equal(compiled, LayerMaker(nnx.Rngs(3)).kernel(3, 5)[...])

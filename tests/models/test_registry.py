@@ -1,3 +1,5 @@
+import logging
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -73,3 +75,11 @@ def test_bfloat16_stays_near_float32_and_keeps_its_state_in_float32():
         jnp.dtype("float32"),
         jnp.dtype("int32"),
     }
+
+
+def test_creating_a_model_compiles_no_program_for_each_shape(caplog):
+    """HRNet has 60 shapes of kernels; compiling a program for each took most of a start."""
+    with jax.log_compiles(), caplog.at_level(logging.WARNING, "jax"):
+        create_model("hrnet18s_idih256", rngs=nnx.Rngs(0))
+    compiled = [text for text in caplog.messages if text.startswith("Compiling")]
+    assert len(compiled) < 10, compiled

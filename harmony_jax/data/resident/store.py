@@ -1,10 +1,8 @@
 """Decoded samples in the memory of the host or the devices, at a fixed size."""
 
-import os
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
@@ -16,13 +14,13 @@ from jax.sharding import NamedSharding
 from jaxtyping import UInt8
 
 from harmony_jax.data.batching import Reading
+from harmony_jax.data.resident.memory import check_room, device_room, host_room
 from harmony_jax.data.sources import Numbered, Sample, Source
-from harmony_jax.errors import InputError
+from harmony_jax.devices.host_cores import usable_cores
 
 _CHANNELS = 7  # composite, real photo, mask
 _CHUNK_BYTES = 256e6  # decoded on the host before they go to the devices
 _THREADS = 2
-_MAX_THREADS = 32
 
 
 class Stored(NamedTuple):
@@ -44,7 +42,7 @@ class Decoder:
     Args:
         source: the samples.
         lanes: the numbers of each lane's samples.
-        reading: `stored_size`, and `num_workers` for so many threads; 0 for two.
+        reading: `stored_size`, `check`, and `num_workers` for so many threads; 0 for two.
         progress: called with 1 after each sample.
 
     Attributes:
@@ -59,16 +57,21 @@ class Decoder:
         progress: Callable[[int], Any] = lambda count: None,
     ):
         self.unreadable: list[int] = []
+        self.reading = reading
         self._source, self._lanes, self._stored_size = source, lanes, reading.stored_size
         num_workers = reading.num_workers
         if num_workers < 0:
-            num_workers = min(os.cpu_count() or 1, _MAX_THREADS)
+            num_workers = usable_cores()
         self._threads = num_workers or _THREADS
         self._progress = progress
 
     @property
     def bytes_per_slot(self) -> int:
-        return len(self._lanes) * _CHANNELS * self._stored_size**2
+        return self.bytes_at(self._stored_size)
+
+    def bytes_at(self, stored_size: int) -> int:
+        """Of one slot of all lanes, were it stored at another size."""
+        return len(self._lanes) * _CHANNELS * stored_size**2
 
     def empty(self, slots: int) -> Stored:
         lanes, side = len(self._lanes), self._stored_size
@@ -83,6 +86,7 @@ class Decoder:
 
         Raises:
             InputError: a sample cannot be read.
+            Exception: what `check` raised.
         """
         places = [
             (lane, slot)
@@ -101,10 +105,15 @@ class Decoder:
             return sample.get("unreadable", -1)
 
         with ThreadPoolExecutor(self._threads) as threads:
-            for replaced in threads.map(read, places):
-                if replaced >= 0:
-                    self.unreadable.append(replaced)
-                self._progress(1)
+            try:
+                for replaced in threads.map(read, places):
+                    if replaced >= 0:
+                        self.unreadable.append(replaced)
+                    self._progress(1)
+                    self.reading.check()
+            except BaseException:
+                threads.shutdown(cancel_futures=True)  # those begun are finished
+                raise
 
 
 def stored_pixels(sample: Sample, stored_size: int) -> UInt8[np.ndarray, "7 stored stored"]:
@@ -134,9 +143,7 @@ def store_on_host(decoder: Decoder, slots: int) -> Stored:
     Raises:
         InputError: too little memory, or a sample cannot be read.
     """
-    needed, free = slots * decoder.bytes_per_slot, _free_host_memory()
-    if free is not None and needed > free:
-        raise _too_large(needed, "the host's memory", free)
+    check_room(lambda side: slots * decoder.bytes_at(side), decoder.reading, host_room())
     stored = decoder.empty(slots)
     decoder.fill(stored)
     return stored
@@ -153,9 +160,8 @@ def store_on_devices(decoder: Decoder, slots: int, sharding: NamedSharding) -> S
     Raises:
         InputError: too little memory, or a sample cannot be read.
     """
-    chunk = min(slots, max(1, int(_CHUNK_BYTES / decoder.bytes_per_slot)))
-    devices = sharding.addressable_devices
-    check_device_memory((slots + chunk) * decoder.bytes_per_slot, devices)
+    chunk = _chunk(decoder, slots, decoder.reading.stored_size)
+    check_device_memory(decoder, slots, sharding.addressable_devices)
     shapes = jax.tree.map(
         lambda part: jax.ShapeDtypeStruct((part.shape[0], slots, *part.shape[2:]), part.dtype),
         decoder.empty(1),
@@ -179,32 +185,24 @@ def _write(stored: Stored, part: Stored, start: jax.Array) -> Stored:
     )
 
 
-def check_device_memory(needed: int, devices: Collection[Any]) -> None:
-    """Raises InputError if `needed` bytes, evenly divided, are more than a device has free."""
+def _chunk(decoder: Decoder, slots: int, stored_size: int) -> int:
+    """How many slots go to the devices at a time."""
+    return min(slots, max(1, int(_CHUNK_BYTES / decoder.bytes_at(stored_size))))
+
+
+def check_device_memory(decoder: Decoder, slots: int, devices: Collection[Any]) -> None:
+    """Raises InputError if the samples, and what is reserved, are more than a device has free.
+
+    Args:
+        decoder: of the samples, evenly divided over the devices; its `reading` says what is
+            reserved.
+        slots: of each lane.
+        devices: of this process.
+    """
+
+    def needed(stored_size: int) -> int:
+        return (slots + _chunk(decoder, slots, stored_size)) * decoder.bytes_at(stored_size)
+
     for device in devices:
-        if device.platform == "cpu":
-            free, share, where = _free_host_memory(), needed, "the host's memory"
-        else:
-            stats = device.memory_stats() or {}
-            free = stats["bytes_limit"] - stats["bytes_in_use"] if "bytes_limit" in stats else None
-            share, where = needed // len(devices), f"each device's memory ({device.device_kind})"
-        if free is not None and share > free:
-            raise _too_large(share, where, free)
-
-
-def _too_large(needed: int, where: str, free: int) -> InputError:
-    return InputError(
-        f"data.placement: the training set needs {needed / 1e9:,.1f} GB of {where}, of which "
-        f"{free / 1e9:,.1f} GB are free: lower data.resident_size, use more devices or "
-        "data.placement stream"
-    )
-
-
-def _free_host_memory() -> int | None:
-    """Bytes that can be allocated without swapping; None where the system does not say."""
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        for line in meminfo.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return None
+        room = device_room(device, len(devices), decoder.reading.reserved)
+        check_room(needed, decoder.reading, room)

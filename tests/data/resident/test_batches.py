@@ -1,4 +1,5 @@
 import re
+import time
 from types import SimpleNamespace
 
 import cv2
@@ -10,6 +11,7 @@ from jax.sharding import Mesh
 from harmony_jax import InputError
 from harmony_jax.data.batching import Augmentation, BatchOrder, Reading
 from harmony_jax.data.iharmony4 import IHarmony4Source
+from harmony_jax.data.resident import memory
 from harmony_jax.data.resident import store as resident_store
 from harmony_jax.data.resident.batches import (
     DeviceAugmentation,
@@ -204,20 +206,77 @@ def test_samples_reach_the_devices_in_parts(monkeypatch, expected):
 
 @pytest.mark.parametrize("placement", ["device", "host"])
 def test_too_little_memory_is_said_before_anything_is_decoded(placement, monkeypatch):
-    monkeypatch.setattr(resident_store, "_free_host_memory", lambda: 400_000_000)
+    monkeypatch.setattr(memory, "_free_host_memory", lambda: 400_000_000)
     with pytest.raises(InputError) as error:
         batches(Numbers(), stored_size=2000, placement=placement)
     message = str(error.value)
     assert "\n" not in message
-    assert re.search(r"needs \d\.\d GB.*0\.4 GB are free: lower data\.resident_size", message)
+    assert f"data.placement {placement}: the training set at data.resident_size 2000" in message
+    assert re.search(r"needs \d\.\d GB of the host's memory, of which 0\.4 GB are free", message)
+    assert message.endswith("--config.data.placement=stream")
+    side = int(re.search(r"resident_size=(\d+) \(the largest that fits\)", message)[1])
+    chunk = 256_000_000 if placement == "device" else 0
+    assert 60 * 7 * side**2 <= 400_000_000 < 60 * 7 * (side + 8) ** 2 + chunk
+
+
+def check_gpus(count: int, limit: float, stored_size: int, reserved: float = 0.0) -> None:
+    """iHarmony4 in batches of 16, on so many GPUs that let JAX use `limit` bytes each."""
+    stats = {"bytes_limit": int(limit), "bytes_in_use": 10**9}
+    device = SimpleNamespace(platform="gpu", device_kind="H100", memory_stats=lambda: stats)
+    reading = Reading(0, "device", stored_size, reserved=int(reserved))
+    decoder = Decoder(Photos(), [np.arange(4109)] * 16, reading)
+    resident_store.check_device_memory(decoder, 4109, [device] * count)
+
+
+def test_the_owner_of_a_gpu_is_told_what_fits_beside_the_training_step():
+    """80 GB, of which JAX takes three quarters unless it is told otherwise."""
+    check_gpus(1, 75e9, 384)
+    check_gpus(1, 60e9, 336, reserved=5e9)
+    with pytest.raises(InputError) as error:
+        check_gpus(1, 60e9, 384, reserved=5e9)
+    assert str(error.value) == (
+        "data.placement device: the training set at data.resident_size 384 needs 68.1 GB of each "
+        "device's memory (H100) beside 5.0 GB for the training step, of which 59.0 GB are free: "
+        "use more devices, or pass --config.data.resident_size=336 (the largest that fits), or the "
+        "environment variable XLA_PYTHON_CLIENT_MEM_FRACTION=0.95 (now 0.75), with which "
+        "resident_size 384 fits, or --config.data.placement=host, or --config.data.placement=stream"
+    )
+
+
+def test_the_training_step_counts(monkeypatch):
+    monkeypatch.setenv("XLA_PYTHON_CLIENT_MEM_FRACTION", ".95")
+    check_gpus(1, 75e9, 384, reserved=5e9)
+    with pytest.raises(InputError, match=r"beside 6\.0 GB for the training step") as error:
+        check_gpus(1, 75e9, 384, reserved=6e9)
+    assert "XLA_PYTHON" not in str(error.value)  # there is no more to have
 
 
 def test_each_accelerator_needs_memory_for_its_share_alone():
-    stats = {"bytes_limit": 80_000_000_000, "bytes_in_use": 30_000_000_000}
-    device = SimpleNamespace(platform="gpu", device_kind="H0", memory_stats=lambda: stats)
-    resident_store.check_device_memory(90_000_000_000, [device] * 2)
-    with pytest.raises(InputError, match=r"55\.0 GB of each device's memory \(H0\).* 50\.0 GB are"):
-        resident_store.check_device_memory(110_000_000_000, [device] * 2)
+    check_gpus(2, 40e9, 384, reserved=4e9)
+    with pytest.raises(InputError, match=r"needs 34\.1 GB of each device's memory"):
+        check_gpus(2, 40e9, 384, reserved=5e9)
+
+
+@pytest.mark.parametrize("placement", ["device", "host"])
+def test_decoding_can_be_ended_at_any_sample(placement):
+    class EndedError(Exception):
+        pass
+
+    decoded = []
+
+    class Slow(Numbers):
+        def __getitem__(self, index: int) -> dict:
+            decoded.append(index)
+            time.sleep(0.01)
+            return super().__getitem__(index)
+
+    def check():
+        if len(decoded) > 5:
+            raise EndedError
+
+    with pytest.raises(EndedError):
+        batches(Slow(), placement=placement, check=check)
+    assert len(decoded) < 15  # of 60
 
 
 @pytest.mark.parametrize("placement", ["device", "host"])
