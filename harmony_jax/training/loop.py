@@ -1,7 +1,8 @@
 """Training: load, step, evaluate, save."""
 
 import logging
-from contextlib import ExitStack, closing
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,26 +17,33 @@ from harmony_jax.devices.mesh import create_mesh
 from harmony_jax.errors import InputError, StoppedError
 from harmony_jax.evaluation.evaluator import Evaluation, Evaluator, spread
 from harmony_jax.evaluation.run import evaluate_workdir, evaluated_source
-from harmony_jax.training.continuation import check_continuation, training_metadata
+from harmony_jax.training.continuation import check_continuation, flat, training_metadata
 from harmony_jax.training.nonfinite import save_dump
-from harmony_jax.training.optimizer import learning_rates
+from harmony_jax.training.optimizer import BASE_BATCH_SIZE, batch_factor, learning_rates
 from harmony_jax.training.overview import parameter_table
 from harmony_jax.training.preemption import StopRequest
 from harmony_jax.training.profiling import Trace
 from harmony_jax.training.progress import TENSORBOARD, Progress
 from harmony_jax.training.setup import Training, set_up
 from harmony_jax.training.step import TrainState
-from harmony_jax.weights.checkpoint import Checkpoints, Metadata
+from harmony_jax.training.writers import TensorBoardWriter, Writer
+from harmony_jax.variables import Variables
+from harmony_jax.weights.checkpoint import BEST, Checkpoints, Metadata
 from harmony_jax.weights.steps import FOLDER, saved_steps
 
 _LOGGER = logging.getLogger(__name__)
 
 
-def train(config: ConfigDict, workdir: Path) -> None:
+def train(config: ConfigDict, workdir: Path, writers: Sequence[Writer] = ()) -> None:
     """Trains the config's model, from where the workdir's newest checkpoint left off.
 
     Writes checkpoints and TensorBoard files into the workdir, and at the end the evaluation of
     the result (see `evaluate_workdir`). A finished workdir is left as it is.
+
+    Args:
+        config: of the run (configs/base.py).
+        workdir: a folder, made if it is not there.
+        writers: get curves, pictures and texts besides TensorBoard, and are closed at the end.
 
     Raises:
         InputError: config, data, disk or the workdir's checkpoints do not fit.
@@ -52,6 +60,8 @@ def train(config: ConfigDict, workdir: Path) -> None:
     first = None if saved_steps(workdir / FOLDER) else training.begin()
 
     with workdirs.opened(workdir), StopRequest() as stop_request, ExitStack() as at_end:
+        for writer in writers:
+            at_end.callback(writer.close)
         checkpoints = at_end.enter_context(closing(_checkpoints(config, workdir)))
         resumed = training.resume(
             checkpoints, lambda folder, found: check_continuation(found, metadata, folder)
@@ -60,15 +70,17 @@ def train(config: ConfigDict, workdir: Path) -> None:
         start_step, total_steps = int(state.step), training.total_steps
         if start_step < total_steps:
             workdirs.record(config, workdir)
-            progress = at_end.enter_context(closing(_progress(training, state, workdir)))
+            tensorboard = at_end.enter_context(_tensorboard(config, workdir, start_step))
+            progress = _progress(training, state, [*tensorboard, *writers])
             trace = at_end.enter_context(closing(_trace(config, workdir, start_step + 1)))
             data = at_end.enter_context(closing(TrainingData(sets.train, config, mesh, start_step)))
             metrics: dict[str, jax.Array] = {}
         for step in range(start_step + 1, total_steps + 1):
             trace.before_step(step, metrics)
             before = metrics
-            state, metrics = training.step(state, data.next(before))
-            jax.block_until_ready(before)  # the devices have one step in hand, and no more
+            with jax.profiler.StepTraceAnnotation("train", step_num=step):
+                state, metrics = training.step(state, data.next(before))
+                jax.block_until_ready(before)  # the devices have one step in hand, and no more
             signal = stop_request.received(step)
             progress.after_step(step, metrics, data.seconds_waited)
             if step in due.logged or step in due.saved or signal:
@@ -78,11 +90,12 @@ def train(config: ConfigDict, workdir: Path) -> None:
             ranked_by = None
             if step in due.evaluated:
                 with progress.paused(metrics):
-                    result = _evaluate(evaluator, state, sets.shown_in_training, config)
+                    variables = training.variables_to_show(state)
+                    result = _evaluate(evaluator, variables, sets.shown_in_training, config)
                     progress.after_evaluation(step, result)
                 ranked_by = result.model["All"] if sets.validation else None
             if step in due.saved or signal:
-                checkpoints.save(step, state.variables, state.optimizer, metadata, ranked_by)
+                training.save(checkpoints, state, metadata, ranked_by)
             if signal:
                 raise StoppedError(
                     f"stopped after step {step} of {total_steps}, which is saved: the same "
@@ -149,19 +162,44 @@ def _checkpoints(config: ConfigDict, workdir: Path) -> Checkpoints:
     return Checkpoints(workdir / FOLDER, section.keep_newest, section.best_metric)
 
 
-def _progress(training: Training, state: TrainState, workdir: Path) -> Progress:
+@contextmanager
+def _tensorboard(config: ConfigDict, workdir: Path, start_step: int) -> Iterator[list[Writer]]:
+    """The event files' writer, on the first process alone, with what is known at the start."""
+    if jax.process_index() != 0:
+        yield []
+        return
+    metrics = ["train/loss", *(f"evaluation/{name}_model" for name in BEST)]
+    with closing(TensorBoardWriter(workdir / TENSORBOARD, start_step)) as writer:
+        writer.hyperparameters(flat(config.to_dict()), metrics)
+        yield [writer]
+
+
+def _progress(training: Training, state: TrainState, writers: Sequence[Writer]) -> Progress:
     """Begins to report, with a table of what is trained."""
     config, params = training.config, state.variables.params
-    table = parameter_table(params, config.optimizer.backbone_rate)
+    table = parameter_table(params, config.optimizer)
     _LOGGER.info("%s on %d device(s)\n%s", config.model.name, training.mesh.size, table)
-    return Progress(
-        workdir,
+    if (factor := batch_factor(config)) != 1:
+        _LOGGER.info(
+            "Learning rate %g, %.4g times optimizer.learning_rate: %d images a step, not %d "
+            "(optimizer.batch_rule %s)",
+            factor * config.optimizer.learning_rate,
+            factor,
+            config.train.batch_size,
+            BASE_BATCH_SIZE,
+            config.optimizer.batch_rule,
+        )
+    progress = Progress(
+        writers,
         int(state.step),
         training.total_steps,
         config,
         training.schedule,
         learning_rates(config.optimizer, params),
     )
+    fields = "\n".join(f"{name} = {value!r}" for name, value in flat(config.to_dict()).items())
+    progress.at_start({"config": fields, "model": table})
+    return progress
 
 
 def _trace(config: ConfigDict, workdir: Path, first_step: int) -> Trace:
@@ -179,10 +217,10 @@ def _check_finite(
 
 
 def _evaluate(
-    evaluator: Evaluator, state: TrainState, source: Source, config: ConfigDict
+    evaluator: Evaluator, variables: Variables, source: Source, config: ConfigDict
 ) -> Evaluation:
     shown = spread(len(source), config.evaluation.num_pictures)
-    result = evaluator.evaluate(state.variables, source, shown=shown)
+    result = evaluator.evaluate(variables, source, shown=shown)
     if result.left_out:
         raise InputError(result.left_out[0])
     return result
