@@ -183,7 +183,7 @@ def make_train_step(
         metrics = {
             "loss": value,
             "gradient_norm": norm,
-            "parameter_norm": optax.tree.norm(params),
+            "parameter_norm": optax.tree.norm(whole),  # needs no word from other devices
             "update_norm": optax.tree.norm(updates),
             "halted": halted,
         }
