@@ -4,6 +4,9 @@
 `metadata` (the model's name and arguments, image size, config, data, code version, checksums), and
 `metrics` if the step was validated. Inference reads model and metadata alone.
 
+A training with a moving average of the parameters (`train.ema_decay`) saves that in `model`, and
+the parameters, which it continues from, inside `optimizer` (`harmony_jax.training.averaging`).
+
 The step says where the data iterator stands and, with the config's seed, which random keys are
 next: batches and keys are functions of the two.
 """

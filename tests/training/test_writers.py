@@ -1,7 +1,10 @@
 """What a person sees of a training, in TensorBoard and through a writer of their own."""
 
 import json
+import re
 import struct
+from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -9,7 +12,7 @@ from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
 from harmony_jax.training.loop import train
-from harmony_jax.training.writers import TensorBoardWriter
+from harmony_jax.training.writers import TensorBoardWriter, Writer
 from tests.made_data import tiny_config
 
 
@@ -98,6 +101,26 @@ def test_a_trace_says_which_step_is_which(seen):
     workdir, _ = seen
     (trace,) = (workdir / "tensorboard" / "plugins" / "profile").glob("*/*.xplane.pb")
     assert b"step_num" in trace.read_bytes()
+
+
+def test_the_writer_in_the_documents_is_one():
+    """With a stand-in for the service's package."""
+    document = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    code = re.search(r"^class Wandb:.*?(?=^\w+ = )", document, re.DOTALL | re.MULTILINE)[0]
+    assert len(code.split("\n\n")) > 4
+    service = MagicMock()
+    names = {"wandb": service}
+    exec(code, names)
+    writer = names["Wandb"](project="harmony")
+    assert isinstance(writer, Writer)
+    run = service.init(project="harmony")
+    writer.scalar("train/loss", 2.5, 7)
+    run.log.assert_called_with({"train/loss": 2.5}, step=7)
+    writer.image("evaluation/examples", np.zeros((2, 2, 3), np.uint8), 8)
+    run.log.assert_called_with({"evaluation/examples": service.Image()}, step=8)
+    writer.text("config", "a = 1", 0)
+    writer.close()
+    run.finish.assert_called_once_with()
 
 
 def test_what_is_written_on_continuing_is_not_void_at_the_next_time(tmp_path):
