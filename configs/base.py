@@ -82,14 +82,30 @@ def get_config() -> ConfigDict:
     config.loss.name = "fn_mse"  # fn_mse: the paper's foreground-normalised MSE; mse
     config.loss.min_area = 100.0  # A_min of fn_mse, pixels
 
-    config.optimizer = ConfigDict()  # Adam
-    config.optimizer.learning_rate = 1e-3
+    config.optimizer = ConfigDict()
+    config.optimizer.name = "adam"  # adam; adamw: with weight_decay
+    config.optimizer.learning_rate = 1e-3  # the highest of the schedule
     config.optimizer.b1 = 0.9
     config.optimizer.b2 = 0.999
     config.optimizer.eps = 1e-8
+    # Of adamw: what a step takes of each kernel, times the rate that it learns at. Biases and the
+    # scales of normalisation do not decay.
+    config.optimizer.weight_decay = 0.0
     config.optimizer.backbone_rate = 0.1  # of its pre-trained part, times the learning rate
+    # Parameters that stay as they are: patterns such as "backbone.*" of their names. A part all of
+    # whose parameters stay computes as in evaluation: with running statistics, which stay too, and
+    # without dropout.
+    config.optimizer.freeze = ()
+    # piecewise: constant, and multiplied by decay after each milestone (the paper's); cosine,
+    # linear: falling to final_rate at the last step; constant.
+    config.optimizer.schedule = "piecewise"
+    config.optimizer.warmup_epochs = 0.0  # in which the rate first grows from 0, linearly
     config.optimizer.milestones = (160, 175)  # epochs after which the rate is multiplied ...
     config.optimizer.decay = 0.1  # ... by this
+    config.optimizer.final_rate = 0.0  # of cosine and linear, times the learning rate
+    # What another train.batch_size than 16 does to the learning rate: none: nothing; linear: it is
+    # multiplied by batch_size / 16; sqrt: by the square root of that (docs/training.md).
+    config.optimizer.batch_rule = "none"
     config.optimizer.clip_norm = 0.0  # greatest norm of all gradients together; 0: any
 
     config.train = ConfigDict()
@@ -105,6 +121,9 @@ def get_config() -> ConfigDict:
     # model.dtype. float32 for bfloat16 models on many devices: each addition rounds no more, but
     # twice the bytes are sent, and GPUs compute these gradients in TF32, slower.
     config.train.gradient_dtype = config_dict.placeholder(str)
+    # Moving average of the parameters, which validation takes and the checkpoints' model is: how
+    # much of itself it keeps at each step, such as 0.999; 0: none.
+    config.train.ema_decay = 0.0
     config.train.log_every_steps = 50  # progress line and scalars; a loss of NaN is noticed
 
     config.mesh = ConfigDict()

@@ -115,7 +115,7 @@ def test_a_config_trains_the_model_of_its_name_as_released(name):
     assert config.data.image_size == released_image_size(name)
     check_numbers(config)
     create_loss(config.loss)
-    learning_rate_schedule(config.optimizer, steps_per_epoch=10.0)
+    learning_rate_schedule(config, steps_per_epoch=10.0)
 
     model = nnx.eval_shape(lambda: create_model(name, rngs=nnx.Rngs(0)))
     model.check_image_size(config.data.image_size, config.data.image_size)

@@ -169,7 +169,7 @@ def plan_training(config: ConfigDict, tpu: Slice) -> Plan | None:
         bytes_moved=sum(memory_traffic(instruction) for instruction in program),
         bytes_accessed=cost["bytes accessed"] * parts,
         collectives=sent,
-        surplus=surplus(sent, required(state, parts)),
+        surplus=surplus(sent, required(state, parts, tuple(config.optimizer.freeze))),
     )
     return plan if sum(plan.memory) <= tpu.chip.memory else None
 

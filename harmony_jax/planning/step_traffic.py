@@ -7,12 +7,13 @@ besides. The compiler decides what is sent; this reads it from the compiled prog
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import jax
 
 from harmony_jax.planning.hlo_text import Array, Instruction
+from harmony_jax.training.freezing import is_frozen, parameter_name
 from harmony_jax.training.step import TrainState
 
 GRADIENTS, STATISTICS, PARAMETERS, OTHER = "gradients", "batch statistics", "parameters", "other"
@@ -47,20 +48,24 @@ class Collective(NamedTuple):
     bytes: int
 
 
-def required(state: TrainState, parts: int = 1) -> dict[str, int]:
+def required(state: TrainState, parts: int = 1, frozen: Sequence[str] = ()) -> dict[str, int]:
     """Values that a step must send, by purpose.
 
     Args:
         state: concrete or abstract, with its shardings.
         parts: that the batch is computed in; each has batch statistics of its own.
+        frozen: patterns of parameters that have no gradient (`optimizer.freeze`); a normalisation
+            that is frozen has no batch statistics.
     """
     values = dict.fromkeys(PURPOSES, 0)
     for path, leaf in jax.tree_util.tree_leaves_with_path(state.variables.batch_stats):
-        name = jax.tree_util.keystr(path, simple=True, separator=".").removesuffix(".value")
-        if name.endswith((".mean", ".var")):
+        layer, _, name = parameter_name(path).rpartition(".")
+        stays = all(is_frozen(f"{layer}.{parameter}", frozen) for parameter in ("scale", "bias"))
+        if name in ("mean", "var") and not stays:
             values[STATISTICS] += leaf.size * parts
-    for leaf in jax.tree.leaves(state.variables.params):
-        values[GRADIENTS] += leaf.size
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state.variables.params):
+        if not is_frozen(parameter_name(path), frozen):
+            values[GRADIENTS] += leaf.size
         if not leaf.sharding.is_fully_replicated:
             values[PARAMETERS] += leaf.size
     return values

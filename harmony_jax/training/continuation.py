@@ -15,7 +15,11 @@ from harmony_jax.weights.checkpoint import Metadata
 from harmony_jax.workdir import code_version, plain
 
 # Sections and fields that decide what is learnt from which batches ...
-_FIXED = ("model", "data", "loss", "seed", "train.batch_size", "train.accumulate")
+_FIXED = (
+    *("model", "data", "loss", "seed", "train.batch_size", "train.accumulate"),
+    # These also decide what the optimizer's state consists of.
+    *("optimizer.name", "optimizer.freeze"),
+)
 # ... but for those that say where the data is, and how it is computed with and read.
 _FREE = (
     "model.dtype",
@@ -25,6 +29,17 @@ _FREE = (
     "data.num_workers",
     "data.unreadable",
 )
+
+# What older code did, whose checkpoints have no such field.
+_BEFORE: dict[str, Any] = {
+    "optimizer.schedule": "piecewise",
+    "optimizer.warmup_epochs": 0.0,
+    "optimizer.batch_rule": "none",
+    "optimizer.name": "adam",
+    "optimizer.weight_decay": 0.0,
+    "optimizer.freeze": [],
+    "train.ema_decay": 0.0,
+}
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -51,20 +66,23 @@ def check_continuation(found: Metadata, wanted: Metadata, folder: Path) -> None:
         folder: the checkpoint's.
 
     Raises:
-        InputError: the model, the data, the loss, the batch or the seed is another; it names every
-            field that differs, or the checkpoint does not come from a training.
+        InputError: the model, the data, the loss, the batch, the seed, the optimizer or what it
+            freezes is another, or there is a moving average in one of the two; it names every field
+            that differs. Or the checkpoint does not come from a training.
     """
     if "config" not in found:
         raise InputError(
             f"{folder}: holds weights alone, or is of an older version: train in another workdir, "
             f"with --config.init.checkpoint={folder}"
         )
-    before, now = _flat(found["config"]), _flat(wanted["config"])
+    before, now = flat(completed(found["config"])), flat(wanted["config"])
     if {before.get("data.placement"), now["data.placement"]} == {"device", "host"}:
         del before["data.placement"]  # both give the same batches
     # A field that is new to the code, or gone from it, is no choice of the person.
     changed = [key for key in now if key in before and before[key] != now[key]]
     refused = [key for key in changed if _within(key, _FIXED) and not _within(key, _FREE)]
+    if bool(before["train.ema_decay"]) != bool(now["train.ema_decay"]):
+        refused.append("train.ema_decay")  # a checkpoint has an average, or has none
     differences = [f"{key} {before[key]} where the config has {now[key]}" for key in refused]
     if not refused and found["data"] != wanted["data"]:
         differences = [
@@ -101,18 +119,28 @@ def _reason_of_other_samples(before: dict[str, Any], now: dict[str, Any]) -> str
     return ""
 
 
-def _within(key: str, prefixes: tuple[str, ...]) -> bool:
-    return any(key == prefix or key.startswith(f"{prefix}.") for prefix in prefixes)
+def completed(config: dict[str, Any]) -> dict[str, Any]:
+    """An older checkpoint's config with the fields that it has not, as the code then behaved."""
+    sections = {name: dict(v) if isinstance(v, dict) else v for name, v in config.items()}
+    for name, value in _BEFORE.items():
+        section, field = name.split(".")
+        sections[section].setdefault(field, value)
+    return sections
 
 
-def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A config's fields by their dotted names, such as `train.epochs`."""
+    fields: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
+            fields |= flat(value, f"{prefix}{key}.")
         else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+            fields[f"{prefix}{key}"] = value
+    return fields
+
+
+def _within(key: str, prefixes: tuple[str, ...]) -> bool:
+    return any(key == prefix or key.startswith(f"{prefix}.") for prefix in prefixes)
 
 
 def _checksum_of_names(config: ConfigDict, source: Source) -> int:

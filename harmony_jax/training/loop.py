@@ -1,7 +1,8 @@
 """Training: load, step, evaluate, save."""
 
 import logging
-from contextlib import ExitStack, closing
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -17,26 +18,32 @@ from harmony_jax.devices.mesh import create_mesh
 from harmony_jax.errors import InputError, StoppedError
 from harmony_jax.evaluation.evaluator import EvaluationStoppedError, Evaluator, spread
 from harmony_jax.evaluation.run import evaluate_workdir, evaluated_source
-from harmony_jax.training.continuation import check_continuation, training_metadata
+from harmony_jax.training.continuation import check_continuation, flat, training_metadata
 from harmony_jax.training.nonfinite import save_dump
-from harmony_jax.training.optimizer import learning_rates
+from harmony_jax.training.optimizer import BASE_BATCH_SIZE, batch_factor, learning_rates
 from harmony_jax.training.overview import parameter_table
 from harmony_jax.training.preemption import StopRequest
 from harmony_jax.training.profiling import Trace
 from harmony_jax.training.progress import TENSORBOARD, Progress
 from harmony_jax.training.setup import Training, set_up
 from harmony_jax.training.step import TrainState
-from harmony_jax.weights.checkpoint import Checkpoints, Metadata
+from harmony_jax.training.writers import TensorBoardWriter, Writer
+from harmony_jax.weights.checkpoint import BEST, Checkpoints, Metadata
 from harmony_jax.weights.steps import FOLDER, saved_steps
 
 _LOGGER = logging.getLogger(__name__)
 
 
-def train(config: ConfigDict, workdir: Path) -> None:
+def train(config: ConfigDict, workdir: Path, writers: Sequence[Writer] = ()) -> None:
     """Trains the config's model, from where the workdir's newest checkpoint left off.
 
     Writes checkpoints and TensorBoard files into the workdir, and at the end the evaluation of
     the result (see `evaluate_workdir`). A finished workdir is left as it is.
+
+    Args:
+        config: of the run (configs/base.py).
+        workdir: a folder, made if it is not there.
+        writers: get curves, pictures and texts besides TensorBoard, and are closed at the end.
 
     Raises:
         InputError: config, data, disk or the workdir's checkpoints do not fit.
@@ -53,19 +60,23 @@ def train(config: ConfigDict, workdir: Path) -> None:
     first = None if saved_steps(workdir / FOLDER) else training.begin()
 
     with workdirs.opened(workdir), StopRequest() as stop_request, ExitStack() as at_end:
+        for writer in writers:
+            at_end.callback(writer.close)
         checkpoints = at_end.enter_context(closing(_checkpoints(config, workdir)))
         resumed = training.resume(
             checkpoints, lambda folder, found: check_continuation(found, metadata, folder)
         )
         state = resumed or first or training.begin()
         start_step, total_steps = int(state.step), training.total_steps
-        progress = at_end.enter_context(closing(_progress(training, state, workdir)))
-        validation = _Validation(evaluator, sets, config, checkpoints, progress, stop_request)
+        if start_step < total_steps:
+            workdirs.record(config, workdir)
+            writers = [*at_end.enter_context(_tensorboard(config, workdir, start_step)), *writers]
+        progress = _progress(training, state, writers)
+        validation = _Validation(training, evaluator, sets, checkpoints, progress, stop_request)
         waits = start_step in due.evaluated and validation.is_missing(start_step)
         if waits and (signal := validation.run(start_step, state)):
             raise _stopped(start_step, total_steps, signal)
         if start_step < total_steps:
-            workdirs.record(config, workdir)
             trace = at_end.enter_context(closing(_trace(config, workdir, start_step + 1)))
             data = at_end.enter_context(closing(_data(training, sets.train, state, stop_request)))
             metrics: dict[str, jax.Array] = {}
@@ -77,8 +88,9 @@ def train(config: ConfigDict, workdir: Path) -> None:
             except InputError:
                 _save_what_is_done(training, state, sets.train, metadata, workdir, checkpoints)
                 raise
-            state, metrics = training.step(state, batch)
-            jax.block_until_ready(before)  # the devices have one step in hand, and no more
+            with jax.profiler.StepTraceAnnotation("train", step_num=step):
+                state, metrics = training.step(state, batch)
+                jax.block_until_ready(before)  # the devices have one step in hand, and no more
             signal = stop_request.received(step)
             progress.after_step(step, metrics, data.seconds_waited)
             if step in due.logged or step in due.saved or signal:
@@ -86,7 +98,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
             if step in due.listed:
                 progress.after_epoch(step, data.report_unreadable())
             if step in due.saved or signal:
-                checkpoints.save(step, state.variables, state.optimizer, metadata)
+                training.save(checkpoints, state, metadata)
             if step in due.evaluated and not signal:
                 with progress.paused(metrics):
                     signal = validation.run(step, state)
@@ -152,14 +164,40 @@ def _checkpoints(config: ConfigDict, workdir: Path) -> Checkpoints:
     return Checkpoints(workdir / FOLDER, section.keep_newest, section.best_metric)
 
 
-def _progress(training: Training, state: TrainState, workdir: Path) -> Progress:
+@contextmanager
+def _tensorboard(config: ConfigDict, workdir: Path, start_step: int) -> Iterator[list[Writer]]:
+    """The event files' writer, on the first process alone, with what is known at the start."""
+    if jax.process_index() != 0:
+        yield []
+        return
+    metrics = ["train/loss", *(f"evaluation/{name}_model" for name in BEST)]
+    with closing(TensorBoardWriter(workdir / TENSORBOARD, start_step)) as writer:
+        writer.hyperparameters(flat(config.to_dict()), metrics)
+        yield [writer]
+
+
+def _progress(training: Training, state: TrainState, writers: Sequence[Writer]) -> Progress:
     """Begins to report, with a table of what is trained if there is anything left to do."""
     config, params, step = training.config, state.variables.params, int(state.step)
-    if step < training.total_steps:
-        table = parameter_table(params, config.optimizer.backbone_rate)
-        _LOGGER.info("%s on %d device(s)\n%s", config.model.name, training.mesh.size, table)
     rates = learning_rates(config.optimizer, params)
-    return Progress(workdir, step, training.total_steps, config, training.schedule, rates)
+    progress = Progress(writers, step, training.total_steps, config, training.schedule, rates)
+    if step >= training.total_steps:
+        return progress
+    table = parameter_table(params, config.optimizer)
+    _LOGGER.info("%s on %d device(s)\n%s", config.model.name, training.mesh.size, table)
+    if (factor := batch_factor(config)) != 1:
+        _LOGGER.info(
+            "Learning rate %g, %.4g times optimizer.learning_rate: %d images a step, not %d "
+            "(optimizer.batch_rule %s)",
+            factor * config.optimizer.learning_rate,
+            factor,
+            config.train.batch_size,
+            BASE_BATCH_SIZE,
+            config.optimizer.batch_rule,
+        )
+    fields = "\n".join(f"{name} = {value!r}" for name, value in flat(config.to_dict()).items())
+    progress.at_start({"config": fields, "model": table})
+    return progress
 
 
 def _data(
@@ -191,14 +229,14 @@ class _Validation:
 
     def __init__(
         self,
+        training: Training,
         evaluator: Evaluator,
         sets: _Sets,
-        config: ConfigDict,
         checkpoints: Checkpoints,
         progress: Progress,
         stop_request: StopRequest,
     ):
-        self._evaluator, self._config, self._checkpoints = evaluator, config, checkpoints
+        self._training, self._evaluator, self._checkpoints = training, evaluator, checkpoints
         self._progress, self._stop_request = progress, stop_request
         # Without a validation set the evaluated one gives the curves; it must not choose the
         # checkpoint that it will be evaluated on.
@@ -215,11 +253,12 @@ class _Validation:
         Raises:
             InputError: an image cannot be read, and `data.unreadable` is not skip.
         """
-        source, config = self._source, self._config
+        source, config = self._source, self._training.config
         shown = spread(len(source), config.evaluation.num_pictures)
+        variables = self._training.variables_to_show(state)
         try:
             result = self._evaluator.evaluate(
-                state.variables, source, shown=shown, stops=self._stop_request.is_noted
+                variables, source, shown=shown, stops=self._stop_request.is_noted
             )
         except EvaluationStoppedError:
             return self._stop_request.received(step)
@@ -251,7 +290,7 @@ def _save_what_is_done(
     newest = checkpoints.newest_step()
     if jax.process_count() == 1 and step > (newest or 0):
         _check_finite(training, state, source, metadata, workdir)
-        checkpoints.save(step, state.variables, state.optimizer, metadata)
+        training.save(checkpoints, state, metadata)
         _LOGGER.warning("Step %d is saved: once this is mended, the same command continues", step)
 
 

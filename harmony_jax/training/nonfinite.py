@@ -17,6 +17,7 @@ from harmony_jax.data.training_data import NamedBatch
 from harmony_jax.devices.mesh import create_mesh
 from harmony_jax.disk import write_file
 from harmony_jax.errors import InputError, NonFiniteError
+from harmony_jax.training.continuation import completed
 from harmony_jax.training.setup import set_up
 from harmony_jax.training.step import TrainState, state_at
 from harmony_jax.weights.checkpoint import Checkpoints, Metadata
@@ -87,7 +88,7 @@ def replay(folder: Path) -> dict[str, Any]:
     batch = {key: jnp.concatenate([part[key] for part in parts]) for key in PIXELS}
     checkpoints = Checkpoints(folder / FOLDER)
     metadata = checkpoints.metadata(report["step"] - 1)
-    config = ConfigDict(metadata["config"], convert_dict=True)
+    config = ConfigDict(completed(metadata["config"]), convert_dict=True)
     training = set_up(config, create_mesh(1), metadata["data"]["samples"])
     start = report["step"] - 1
     variables = checkpoints.model(start, training.state.variables)

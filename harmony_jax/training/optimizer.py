@@ -1,5 +1,7 @@
-"""The optimizer and its schedule."""
+"""The optimizer, its schedule, and which parameters learn at which rate."""
 
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -8,61 +10,171 @@ from ml_collections import ConfigDict
 
 from harmony_jax.errors import InputError
 from harmony_jax.models import is_pretrained
+from harmony_jax.training.freezing import is_frozen, parameter_name
+
+# Images a step of the published recipe, for which `optimizer.learning_rate` was chosen.
+BASE_BATCH_SIZE = 16
+
+# `optimizer.batch_rule`: the learning rate's factor, from how many times that batch a step has.
+_BATCH_RULES: dict[str, Callable[[float], float]] = {
+    "none": lambda _: 1.0,
+    "linear": lambda times: times,
+    "sqrt": math.sqrt,
+}
+
+_SCHEDULES = ("piecewise", "cosine", "linear", "constant")
+_OPTIMIZERS = ("adam", "adamw")
 
 
-def learning_rate_schedule(optimizer: ConfigDict, steps_per_epoch: float) -> optax.Schedule:
-    """Constant rate, multiplied by `optimizer.decay` after each milestone.
+def batch_factor(config: ConfigDict) -> float:
+    """What `optimizer.batch_rule` multiplies the learning rate by.
+
+    The linear rule is that of Goyal et al. (https://arxiv.org/abs/1706.02677), made for SGD; for
+    Adam, Malladi et al. (https://arxiv.org/abs/2205.10287) derive the square root. Both are
+    relative to `BASE_BATCH_SIZE`.
+
+    Raises:
+        InputError: an unknown rule.
+    """
+    rule = _chosen("batch_rule", config.optimizer.batch_rule, _BATCH_RULES)
+    return _BATCH_RULES[rule](config.train.batch_size / BASE_BATCH_SIZE)
+
+
+def learning_rate_schedule(config: ConfigDict, steps_per_epoch: float) -> optax.Schedule:
+    """The learning rate by steps already done: `optimizer.schedule`, after a linear warm-up.
 
     Args:
-        optimizer: the config's `optimizer` section (configs/base.py); milestones in epochs.
+        config: the run's (configs/base.py): its `optimizer` section, `train.epochs` and
+            `train.batch_size`.
         steps_per_epoch: need not be whole: epochs follow one another without a gap.
+
+    Raises:
+        InputError: an unknown schedule or rule, or a warm-up or end that cannot be.
     """
-    drops = {round(epoch * steps_per_epoch): optimizer.decay for epoch in optimizer.milestones}
-    return optax.piecewise_constant_schedule(optimizer.learning_rate, drops)
+    section, epochs = config.optimizer, config.train.epochs
+    name = _chosen("schedule", section.schedule, _SCHEDULES)
+    if not 0 <= section.warmup_epochs < epochs:
+        raise InputError(
+            f"optimizer.warmup_epochs {section.warmup_epochs}: must be from 0 to less than "
+            f"train.epochs ({epochs})"
+        )
+    if not 0 <= section.final_rate <= 1:
+        raise InputError(f"optimizer.final_rate {section.final_rate}: must be from 0 to 1")
+    rate = section.learning_rate * batch_factor(config)
+    warmup = round(section.warmup_epochs * steps_per_epoch)
+    left = max(math.floor(epochs * steps_per_epoch) - warmup, 1)
+    main: optax.Schedule
+    if name == "piecewise":
+        if warmup and min(section.milestones, default=math.inf) < section.warmup_epochs:
+            raise InputError(
+                f"optimizer.milestones {tuple(section.milestones)}: must not lie in the warm-up "
+                f"of {section.warmup_epochs} epochs"
+            )
+        drops = {
+            round(epoch * steps_per_epoch) - warmup: section.decay for epoch in section.milestones
+        }
+        main = optax.piecewise_constant_schedule(rate, drops)
+    elif name == "cosine":
+        main = optax.cosine_decay_schedule(rate, left, alpha=section.final_rate)
+    elif name == "linear":
+        main = optax.linear_schedule(rate, rate * section.final_rate, left)
+    else:
+        main = optax.constant_schedule(rate)
+    if not warmup:
+        return main
+    return optax.join_schedules([optax.linear_schedule(0.0, rate, warmup), main], [warmup])
 
 
 def create_optimizer(
     optimizer: ConfigDict, schedule: optax.Schedule
 ) -> optax.GradientTransformation:
-    """Adam with the config's constants (paper, section 4.2).
+    """Adam with the config's constants (paper, section 4.2), or AdamW.
 
     The pre-trained parts of a backbone learn at `optimizer.backbone_rate` times the rate. With
-    `optimizer.clip_norm`, gradients are first scaled down to that norm, of all together.
+    `optimizer.clip_norm`, gradients are first scaled down to that norm, of all together. AdamW
+    (Loshchilov and Hutter, https://arxiv.org/abs/1711.05101) also shrinks kernels, by
+    `optimizer.weight_decay` times the rate that they learn at. Parameters that `optimizer.freeze`
+    names stay, and have no moments.
+
+    Args:
+        optimizer: the config's `optimizer` section (configs/base.py).
+        schedule: the learning rate by steps already done.
 
     Raises:
-        InputError: a negative norm.
+        InputError: an unknown optimizer, or a negative norm or decay.
     """
+    name = _chosen("name", optimizer.name, _OPTIMIZERS)
     if optimizer.clip_norm < 0:
         raise InputError(
             f"optimizer.clip_norm {optimizer.clip_norm}: must be positive, or 0 for no limit"
         )
+    if optimizer.weight_decay < 0 or (optimizer.weight_decay and name == "adam"):
+        raise InputError(
+            f"optimizer.weight_decay {optimizer.weight_decay}: "
+            + (
+                "must not be negative"
+                if name == "adamw"
+                else "is of optimizer.name adamw, not of adam"
+            )
+        )
     limit = optax.clip_by_global_norm(optimizer.clip_norm)
-    return optax.chain(
+    # The parts of the chain are in checkpoints: those of the defaults are as they always were.
+    parts = [
         limit if optimizer.clip_norm else optax.identity(),
         optax.scale_by_adam(b1=optimizer.b1, b2=optimizer.b2, eps=optimizer.eps),
+    ]
+    if name == "adamw":
+        parts.append(optax.add_decayed_weights(optimizer.weight_decay, kernels))
+    parts += [
         optax.multi_transform(
             {"pretrained": optax.scale(optimizer.backbone_rate), "new": optax.identity()},
             rate_labels,
         ),
         optax.scale_by_learning_rate(schedule),
+    ]
+    trained = optax.chain(*parts)
+    freeze = tuple(optimizer.freeze)
+    if not freeze:
+        return trained
+    return optax.multi_transform(
+        {"trained": trained, "frozen": optax.set_to_zero()},
+        lambda params: _by_name(
+            params, lambda name: "frozen" if is_frozen(name, freeze) else "trained"
+        ),
     )
 
 
 def learning_rates(optimizer: ConfigDict, params: Any) -> dict[str, float]:
     """The rates that parameters learn at, by a name for each: times the learning rate."""
-    labels = set(jax.tree.leaves(rate_labels(params)))
+    labels = set(jax.tree.leaves(rate_labels(params, tuple(optimizer.freeze))))
     names = {
         "new": ("learning_rate", 1.0),
         "pretrained": ("learning_rate_backbone", optimizer.backbone_rate),
     }
-    return dict(names[label] for label in sorted(labels))
+    return dict(names[label] for label in sorted(labels - {"frozen"}))
 
 
-def rate_labels(params: Any) -> Any:
-    """The tree of parameters with `pretrained` or `new` in place of each."""
+def rate_labels(params: Any, freeze: Sequence[str] = ()) -> Any:
+    """The tree of parameters with `frozen`, `pretrained` or `new` in place of each."""
 
-    def label(path: Any, _: Any) -> str:
-        dotted = jax.tree_util.keystr(path, simple=True, separator=".")
-        return "pretrained" if is_pretrained(dotted) else "new"
+    def label(name: str) -> str:
+        if is_frozen(name, freeze):
+            return "frozen"
+        return "pretrained" if is_pretrained(name) else "new"
 
-    return jax.tree_util.tree_map_with_path(label, params)
+    return _by_name(params, label)
+
+
+def kernels(params: Any) -> Any:
+    """The tree of parameters with whether each is a kernel: not a bias, nor a norm's scale."""
+    return _by_name(params, lambda name: name.rpartition(".")[2] == "kernel")
+
+
+def _by_name(params: Any, value: Callable[[str], Any]) -> Any:
+    return jax.tree_util.tree_map_with_path(lambda path, _: value(parameter_name(path)), params)
+
+
+def _chosen(field: str, value: str, known: Any) -> str:
+    if value not in known:
+        raise InputError(f"optimizer.{field} {value!r}: choose {', '.join(known)}")
+    return value

@@ -1,25 +1,26 @@
-"""What a person sees of a running training: the progress line and TensorBoard."""
+"""What a person sees of a running training: the progress line, curves, pictures and texts."""
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jax
 import optax
 from ml_collections import ConfigDict
-from tensorboardX import SummaryWriter
 
 from harmony_jax.evaluation.picture_sheet import example_sheet
 from harmony_jax.evaluation.tables import comparison_table
+from harmony_jax.training.writers import Writer
 
 if TYPE_CHECKING:
     from harmony_jax.evaluation.evaluator import Evaluation
 
 
 TENSORBOARD = "tensorboard"  # folder of the workdir
+
+_NORMS = ("gradient_norm", "parameter_norm", "update_norm")
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ class Progress:
     """Prints a line and writes scalars every so many steps, on the first process only.
 
     Args:
-        workdir: TensorBoard files go into its `tensorboard` folder.
+        writers: get the curves and pictures.
         start_step: steps already done.
         total_steps: steps of the whole training.
         config: batch size, epochs and `train.log_every_steps`.
@@ -38,7 +39,7 @@ class Progress:
 
     def __init__(
         self,
-        workdir: Path,
+        writers: Sequence[Writer],
         start_step: int,
         total_steps: int,
         config: ConfigDict,
@@ -46,10 +47,7 @@ class Progress:
         rates: Mapping[str, float],
     ):
         self._active = jax.process_index() == 0 and start_step < total_steps
-        self._writer = None
-        if self._active:
-            # Steps after the checkpoint that training continues from are written again.
-            self._writer = SummaryWriter(str(workdir / TENSORBOARD), purge_step=start_step + 1)
+        self._writers = tuple(writers) if self._active else ()
         self._total_steps = total_steps
         self._steps_per_epoch = total_steps / config.train.epochs
         self._epochs = config.train.epochs
@@ -61,6 +59,12 @@ class Progress:
         self._step = start_step
         self._since = time.monotonic()
         self._waited = 0.0
+
+    def at_start(self, texts: Mapping[str, str]) -> None:
+        """Writes what describes the run, such as its config, by name."""
+        for writer in self._writers:
+            for name, text in texts.items():
+                writer.text(name, text, self._step)
 
     def after_step(
         self, step: int, metrics: Mapping[str, jax.Array], seconds_waited: float
@@ -80,7 +84,7 @@ class Progress:
             return
         if step % self._every and step != self._total_steps:
             return
-        scalars = {name: float(metrics[name]) for name in ("loss", "gradient_norm")}
+        scalars = {name: float(metrics[name]) for name in ("loss", *_NORMS)}
         learning_rate = float(self._schedule(step - 1))
         scalars |= {name: factor * learning_rate for name, factor in self._rates.items()}
         now = time.monotonic()
@@ -116,9 +120,10 @@ class Progress:
         for name, means in (("model", evaluation.model), ("composite", evaluation.composite)):
             for metric in ("MSE", "fMSE", "PSNR"):
                 self._write(f"evaluation/{metric}_{name}", means["All"][metric], step)
-        if self._writer and evaluation.examples:
+        if self._writers and evaluation.examples:
             sheet = example_sheet(evaluation.examples)
-            self._writer.add_image("evaluation/examples", sheet, step, dataformats="HWC")
+            for writer in self._writers:
+                writer.image("evaluation/examples", sheet, step)
         table = comparison_table(evaluation.model, evaluation.composite)
         _LOGGER.info("After step %d:\n%s", step, table)
 
@@ -130,13 +135,9 @@ class Progress:
         yield
         self._since += time.monotonic() - start
 
-    def close(self) -> None:
-        if self._writer:
-            self._writer.close()
-
     def _write(self, name: str, value: float, step: int) -> None:
-        if self._writer:
-            self._writer.add_scalar(name, value, step)
+        for writer in self._writers:
+            writer.scalar(name, value, step)
 
 
 def duration(seconds: float) -> str:

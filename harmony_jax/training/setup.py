@@ -17,6 +17,8 @@ from harmony_jax.build import build_model, check_numbers
 from harmony_jax.devices import mesh as meshes
 from harmony_jax.losses import create_loss
 from harmony_jax.models import HarmonizationModel
+from harmony_jax.training.averaging import exchanged, with_average
+from harmony_jax.training.freezing import freeze_parts
 from harmony_jax.training.initialization import initialize
 from harmony_jax.training.optimizer import create_optimizer, learning_rate_schedule
 from harmony_jax.training.step import (
@@ -28,6 +30,7 @@ from harmony_jax.training.step import (
     make_train_step,
     state_at,
 )
+from harmony_jax.variables import Variables
 from harmony_jax.weights.checkpoint import Checkpoints, Metadata
 
 # In a step, ready for the next two (`Feed`), and being made.
@@ -43,8 +46,8 @@ class Training:
         mesh: its devices, real ones or a topology's.
         steps_per_epoch: need not be whole: epochs follow one another without a gap.
         schedule: the learning rate, by steps already done.
-        optimizer: of the parameters.
-        model: the structure alone, in training mode.
+        optimizer: of the parameters, with their moving average if there is one.
+        model: the structure alone, in training mode but for its frozen parts.
         state: shapes, types and shardings of what a step changes.
         step: the jitted step, compiled when it is first called or lowered.
     """
@@ -110,7 +113,17 @@ class Training:
         found = checkpoints.restore_newest(self.state.variables, self.state.optimizer, check)
         if found is None:
             return None
-        return state_at(found.step, found.variables, found.optimizer, self.mesh)
+        variables, optimizer_state = exchanged(found.variables, found.optimizer)
+        return state_at(found.step, variables, optimizer_state, self.mesh)
+
+    def variables_to_show(self, state: TrainState) -> Variables:
+        """The model's as validation, inference and checkpoints have them: the average if any."""
+        return exchanged(state.variables, state.optimizer)[0]
+
+    def save(self, checkpoints: Checkpoints, state: TrainState, metadata: Metadata) -> None:
+        """Saves a state, so that `resume` finds it; arguments and errors as `Checkpoints.save`."""
+        variables, optimizer_state = exchanged(state.variables, state.optimizer)
+        checkpoints.save(int(state.step), variables, optimizer_state, metadata)
 
 
 def set_up(config: ConfigDict, mesh: Mesh, samples: int) -> Training:
@@ -122,18 +135,21 @@ def set_up(config: ConfigDict, mesh: Mesh, samples: int) -> Training:
         samples: of the training set, which say how long an epoch is.
 
     Raises:
-        InputError: a field that cannot be, or a batch that the mesh does not divide.
+        InputError: a field that cannot be, a batch that the mesh does not divide, or a pattern of
+            `optimizer.freeze` that names no parameter.
     """
     check_numbers(config)
     batch_size, parts = config.train.batch_size, config.train.accumulate
     meshes.check_batch_size("train.batch_size", batch_size, mesh, parts)
     steps_per_epoch = samples / batch_size
-    schedule = learning_rate_schedule(config.optimizer, steps_per_epoch)
-    optimizer = create_optimizer(config.optimizer, schedule)
+    schedule = learning_rate_schedule(config, steps_per_epoch)
+    optimizer = with_average(create_optimizer(config.optimizer, schedule), config.train.ema_decay)
     loss = create_loss(config.loss)
     model: Any = nnx.eval_shape(lambda: build_model(config))
+    frozen = tuple(config.optimizer.freeze)
+    freeze_parts(model, frozen)
     graph, state = abstract_state(model, optimizer, mesh)
-    options = StepOptions(seed=config.seed, parts=parts, recompute=config.train.recompute)
+    options = StepOptions(config.seed, parts, config.train.recompute, frozen)
     step = make_train_step(graph, state, loss, optimizer, mesh, options)
     return Training(config, mesh, steps_per_epoch, schedule, optimizer, model, state, step)
 

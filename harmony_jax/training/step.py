@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from harmony_jax.devices import mesh as meshes
 from harmony_jax.losses import LossFunction
 from harmony_jax.normalization import network_inputs
+from harmony_jax.training.freezing import frozen_stopped
 from harmony_jax.variables import Variables, split
 
 Batch = Mapping[str, jax.Array]
@@ -27,11 +28,13 @@ class StepOptions(NamedTuple):
             averaged, and batch statistics are those of each part.
         recompute: keep the convolutions' results alone for the backward pass, and compute the
             rest again; less memory, a little more arithmetic.
+        frozen: patterns of parameters that get no gradient (`freezing`).
     """
 
     seed: int = 0
     parts: int = 1
     recompute: bool = False
+    frozen: tuple[str, ...] = ()
 
 
 _DEFAULTS = StepOptions()
@@ -121,13 +124,14 @@ def make_train_step(
 
     Returns:
         A jitted function of state (donated) and batch (`network_inputs`) to the new state and the
-        scalars `loss`, `gradient_norm` (before clipping) and `halted`.
+        scalars `loss`, `gradient_norm` (of those that learn, before clipping), `parameter_norm`
+        (before the step), `update_norm` (of what the step adds to them) and `halted`.
     """
 
-    seed, parts, recompute = options
+    seed, parts, recompute, frozen = options
 
     def loss(params: nnx.State, batch_stats: nnx.State, key: jax.Array, batch: Batch) -> Any:
-        model = nnx.merge(graph, params, batch_stats, copy=True)
+        model = nnx.merge(graph, frozen_stopped(params, frozen), batch_stats, copy=True)
         image, mask, target = network_inputs(batch)
         prediction = model(image, mask, rngs=nnx.Rngs(dropout=key)).image
         return loss_function(prediction, target, mask).mean(), nnx.state(model, nnx.BatchStat)
@@ -180,7 +184,13 @@ def make_train_step(
         variables, optimizer_state = jax.tree.map(
             lambda new, old: jnp.where(going, new, old), new, (state.variables, state.optimizer)
         )
-        metrics = {"loss": value, "gradient_norm": norm, "halted": halted}
+        metrics = {
+            "loss": value,
+            "gradient_norm": norm,
+            "parameter_norm": optax.tree.norm(whole),  # needs no word from other devices
+            "update_norm": optax.tree.norm(updates),
+            "halted": halted,
+        }
         step = state.step + going.astype(jnp.int32)
         return TrainState(step, halted, variables, optimizer_state), metrics
 

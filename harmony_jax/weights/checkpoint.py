@@ -5,6 +5,9 @@
 `files.json` (`intact.py`) and, once the step was validated, `validation.json`. Inference reads
 model and metadata alone.
 
+A training with a moving average of the parameters (`train.ema_decay`) saves that in `model`, and
+the parameters, which it continues from, inside `optimizer` (`harmony_jax.training.averaging`).
+
 The step says where the data iterator stands and, with the config's seed, which random keys are
 next: batches and keys are functions of the two.
 """

@@ -81,6 +81,12 @@ def test_an_interrupted_training_ends_with_the_same_parameters(trained, tmp_path
         ({"loss.min_area": 1000.0}, "loss.min_area 100.0 where the config has 1000.0"),
         ({"data.validation_fraction": 0.0}, "data.validation_fraction 0.2"),
         ({"data.random_crop": False}, "data.random_crop True where the config has False"),
+        ({"optimizer.name": "adamw"}, "optimizer.name adam where the config has adamw"),
+        (
+            {"optimizer.freeze": ("encoder.*",)},
+            r"optimizer.freeze \[\] where the config has \['enc",
+        ),
+        ({"train.ema_decay": 0.9}, "train.ema_decay 0.0 where the config has 0.9"),
     ],
 )
 def test_continuing_with_another_model_or_data_is_refused(trained, changes, message):

@@ -1,0 +1,72 @@
+"""Where a training's curves, pictures and texts go: TensorBoard, and what else is plugged in."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from tensorboardX import SummaryWriter
+from tensorboardX.summary import hparams
+
+
+@runtime_checkable
+class Writer(Protocol):
+    """Takes what a training has to show, on its first process; pass it to `train(..., writers=)`.
+
+    A training that continues begins after its checkpoint, and may give steps once more that were
+    written before it was interrupted.
+    """
+
+    def scalar(self, name: str, value: float, step: int) -> None:
+        """A number, such as `train/loss`, after so many steps."""
+
+    def image(self, name: str, pixels: np.ndarray, step: int) -> None:
+        """A picture, [height, width, 3] uint8 RGB."""
+
+    def text(self, name: str, text: str, step: int) -> None:
+        """A text of several lines, once at the start: `config` and `model`."""
+
+    def close(self) -> None:
+        """The training is over or interrupted."""
+
+
+class TensorBoardWriter:
+    """Writes event files.
+
+    Args:
+        folder: gets them.
+        start_step: steps already done: what is there of later ones is void, and written again.
+    """
+
+    def __init__(self, folder: Path, start_step: int):
+        self._writer = SummaryWriter(str(folder), purge_step=start_step + 1)
+
+    def scalar(self, name: str, value: float, step: int) -> None:
+        self._writer.add_scalar(name, value, step)
+
+    def image(self, name: str, pixels: np.ndarray, step: int) -> None:
+        self._writer.add_image(name, pixels, step, dataformats="HWC")
+
+    def text(self, name: str, text: str, step: int) -> None:
+        # Markdown: indented, it keeps its lines and columns.
+        block = "\n".join(f"    {line}" for line in text.splitlines())
+        self._writer.add_text(name, block, step)
+
+    def hyperparameters(self, values: Mapping[str, Any], metrics: list[str]) -> None:
+        """For the page that compares runs.
+
+        Args:
+            values: by name; what is no number, truth value or string is written as a text.
+            metrics: names of the scalars to compare.
+        """
+        plain = {
+            name: value if isinstance(value, (bool, int, float, str)) else str(value)
+            for name, value in values.items()
+        }
+        # Into this run's own file, where its scalars are: `add_hparams` would begin another run.
+        # Without the last of the three, which says that the run has ended.
+        for summary in hparams(plain, dict.fromkeys(metrics, 0.0))[:2]:
+            self._writer.file_writer.add_summary(summary)
+
+    def close(self) -> None:
+        self._writer.close()
