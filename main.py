@@ -34,7 +34,9 @@ _MODE = flags.DEFINE_enum(
     "mode", "train", ["train", "evaluate", "predict"], "Train (and evaluate), evaluate or predict."
 )
 _CHECKPOINT = flags.DEFINE_string(
-    "checkpoint", None, "Workdir or checkpoint folder; to predict with, or a released model's name."
+    "checkpoint",
+    None,
+    "Workdir, checkpoint folder or .safetensors; to predict with, or a released model's name.",
 )
 _PREDICTIONS = flags.DEFINE_string(
     "predictions", None, "evaluate: folder of pictures made by any program, instead of a model."

@@ -46,7 +46,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--checkpoint",
         required=True,
         metavar="MODEL",
-        help="workdir that was trained in, one of its checkpoints/STEP, or a released model's name",
+        help="workdir that was trained in, one of its checkpoints/STEP, a .safetensors file "
+        "written here, or a released model's name",
     )
     parser.add_argument(
         "--output", required=True, type=Path, metavar="FILE", help="NAME.stablehlo or NAME.onnx"

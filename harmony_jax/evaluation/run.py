@@ -45,7 +45,7 @@ def evaluate_workdir(
     Args:
         config: the data, and the model that the checkpoint must hold.
         workdir: where to write; also where to look for the checkpoint if none is named.
-        checkpoint: as `open_checkpoint` takes.
+        checkpoint: as `load_model` takes.
         predictions: folder of pictures made by another program (`Predictions`); no checkpoint is
             read.
 
@@ -127,7 +127,7 @@ def evaluate(
     """Evaluates a model, for use in a notebook; `pandas.DataFrame(evaluate(...))` works.
 
     Args:
-        model: with weights, or a path as `open_checkpoint` takes.
+        model: with weights, or a path as `load_model` takes.
         dataset: samples; or the folder of iHarmony4, as downloaded or prepared, whose test list is
             taken; or a folder or list of pairs (`harmony_jax.data.pairs`), of which all are.
         **options: `subsets`, `image_size`, `resize`, `longest_side`, `flip`, `batch_size`,

@@ -77,8 +77,9 @@ class Harmonizer:
 
         Args:
             path: a workdir, its `checkpoints` folder, or one step's folder (of several the best);
-                or the name of a released model, whose weights are fetched and converted on first
-                use (`harmony_jax.weights.released`).
+                a .safetensors file that `scripts/convert_weights.py` wrote; or the name of a
+                released model, whose weights are fetched and converted on first use
+                (`harmony_jax.weights.released`).
             **overrides: arguments of the model to set otherwise, such as `dtype`, or `precision`
                 (by default highest, see `create_model`).
 

@@ -16,8 +16,9 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "--checkpoint",
         default=DEFAULT,
         metavar="MODEL",
-        help="workdir that was trained in, one of its checkpoints/STEP, or the name of a released "
-        f"model, fetched on first use (by default {DEFAULT})",
+        help="workdir that was trained in, one of its checkpoints/STEP, a .safetensors file "
+        "written here, or the name of a released model, fetched on first use (by default "
+        f"{DEFAULT})",
     )
     parser.add_argument(
         "--max-megapixels",
