@@ -12,6 +12,8 @@ from harmony_jax import workdir as workdirs
 from harmony_jax.data.sources import Source
 from harmony_jax.data.splits import open_split
 from harmony_jax.data.training_data import TrainingData, batch_of_step, check_training_data
+from harmony_jax.devices import failures
+from harmony_jax.devices.distributed import as_first_process
 from harmony_jax.devices.mesh import create_mesh
 from harmony_jax.errors import InputError, StoppedError
 from harmony_jax.evaluation.evaluator import Evaluation, Evaluator, spread
@@ -26,7 +28,7 @@ from harmony_jax.training.progress import TENSORBOARD, Progress
 from harmony_jax.training.setup import Training, set_up
 from harmony_jax.training.step import TrainState
 from harmony_jax.weights.checkpoint import Checkpoints, Metadata
-from harmony_jax.weights.steps import FOLDER, saved_steps
+from harmony_jax.weights.steps import FOLDER, is_being_written, saved_steps
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -49,10 +51,12 @@ def train(config: ConfigDict, workdir: Path) -> None:
     metadata = training_metadata(config, sets.train)
     due = _due_after(training)
     # Before the workdir is made: a backbone that cannot be leaves none.
-    first = None if saved_steps(workdir / FOLDER) else training.begin()
+    begun = as_first_process(bool(saved_steps(workdir / FOLDER)))
+    first = None if begun else training.begin()
 
     with workdirs.opened(workdir), StopRequest() as stop_request, ExitStack() as at_end:
         checkpoints = at_end.enter_context(closing(_checkpoints(config, workdir)))
+        at_end.enter_context(failures.told(lambda: is_being_written(workdir / FOLDER)))
         resumed = training.resume(
             checkpoints, lambda folder, found: check_continuation(found, metadata, folder)
         )
@@ -92,7 +96,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
     if start_step >= total_steps:
         done = f"step {start_step} of {total_steps}"
         _LOGGER.info("%s: training is finished (%s)", workdir, done)
-        if _is_evaluated(workdir, start_step):
+        if as_first_process(_is_evaluated(workdir, start_step)):
             return
     evaluate_workdir(config, workdir)
 
