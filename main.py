@@ -18,6 +18,7 @@ from absl import logging as absl_logging
 from ml_collections import config_flags
 
 from harmony_jax.command_line import log_to_terminal, parse_flags
+from harmony_jax.devices import failures
 from harmony_jax.devices.compilation_cache import keep_compiled_programs
 from harmony_jax.devices.distributed import join_processes
 from harmony_jax.devices.host_memory import keep_freed_memory
@@ -61,29 +62,34 @@ def main(arguments: list[str]) -> None:
     keep_freed_memory()
     keep_compiled_programs()
     try:
-        if len(arguments) > 1:
-            raise InputError(f"argument {arguments[1]!r}: flags begin with --")
-        join_processes(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
-        if jax.process_index() > 0:
-            logging.getLogger("harmony_jax").setLevel(logging.WARNING)
-        if _MODE.value == "train":
-            train(_required(_CONFIG), Path(_required(_WORKDIR)))
-        elif _MODE.value == "evaluate":
-            checkpoint = Path(_CHECKPOINT.value) if _CHECKPOINT.value else None
-            predictions = Path(_PREDICTIONS.value) if _PREDICTIONS.value else None
-            evaluate_workdir(_required(_CONFIG), Path(_required(_WORKDIR)), checkpoint, predictions)
-        else:
-            expect_any_file()
-            checkpoint = _required(_CHECKPOINT)
-            image, output = Path(_required(_IMAGE)), Path(_required(_OUTPUT))
-            mask = Path(_MASK.value) if _MASK.value else None
-            settings = Settings(overwrite=_OVERWRITE.value)
-            sys.exit(report(predict(checkpoint, image, mask, output, settings)))
+        with failures.ending_together():
+            _run(arguments)
     except (InputError, NonFiniteError) as error:
         sys.exit(f"error: {error}")
     except StoppedError as stop:
         print(stop, file=sys.stderr)
         sys.exit(128 + stop.signal)  # as a shell reports a signal
+
+
+def _run(arguments: list[str]) -> None:
+    if len(arguments) > 1:
+        raise InputError(f"argument {arguments[1]!r}: flags begin with --")
+    join_processes(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+    if jax.process_index() > 0:
+        logging.getLogger("harmony_jax").setLevel(logging.WARNING)
+    if _MODE.value == "train":
+        train(_required(_CONFIG), Path(_required(_WORKDIR)))
+    elif _MODE.value == "evaluate":
+        checkpoint = Path(_CHECKPOINT.value) if _CHECKPOINT.value else None
+        predictions = Path(_PREDICTIONS.value) if _PREDICTIONS.value else None
+        evaluate_workdir(_required(_CONFIG), Path(_required(_WORKDIR)), checkpoint, predictions)
+    else:
+        expect_any_file()
+        checkpoint = _required(_CHECKPOINT)
+        image, output = Path(_required(_IMAGE)), Path(_required(_OUTPUT))
+        mask = Path(_MASK.value) if _MASK.value else None
+        settings = Settings(overwrite=_OVERWRITE.value)
+        sys.exit(report(predict(checkpoint, image, mask, output, settings)))
 
 
 def _required(flag: flags.FlagHolder) -> Any:

@@ -1,5 +1,6 @@
 """A run's folder: one training at a time, and a record of what ran."""
 
+import errno
 import json
 import logging
 import os
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import jax
 from ml_collections import ConfigDict
@@ -26,6 +27,8 @@ except ImportError:  # on Windows
 
 _LOCK = ".lock"
 _RECORD = "config.json"
+# What file systems without locks answer, such as Lustre without -o flock, and some NFS.
+_NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
 _PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 _LOGGER = logging.getLogger(__name__)
@@ -36,7 +39,7 @@ def opened(workdir: Path) -> Iterator[None]:
     """Makes the folder and keeps every other training out of it.
 
     With several processes the first one holds the folder for all. A killed process holds nothing.
-    On Windows nothing is kept out, and a warning says so.
+    On Windows, and on file systems without locks, nothing is kept out, and a warning says so.
 
     Raises:
         InputError: the folder cannot be made or written, or another training is at work in it.
@@ -47,7 +50,7 @@ def opened(workdir: Path) -> Iterator[None]:
         )
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        lock = (workdir / _LOCK).open("a+")
+        lock = (workdir / _LOCK).open("a+", errors="replace")
     except OSError as error:
         raise InputError(
             f"workdir {workdir}: cannot be written ({error.strerror}): choose another"
@@ -56,26 +59,40 @@ def opened(workdir: Path) -> Iterator[None]:
         if jax.process_index() != 0:  # the first one stands for all
             yield
             return
-        try:
-            if fcntl is None:
-                _LOGGER.warning("%s is not locked on this system: train once in it", workdir)
-            else:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.seek(0)
-            owner = lock.read().strip() or "another process"
-            raise InputError(
-                f"workdir {workdir}: {owner} is training in it: wait, or choose another"
-            ) from error
-        try:
-            lock.truncate(0)
-            lock.write(f"process {os.getpid()} on {socket.gethostname()}")
-            lock.flush()
-        except OSError as error:
-            raise InputError(
-                f"workdir {workdir}: cannot be written ({error.strerror}): make room"
-            ) from error
+        _take(lock, workdir)
         yield
+
+
+def _take(lock: TextIO, workdir: Path) -> None:
+    """Locks the file for this process and writes into it which one that is."""
+    try:
+        if fcntl is None:
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.seek(0)
+        owner = lock.read().strip() or "another process"
+        raise InputError(
+            f"workdir {workdir}: {owner} is training in it: wait, or choose another"
+        ) from error
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise InputError(
+                f"workdir {workdir}: cannot be locked ({error.strerror}): choose another"
+            ) from error
+        _LOGGER.warning(
+            "workdir %s: cannot be locked here (%s): nothing keeps a second training out of it",
+            workdir,
+            error.strerror,
+        )
+    try:
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+        lock.flush()
+    except OSError as error:
+        raise InputError(
+            f"workdir {workdir}: cannot be written ({error.strerror}): make room"
+        ) from error
 
 
 def record(config: ConfigDict, workdir: Path) -> None:

@@ -11,7 +11,7 @@ install_import_hook("harmony_jax", "beartype.beartype")
 
 
 # Files that take minutes come first, so that no worker is left alone with one at the end.
-SLOW = ("test_sharding.py", "test_released_values.py", "test_survival.py")
+SLOW = ("test_sharding.py", "test_processes.py", "test_released_values.py", "test_survival.py")
 
 
 def pytest_configure(config):

@@ -1,13 +1,14 @@
 """Batches to evaluate: every sample once, at the size the metrics are taken at."""
 
 from collections import defaultdict
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, NamedTuple
 
 import cv2
 import grain
+import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from harmony_jax.data.pipeline import Batches, iterate
@@ -134,11 +135,11 @@ class EvaluationData:
         if sizing.resize == "square":
             groups[sizing.size(0, 0)] = list(range(len(source)))
         else:
-            for index, size in enumerate(_sizes(source)):
-                if size is None:
-                    self.left_out.add(index)
+            for index, (height, width) in enumerate(_sizes(source).tolist()):
+                if height:
+                    groups[sizing.canvas(*sizing.size(height, width))].append(index)
                 else:
-                    groups[sizing.canvas(*sizing.size(*size))].append(index)
+                    self.left_out.add(index)
         rows = []
         for canvas in sorted(groups):
             indices = groups[canvas]
@@ -211,15 +212,26 @@ def _resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def _sizes(source: Source) -> Iterator[tuple[int, int] | None]:
-    """Height and width of every sample; None if it cannot be read."""
+def _sizes(source: Source) -> np.ndarray:
+    """Height and width of every sample, [samples, 2]; 0 if it cannot be read.
 
-    def size(index: int) -> tuple[int, int] | None:
+    Each of several processes opens its part of them and takes the others' word for the rest: were
+    a photo unreadable for one alone, the processes would make different batches.
+    """
+    number, count = jax.process_index(), jax.process_count()
+    own = range(number, len(source), count)
+
+    def size(index: int) -> tuple[int, int]:
         try:
             height, width = source[index]["mask"].shape
         except InputError:
-            return None
+            return 0, 0
         return height, width
 
+    sizes = np.zeros((-(-len(source) // count), 2), np.int32)  # as many rows in each process
     with ThreadPoolExecutor(usable_cores()) as threads:
-        yield from threads.map(size, range(len(source)))
+        for row, found in enumerate(threads.map(size, own)):
+            sizes[row] = found
+    if count > 1:  # [processes, rows, 2], of which sample i is in row i // processes
+        sizes = multihost_utils.process_allgather(sizes).swapaxes(0, 1).reshape(-1, 2)
+    return sizes[: len(source)]

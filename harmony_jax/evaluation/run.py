@@ -15,6 +15,7 @@ from harmony_jax.data.pairs import is_pairs
 from harmony_jax.data.predictions import Predictions
 from harmony_jax.data.sources import Selection, Source, sample_name
 from harmony_jax.data.splits import open_set, open_split
+from harmony_jax.devices import failures
 from harmony_jax.devices import mesh as meshes
 from harmony_jax.errors import InputError
 from harmony_jax.evaluation.evaluator import Evaluator, spread
@@ -56,6 +57,7 @@ def evaluate_workdir(
         InputError: no checkpoint, a checkpoint of another model, a prediction missing; or, after
             everything else was evaluated and written, an image that cannot be read.
     """
+    failures.end_on_sigterm()
     check_numbers(config)
     source = evaluated_source(config)
     mesh = meshes.create_mesh(config.mesh.devices, config.mesh.shards)

@@ -14,6 +14,8 @@ from harmony_jax import workdir as workdirs
 from harmony_jax.data.sources import Source
 from harmony_jax.data.splits import open_set
 from harmony_jax.data.training_data import TrainingData, batch_of_step, check_training_data
+from harmony_jax.devices import failures
+from harmony_jax.devices.distributed import as_first_process
 from harmony_jax.devices.mesh import create_mesh
 from harmony_jax.errors import InputError, StoppedError
 from harmony_jax.evaluation.evaluator import EvaluationStoppedError, Evaluator, spread
@@ -29,7 +31,7 @@ from harmony_jax.training.setup import Training, set_up
 from harmony_jax.training.step import TrainState
 from harmony_jax.training.writers import TensorBoardWriter, Writer
 from harmony_jax.weights.checkpoint import BEST, Checkpoints, Metadata
-from harmony_jax.weights.steps import FOLDER, saved_steps
+from harmony_jax.weights.steps import FOLDER, is_being_written, saved_steps
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -57,12 +59,14 @@ def train(config: ConfigDict, workdir: Path, writers: Sequence[Writer] = ()) -> 
     metadata = training_metadata(config, sets.train)
     due = _due_after(training)
     # Before the workdir is made: a backbone that cannot be leaves none.
-    first = None if saved_steps(workdir / FOLDER) else training.begin()
+    begun = as_first_process(bool(saved_steps(workdir / FOLDER)))
+    first = None if begun else training.begin()
 
     with workdirs.opened(workdir), StopRequest() as stop_request, ExitStack() as at_end:
         for writer in writers:
             at_end.callback(writer.close)
         checkpoints = at_end.enter_context(closing(_checkpoints(config, workdir)))
+        at_end.enter_context(failures.told(lambda: is_being_written(workdir / FOLDER)))
         resumed = training.resume(
             checkpoints, lambda folder, found: check_continuation(found, metadata, folder)
         )
@@ -107,7 +111,7 @@ def train(config: ConfigDict, workdir: Path, writers: Sequence[Writer] = ()) -> 
     if start_step >= total_steps:
         done = f"step {start_step} of {total_steps}"
         _LOGGER.info("%s: training is finished (%s)", workdir, done)
-        if _is_evaluated(workdir, start_step):
+        if as_first_process(_is_evaluated(workdir, start_step)):
             return
     evaluate_workdir(config, workdir)
 
@@ -245,7 +249,7 @@ class _Validation:
 
     def is_missing(self, step: int) -> bool:
         """Whether a saved step waits for the metrics that rank it: training ended in between."""
-        return self._ranks and self._checkpoints.validation(step) is None
+        return self._ranks and as_first_process(self._checkpoints.validation(step) is None)
 
     def run(self, step: int, state: TrainState) -> int | None:
         """Validates a saved step; returns the signal that stopped it, if any.

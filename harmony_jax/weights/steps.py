@@ -10,3 +10,8 @@ def saved_steps(folder: Path) -> list[int]:
     if not folder.is_dir():
         return []
     return [int(child.name) for child in folder.iterdir() if child.name.isdigit()]
+
+
+def is_being_written(folder: Path) -> bool:
+    """Whether a `checkpoints` folder holds a checkpoint that is not finished: orbax renames it."""
+    return folder.is_dir() and any("orbax-checkpoint-tmp" in path.name for path in folder.iterdir())

@@ -1,5 +1,7 @@
+import jax
 import numpy as np
 import pytest
+from jax.experimental import multihost_utils
 
 from harmony_jax import InputError
 from harmony_jax.data.evaluation_data import EvaluationData, Sizing, sizing_of
@@ -110,3 +112,25 @@ def test_sizes_that_cannot_be(field, value, message):
     config.evaluation[field] = value
     with pytest.raises(InputError, match=message):
         sizing_of(config, 4)
+
+
+def test_processes_make_the_same_batches_of_a_photo_that_one_of_them_cannot_read(monkeypatch):
+    """Each opens its part, and takes the other's word for the rest."""
+    sources = [Sized(damaged=2), Sized(damaged=3)]  # 2 is the first's to open, 3 the second's
+    number, parts = 0, []
+
+    def made(gathered) -> list[EvaluationData]:
+        nonlocal number
+        monkeypatch.setattr(multihost_utils, "process_allgather", gathered)
+        found = []
+        for number, source in enumerate(sources):  # noqa: B007
+            found.append(EvaluationData(source, Sizing("none", 16, 50, 32), 4, 0))
+            close_batches(found[-1].batches)
+        return found
+
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(jax, "process_index", lambda: number)
+    made(lambda own: parts.append(own) or np.stack([own, own]))
+    first, second = made(lambda own: np.stack(parts))
+    assert first.left_out == second.left_out == {2, 3}
+    assert first.indices(0) == second.indices(0) == [0, 1, 4, -1]

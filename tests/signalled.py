@@ -1,0 +1,44 @@
+"""main.py, which may get a signal: python -m tests.signalled STEP SIGNAL ARGUMENT...
+
+It comes after the step, or with STEP 0 before the first one; `-` is none. Here the processes keep
+pace, and steps take long enough for it to reach all of them before the next one.
+"""
+
+import os
+import signal
+import sys
+import time
+
+from absl import app
+from jax.experimental import multihost_utils
+
+import main
+from harmony_jax.command_line import parse_flags
+from harmony_jax.training import loop
+
+_SECONDS = 2.5  # JAX looks for a signal every second
+
+
+class _Signalled(loop.StopRequest):
+    def __enter__(self) -> "_Signalled":
+        super().__enter__()
+        self._after(0)
+        return self
+
+    def received(self, step: int) -> int | None:
+        time.sleep(_SECONDS)
+        multihost_utils.sync_global_devices(f"step {step}")
+        answer = super().received(step)
+        self._after(step)
+        return answer
+
+    def _after(self, step: int) -> None:
+        if step == _STEP and _SIGNAL:
+            os.kill(os.getpid(), _SIGNAL)
+
+
+if __name__ == "__main__":
+    _STEP, _name = int(sys.argv.pop(1)), sys.argv.pop(1)
+    _SIGNAL = None if _name == "-" else signal.Signals[_name]
+    loop.StopRequest = _Signalled
+    app.run(main.main, flags_parser=lambda arguments: parse_flags(arguments, main._CONFIG))
