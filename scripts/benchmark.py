@@ -29,6 +29,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # configs
 
 from harmony_jax.models import list_models
+from harmony_jax.models.arithmetic import PRECISIONS
 
 
 def main() -> None:
@@ -79,6 +80,11 @@ def _parse() -> argparse.Namespace:
         command.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
         command.add_argument("--batches", default=batches, type=_numbers, help="images a step")
     models.add_argument("--rounds", type=int, default=7)
+    models.add_argument(
+        "--precision",
+        choices=list(PRECISIONS),
+        help="of float32 products; by default as in use: highest forward, default with backward",
+    )
     models.add_argument("--released", type=Path)
     models.add_argument(
         "--default-allocator", action="store_true", help="leave glibc's allocator as it is"

@@ -17,9 +17,11 @@ from flax import nnx
 
 from benchmarks import step
 from benchmarks.timing import Run, in_turns, shown
+from harmony_jax.build import EVALUATION_PRECISION, TRAINING_PRECISION
 from harmony_jax.devices.host_memory import keep_freed_memory
 from harmony_jax.losses import foreground_normalized_mse
 from harmony_jax.models import create_model, released_image_size
+from harmony_jax.models.arithmetic import set_precision
 from harmony_jax.variables import Variables, split
 
 
@@ -31,7 +33,7 @@ def measure(names: list[str], arguments: argparse.Namespace) -> None:
     print(f"{jax.devices()[0].device_kind}, {jax.device_count()} device(s), {dtype}; ms an image")
     for name in names:
         for batch in arguments.batches:
-            runs, seconds = _ours(name, batch, dtype)
+            runs, seconds = _ours(name, batch, dtype, arguments.precision)
             contenders = {kind: {"ours": run} for kind, run in runs.items()}
             if arguments.released:
                 for kind, run in _released(arguments.released, name, batch).items():
@@ -43,19 +45,28 @@ def measure(names: list[str], arguments: argparse.Namespace) -> None:
         step.measure_apart(name, dtype, step.BATCH)
 
 
-def _ours(name: str, batch: int, dtype: str = "float32") -> tuple[dict[str, Run], dict[str, float]]:
+def _ours(
+    name: str, batch: int, dtype: str = "float32", precision: str | None = None
+) -> tuple[dict[str, Run], dict[str, float]]:
     """The compiled forward and forward+backward pass, and the seconds that each took to compile.
 
-    The latter is left out at batch 1, where a 1x1 bottleneck has no statistics.
+    The latter is left out at batch 1, where a 1x1 bottleneck has no statistics. Without a precision
+    each is computed as it is in use.
     """
     rng = np.random.default_rng(0)
     side = released_image_size(name)
     shape = (batch, side, side)
     image, target = (jnp.asarray(rng.standard_normal((*shape, 3)), jnp.float32) for _ in range(2))
     mask = jnp.asarray(rng.random((*shape, 1)) > 0.5, jnp.float32)
-    model = create_model(name, rngs=nnx.Rngs(0), dtype=jnp.dtype(dtype))
+    model = create_model(
+        name,
+        rngs=nnx.Rngs(0),
+        dtype=jnp.dtype(dtype),
+        precision=precision or TRAINING_PRECISION,
+    )
     training_graph, variables = split(model)
     model.eval()
+    set_precision(model, precision or EVALUATION_PRECISION)
     graph = nnx.graphdef(model)
 
     def forward(variables: Variables, image: jax.Array, mask: jax.Array) -> Any:
