@@ -249,7 +249,8 @@ class _Validation:
 
     def is_missing(self, step: int) -> bool:
         """Whether a saved step waits for the metrics that rank it: training ended in between."""
-        return self._ranks and as_first_process(self._checkpoints.validation(step) is None)
+        missing = as_first_process(self._checkpoints.validation(step) is None)
+        return self._ranks and bool(missing)
 
     def run(self, step: int, state: TrainState) -> int | None:
         """Validates a saved step; returns the signal that stopped it, if any.
