@@ -98,7 +98,7 @@ def test_validation_is_exact_though_training_is_not(asked, expected):
     config.evaluation.flip = True
     model = build_model(config)
     evaluator = Evaluator(model, config, create_mesh(1), with_ssim=True)
-    found = lowered(evaluator._measure, split(model)[1], batch_of(config), np.int32(0))
+    found = lowered(evaluator._measure, split(model)[1], batch_of(config))
     assert found.keys() == {expected}
 
 

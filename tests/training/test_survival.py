@@ -20,7 +20,7 @@ from harmony_jax.weights.steps import FOLDER, saved_steps
 from tests.test_main import ROOT, small
 from tests.training.forked import FAULTS, STEPS, start, status
 
-KILLS = 25
+KILLS = int(os.environ.get("HARMONY_JAX_KILLS", "6"))
 INPUT_ERROR, STOPPED = 1, 128 + signal.SIGTERM
 STATUS = {fault: STOPPED if fault.startswith("SIGTERM") else INPUT_ERROR for fault in FAULTS}
 
