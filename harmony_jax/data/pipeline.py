@@ -43,13 +43,17 @@ class Batches:
         """
         try:
             return next(self._batches)
+        except InputError as error:
+            failed = error.with_traceback(None)
         except RuntimeError as error:
             if not _LOST_WORKER.search(str(error)):
                 raise
-            raise InputError(
+            failed = InputError(
                 "a data worker was killed, perhaps for want of memory: run the same command again, "
                 "with a smaller --config.data.num_workers if it happens again"
-            ) from error
+            )
+        # Here, without grain's frames: they hold a batch in memory that is shared with the workers.
+        raise failed
 
     def close(self) -> None:
         self._batches.close()

@@ -95,6 +95,7 @@ def train(config: ConfigDict, workdir: Path, writers: Sequence[Writer] = ()) -> 
             with jax.profiler.StepTraceAnnotation("train", step_num=step):
                 state, metrics = training.step(state, batch)
                 jax.block_until_ready(before)  # the devices have one step in hand, and no more
+            del batch  # on a CPU it may lie in memory that is shared with the workers
             signal = stop_request.received(step)
             progress.after_step(step, metrics, data.seconds_waited)
             if step in due.logged or step in due.saved or signal:

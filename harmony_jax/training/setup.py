@@ -1,5 +1,6 @@
 """A training put together from its config: schedule, optimizer, model, loss, state and step."""
 
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ from harmony_jax.training.step import (
 )
 from harmony_jax.variables import Variables
 from harmony_jax.weights.checkpoint import Checkpoints, Metadata
+
+_LOGGER = logging.getLogger(__name__)
 
 # In a step, ready for the next two (`Feed`), and being made.
 _BATCHES = 4
@@ -113,6 +116,7 @@ class Training:
         found = checkpoints.restore_newest(self.state.variables, self.state.optimizer, check)
         if found is None:
             return None
+        _LOGGER.info("Continuing after step %d (%s)", found.step, checkpoints.folder)
         variables, optimizer_state = exchanged(found.variables, found.optimizer)
         return state_at(found.step, variables, optimizer_state, self.mesh)
 

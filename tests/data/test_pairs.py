@@ -172,7 +172,7 @@ def test_training_on_pairs_ends_with_the_report_of_those_held_out(tmp_path, capl
     write_pairs(tmp_path / "shop", 8)
     config.data.name, config.data.root = "pairs", str(tmp_path / "shop")
     config.train.epochs, config.optimizer.milestones = 1, ()
-    config.evaluation.every_epochs = 0
+    config.evaluation.every_epochs = 1
     train(config, tmp_path / "run")
     assert (tmp_path / "run" / FOLDER / "1").is_dir()
     found = json.loads((tmp_path / "run" / "evaluation.json").read_text())["model"]

@@ -33,7 +33,7 @@ def test_arguments_of_another_type_are_named():
 def test_arguments_are_of_the_type_that_a_config_has():
     config = base.get_config().model
     texts = {int: "8", float: "0.5", bool: "true", str: "both"}
-    for key in set(config) - {"name", "dtype"}:
+    for key in set(config) - {"name", "dtype", "precision"}:
         kind = config.get_type(key)
         name, value = parse_argument(f"{key}={texts[kind]}")
         assert (name, type(value), str(value).lower()) == (key, kind, texts[kind])

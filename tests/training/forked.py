@@ -53,7 +53,7 @@ def _train(root: Path, workdir: Path, cache: Path, fault: str, changes: dict[str
 
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache)
     sys.stderr = (workdir / "log.txt").open("a", buffering=1)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO)
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, force=True)
     keep_compiled_programs()
     if fault:
         FAULTS[fault]()

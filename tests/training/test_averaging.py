@@ -65,7 +65,7 @@ def test_a_checkpoints_model_is_the_average_and_training_continues_to_the_same_b
 ):
     states = advanced(training, training.begin(), 1, 4)
     checkpoints = Checkpoints(tmp_path, keep_newest=1)
-    training.save(checkpoints, states[2], {"model": {}}, None)
+    training.save(checkpoints, states[2], {"model": {}})
     checkpoints.close()
     checkpoints = Checkpoints(tmp_path)
     model = checkpoints.model(2, training.state.variables)  # as inference reads it

@@ -161,6 +161,6 @@ def test_the_command_says_that_it_was_stopped_and_continues(mini_root, cache, tm
     output, _ = process.communicate(timeout=60)
     assert process.returncode == STOPPED
     assert "Traceback" not in output
-    stopped = r"^stopped after step (\d+) of 21, which is saved: the same command continues$"
+    stopped = r"^stopped after step (\d+) of 24, which is saved: the same command continues$"
     step = re.search(stopped, output, re.MULTILINE)[1]
     assert (tmp_path / FOLDER / step).exists()
