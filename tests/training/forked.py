@@ -53,7 +53,9 @@ def _train(root: Path, workdir: Path, cache: Path, fault: str, changes: dict[str
 
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache)
     sys.stderr = (workdir / "log.txt").open("a", buffering=1)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, force=True)
+    logger = logging.getLogger("harmony_jax")  # ours alone: orbax tells of a full disk at length
+    logger.addHandler(logging.StreamHandler(sys.stderr))
+    logger.setLevel(logging.INFO)
     keep_compiled_programs()
     if fault:
         FAULTS[fault]()
