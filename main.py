@@ -100,10 +100,6 @@ def _required(flag: flags.FlagHolder) -> Any:
 
 def _quiet_libraries() -> None:
     absl_logging.set_verbosity(absl_logging.WARNING)  # orbax and jax tell every detail at INFO
-    # A checkpoint between two validations has no metric to rank it by, and needs none.
-    absl_logging.get_absl_logger().addFilter(
-        lambda record: "did not provide metrics" not in record.getMessage()
-    )
 
 
 if __name__ == "__main__":
