@@ -47,12 +47,16 @@ def get_config() -> ConfigDict:
     config.init.backbone = ""
 
     config.data = ConfigDict()
-    # iharmony4: the four downloaded folders; pairs: your own; demo: made on the fly
+    # iharmony4: the four downloaded folders; pairs: composites of your own; photos: composites are
+    # made of them while training; demo: made on the fly
     config.data.name = "iharmony4"
     # The four downloaded folders, or a prepared set; of pairs a folder with composites/, masks/ and
-    # reals/, or a CSV list of the three (docs/data.md).
+    # reals/, or a CSV list of the three; of photos their folder (docs/data.md).
     config.data.root = ""
-    config.data.test_root = ""  # of pairs: those to evaluate; unset: the held-out ones
+    config.data.test_root = ""  # of pairs, photos: those to evaluate; unset: the held-out ones
+    # Of photos: the folder of their masks; unset: masks/ in or beside each folder of photos.
+    config.data.masks = ""
+    config.data.regions_per_photo = 2  # of a photo without masks; 0: these are left out
     config.data.subsets = ("HCOCO", "HAdobe5k", "HFlickr", "Hday2night")
     config.data.image_size = 256  # pixels a side, in training and evaluation
     # Share of the training photos held out to choose the best checkpoint. With 0 every composite
@@ -77,6 +81,36 @@ def get_config() -> ConfigDict:
     # A training sample that cannot be read is an error, or with "skip" another takes its place;
     # these are counted and listed after each epoch. Evaluation leaves nothing out.
     config.data.unreadable = "error"
+
+    # Of photos: how composites are made of them. Shares are of all composites; deviations are
+    # standard deviations of a normal distribution, cut off at 2.5 of them.
+    config.data.composites = ConfigDict()
+    # Shares of the ways to recolour. Three give an object the colours of one in another photo: mean
+    # and deviation of Lab (reinhard), mean and covariance of RGB (linear), or the histograms.
+    config.data.composites.reinhard = 0.22
+    config.data.composites.linear = 0.2
+    config.data.composites.histogram = 0.18
+    config.data.composites.retouch = 0.35
+    config.data.composites.unchanged = 0.05
+    config.data.composites.strength = (0.55, 1.0)  # of these three: share of the change
+    config.data.composites.distance = (4.0, 45.0)  # to the other object's mean, in Lab units
+    # Of retouch, as deviations.
+    config.data.composites.exposure = 0.9  # stops
+    config.data.composites.white_balance = 0.35  # stops of red against blue; of green the half
+    config.data.composites.contrast = 0.4  # log2 of the factor around the object's mean
+    config.data.composites.saturation = 0.6  # log2 of the factor
+    config.data.composites.gamma = 0.35  # log2 of the exponent of the tone curve
+    config.data.composites.hue = 8.0  # degrees
+    # Light that falls from one side, in addition: its share, and its deviation in stops, from the
+    # object's middle to its side.
+    config.data.composites.light_share = 0.2
+    config.data.composites.light = 0.4
+    # Masks as people make them: a share with the edges of a coarse polygon, which what is
+    # recoloured then has too, and a share whose edge lies beside that of what is recoloured.
+    config.data.composites.polygon_share = 0.15
+    config.data.composites.edge_share = 0.15
+    config.data.composites.edge_shift = 2.0  # up to so many pixels outwards or inwards
+    config.data.composites.edge_width = 3.0  # soft over up to so many pixels
 
     config.loss = ConfigDict()
     config.loss.name = "fn_mse"  # fn_mse: the paper's foreground-normalised MSE; mse

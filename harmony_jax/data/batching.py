@@ -5,7 +5,10 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 
+from harmony_jax.data.composites.recipe import Recipe
+
 PIXELS = ("composite", "real", "mask")
+CHANNELS = {"composite": 3, "real": 3, "mask": 1}
 
 
 class Augmentation(NamedTuple):
@@ -15,11 +18,18 @@ class Augmentation(NamedTuple):
         image_size: side of the result in pixels.
         crop: random crops (`RandomCropAndFlip`); False resizes the whole picture.
         flip: left to right, half of the time.
+        recipe: of the composites, which are made after that; None: samples come with theirs.
     """
 
     image_size: int
     crop: bool = True
     flip: bool = True
+    recipe: Recipe | None = None
+
+    @property
+    def pictures(self) -> tuple[str, ...]:
+        """What samples have before composites are made."""
+        return PIXELS if self.recipe is None else PIXELS[1:]
 
 
 class BatchOrder(NamedTuple):

@@ -10,7 +10,7 @@ from absl import flags
 
 from harmony_jax.data.batching import Augmentation, BatchOrder, Share
 from harmony_jax.data.sources import Numbered, Source
-from harmony_jax.data.transforms import RandomCropAndFlip
+from harmony_jax.data.transforms import MakeComposite, RandomCropAndFlip
 from harmony_jax.data.worker_processes import start_worker
 from harmony_jax.devices.host_cores import usable_cores
 from harmony_jax.errors import InputError
@@ -89,7 +89,12 @@ def training_batches(
         .shuffle()
         .repeat()
         .random_map(RandomCropAndFlip(augmentation))
-        .slice(slice(order.start_step * order.batch_size, None))
+    )
+    if augmentation.recipe:
+        assert isinstance(source, Numbered)
+        dataset = dataset.random_map(MakeComposite(augmentation.recipe, source.raw))
+    dataset = (
+        dataset.slice(slice(order.start_step * order.batch_size, None))
         .batch(order.batch_size // share.process_count, drop_remainder=True)
         # Each process takes a contiguous part of every batch, as the devices are ordered.
         .slice(slice(share.process_index, None, share.process_count))

@@ -1,10 +1,11 @@
 """What a data set is to the rest of the system, and how it is split."""
 
 from collections.abc import Sequence
-from typing import Protocol, TypedDict, runtime_checkable
+from typing import Any, Protocol, TypedDict, runtime_checkable
 
 import numpy as np
 
+from harmony_jax.data.composites.statistics import Statistics
 from harmony_jax.errors import InputError
 
 _MAX_UNREADABLE_IN_A_ROW = 16
@@ -16,6 +17,13 @@ class Sample(TypedDict):
     composite: np.ndarray  # [height, width, 3] RGB
     real: np.ndarray  # [height, width, 3] RGB
     mask: np.ndarray  # [height, width], soft values kept
+
+
+class RawSample(TypedDict):
+    """A photo whose composite is made later, uint8, both of one height and width."""
+
+    real: np.ndarray  # [height, width, 3] RGB
+    mask: np.ndarray  # [height, width]
 
 
 @runtime_checkable
@@ -36,6 +44,22 @@ class Source(Protocol):
 
     def photo(self, index: int) -> str:
         """Identifies the real photo, which is never split over two sets."""
+        ...
+
+
+class RawSource(Protocol):
+    """Random access to photos whose composites are made later."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> RawSample: ...
+
+    def statistics(self, index: int) -> Statistics | None:
+        """The colours of a photo's object; None if it cannot be read."""
+        ...
+
+    def set_statistics(self, index: int, statistics: Statistics) -> None:
+        """Spares reading the photo for them."""
         ...
 
 
@@ -62,18 +86,16 @@ class Selection:
         return self._source.photo(self._indices[index])
 
 
-class NumberedSample(Sample):
-    """A sample that says which it is."""
-
-    index: int  # its number in the source
-    unreadable: int  # the number of the sample that it stands in for; -1: of none
+# A `Sample` or `RawSample` that says which it is: `index`, its number in the source, and
+# `unreadable`, the number of the sample that it stands in for, or -1.
+NumberedSample = dict[str, Any]
 
 
 class Numbered:
     """A source's samples with their numbers, for training.
 
     Args:
-        source: the samples.
+        source: the samples, or photos whose composites are made later.
         unreadable: what a sample is that cannot be read: an `error`, or with `skip` the next
             sample that can be read takes its place, so that batches keep their size and every
             step its samples, whichever files are damaged.
@@ -82,7 +104,7 @@ class Numbered:
         InputError: an unknown policy.
     """
 
-    def __init__(self, source: Source, unreadable: str):
+    def __init__(self, source: "Source | RawSource", unreadable: str):
         if unreadable not in ("error", "skip"):
             raise InputError(f"data.unreadable {unreadable!r}: choose 'error' or 'skip'")
         self._source = source
@@ -90,6 +112,12 @@ class Numbered:
 
     def __len__(self) -> int:
         return len(self._source)
+
+    @property
+    def raw(self) -> RawSource:
+        """The photos, where composites are made later; their numbers are those of the samples."""
+        assert not isinstance(self._source, Source)
+        return self._source
 
     def __getitem__(self, index: int) -> NumberedSample:
         """One sample, or the one in its place.

@@ -6,6 +6,9 @@ from functools import cache
 import numpy as np
 from ml_collections import ConfigDict
 
+from harmony_jax.data.composites.photo_set import PhotoSet
+from harmony_jax.data.composites.recipe import Recipe
+from harmony_jax.data.composites.source import PhotosSource
 from harmony_jax.data.demo import DemoSource
 from harmony_jax.data.iharmony4 import SUBSETS, IHarmony4Source, scene_of
 from harmony_jax.data.pairs import PairsSource
@@ -37,7 +40,7 @@ def open_split(data: ConfigDict, split: str) -> Source:
         data: the config's `data` section (configs/base.py).
         split: `train`, `validation` or `test`. Validation is held out of the training list, scene
             by scene; with `data.validation_fraction` 0 it is empty. The test set of `pairs` is
-            `data.test_root`; without, the validation set.
+            `data.test_root`; without, the validation set; so too that of `photos`.
 
     Raises:
         InputError: unknown data set or split, or files missing.
@@ -48,7 +51,7 @@ def open_split(data: ConfigDict, split: str) -> Source:
         raise InputError(
             f"data.validation_fraction {data.validation_fraction}: choose 0 or more and below 1"
         )
-    if data.test_root and data.name != "pairs":
+    if data.test_root and data.name not in ("pairs", "photos"):
         raise InputError(f"data.test_root {data.test_root}: data.name {data.name!r} has its own")
     listed = "test" if split == "test" else "train"
     source: Source
@@ -63,8 +66,14 @@ def open_split(data: ConfigDict, split: str) -> Source:
         if split == "test" and data.test_root:
             return PairsSource(data.test_root, "data.test_root")
         source, listed = PairsSource(data.root, "data.root"), "train"
+    elif data.name == "photos":
+        if split == "test" and data.test_root:
+            return _photos_source(data, data.test_root, "data.test_root")
+        source, listed = _photos_source(data, data.root, "data.root"), "train"
     else:
-        raise InputError(f"data.name {data.name!r}: choose 'iharmony4', 'pairs' or 'demo'")
+        raise InputError(
+            f"data.name {data.name!r}: choose 'iharmony4', 'pairs', 'photos' or 'demo'"
+        )
     if listed == "test":
         return source
     if data.validation_by not in _GROUPS:
@@ -77,12 +86,17 @@ def open_split(data: ConfigDict, split: str) -> Source:
     return train if split == "train" else validation
 
 
+def _photos_source(data: ConfigDict, root: str, field: str) -> PhotosSource:
+    photos = PhotoSet(root, data.masks, data.regions_per_photo, field)
+    return PhotosSource(photos, Recipe.of(data.composites), data.validation_seed)
+
+
 _demo_source = cache(DemoSource)  # rendering it takes seconds
 
 
 def hold_out(
     source: Source, fraction: float, seed: int, scene: Callable[[str], str] = scene_of
-) -> tuple[Selection, Selection]:
+) -> tuple[Source, Source]:
     """Splits a source into training and validation sets that share no scene.
 
     Args:
@@ -101,4 +115,9 @@ def hold_out(
     held_out = {distinct[index] for index in chosen}
     training = [index for index, name in enumerate(scenes) if name not in held_out]
     validation = [index for index, name in enumerate(scenes) if name in held_out]
-    return Selection(source, training), Selection(source, validation)
+    return _selected(source, training), _selected(source, validation)
+
+
+def _selected(source: Source, indices: list[int]) -> Source:
+    # Photos stay what they are: composites are made of them in training.
+    return source.select(indices) if isinstance(source, PhotosSource) else Selection(source, indices)

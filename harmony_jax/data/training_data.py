@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from harmony_jax.data.batching import PIXELS, Augmentation, BatchOrder, Reading
+from harmony_jax.data.composites.source import PhotosSource
 from harmony_jax.data.feed import Feed
 from harmony_jax.data.pipeline import check_number_of_samples
 from harmony_jax.data.resident.batches import ResidentBatches
@@ -109,7 +110,7 @@ def check_training_data(source: Source, config: ConfigDict) -> None:
     data = config.data
     if data.placement not in ("stream", "device", "host"):
         raise InputError(f"data.placement {data.placement!r}: choose 'stream', 'device' or 'host'")
-    Numbered(source, data.unreadable)
+    _numbered(source, data.unreadable)
     if len(source) < jax.process_count():
         raise InputError(
             f"the training set has {len(source)} samples for {jax.process_count()} processes: "
@@ -133,10 +134,15 @@ def _arguments(
     source: Source, config: ConfigDict, mesh: Mesh, start_step: int
 ) -> tuple[Numbered, Augmentation, BatchOrder, Mesh, Reading]:
     data = config.data
+    recipe = source.recipe if isinstance(source, PhotosSource) else None
     return (
-        Numbered(source, data.unreadable),
-        Augmentation(data.image_size, crop=data.random_crop, flip=data.random_flip),
+        _numbered(source, data.unreadable),
+        Augmentation(data.image_size, data.random_crop, data.random_flip, recipe),
         BatchOrder(config.train.batch_size, config.seed, start_step),
         mesh,
         Reading(data.num_workers, data.placement, data.resident_size),
     )
+
+
+def _numbered(source: Source, unreadable: str) -> Numbered:
+    return Numbered(source.raw() if isinstance(source, PhotosSource) else source, unreadable)

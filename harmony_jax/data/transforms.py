@@ -1,12 +1,16 @@
 """From a decoded sample to the network's size: one crop, one resampling, uint8 throughout."""
 
 import math
+from typing import Any
 
 import cv2
 import grain
 import numpy as np
 
 from harmony_jax.data.batching import Augmentation
+from harmony_jax.data.composites.compose import compose_with_numpy
+from harmony_jax.data.composites.parameters import DRAWS, Objects, draw_one
+from harmony_jax.data.composites.recipe import Recipe
 from harmony_jax.data.resizing import resize
 from harmony_jax.data.sources import Sample
 
@@ -36,7 +40,7 @@ class Resize(grain.transforms.Map):
 
 
 class RandomCropAndFlip(grain.transforms.RandomMap):
-    """The released augmentation, the same for composite, real photo and mask.
+    """The released augmentation, the same for composite, if there is one, real photo and mask.
 
     A random crop of 50 to 100 % of the area and aspect 3/4 to 4/3, resized to a square and
     flipped left to right half of the time. A crop that lost the foreground is drawn again.
@@ -45,16 +49,16 @@ class RandomCropAndFlip(grain.transforms.RandomMap):
     """
 
     def __init__(self, augmentation: Augmentation):
-        self._size, self._crop, self._flip = augmentation
+        self._size, self._crop, self._flip, _ = augmentation
 
-    def random_map(self, element: Sample, rng: np.random.Generator) -> Sample:
+    def random_map(self, element: Any, rng: np.random.Generator) -> Any:
         window, mask = self._draw_crop(element["mask"], rng)
-        composite, real = (
-            resize(element[key][window], self._size) for key in ("composite", "real")
-        )
+        photos = [key for key in ("composite", "real") if key in element]
+        pictures = {key: resize(element[key][window], self._size) for key in photos}
+        pictures["mask"] = mask
         if self._flip and rng.random() < 0.5:
-            composite, real, mask = (cv2.flip(pixels, 1) for pixels in (composite, real, mask))
-        return {**element, "composite": composite, "real": real, "mask": mask}
+            pictures = {key: cv2.flip(pixels, 1) for key, pixels in pictures.items()}
+        return {**element, **pictures}
 
     def _draw_crop(
         self, mask: np.ndarray, rng: np.random.Generator
@@ -68,6 +72,23 @@ class RandomCropAndFlip(grain.transforms.RandomMap):
             cropped = resize(mask[window], self._size)
             if rng.random() < KEEP_BACKGROUND or cropped.sum() / 255 > MIN_FOREGROUND:
                 return window, cropped
+
+
+class MakeComposite(grain.transforms.RandomMap):
+    """Makes the composite of a photo and its mask, another one each time.
+
+    Args:
+        recipe: how.
+        objects: the photos, by the `index` of the samples, to take colours of.
+    """
+
+    def __init__(self, recipe: Recipe, objects: Objects):
+        self._recipe, self._objects = recipe, objects
+
+    def random_map(self, element: Any, rng: np.random.Generator) -> Any:
+        parameters = draw_one(self._recipe, rng.random(DRAWS), element["index"], self._objects)
+        composite, mask = compose_with_numpy(element["real"], element["mask"], parameters)
+        return {**element, "composite": composite, "mask": mask}
 
 
 def random_crop(

@@ -6,12 +6,16 @@ from functools import cache, partial
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int
 from tqdm import tqdm
 
 from harmony_jax.data.batching import Augmentation, BatchOrder, DeviceBatch, Reading
+from harmony_jax.data.composites.compose import compose_with_jax
+from harmony_jax.data.composites.parameters import Parameters
+from harmony_jax.data.resident.compositing import Compositing, share_statistics
 from harmony_jax.data.resident.lanes import Lanes
 from harmony_jax.data.resident.store import Decoder, Stored, store_on_devices, store_on_host
 from harmony_jax.data.resident.transforms import draw_crop, resample, sampling_positions
@@ -62,13 +66,17 @@ class ResidentBatches:
         own = [self._lanes.samples[row] for row in self._augment.rows]
         count, slots = sum(map(len, own)), self._lanes.slots
         with tqdm(total=count, desc="decoding", unit=" samples", disable=None) as bar:
-            decoder = Decoder(source, own, reading, bar.update)
+            decoder = Decoder(source, own, reading, augmentation.pictures, bar.update)
             gigabytes = slots * decoder.bytes_per_slot / 1e9
             _LOGGER.info("Decoding %d samples to %.1f GB", count, gigabytes)
             if reading.placement == "device":
                 self._stored = store_on_devices(decoder, slots, self._augment.sharding)
             else:
                 self._stored = store_on_host(decoder, slots)
+        self._numbers = decoder.numbers
+        self._compositing = compositing_of(source, augmentation, order, self._augment.rows)
+        if self._compositing:
+            share_statistics(self._compositing.photos, np.concatenate(self._numbers).tolist())
         self._on_host = reading.placement == "host"
         self.unreadable = decoder.unreadable
         self._unreported = set(decoder.unreadable)
@@ -79,10 +87,15 @@ class ResidentBatches:
     def __next__(self) -> DeviceBatch:
         slots = self._lanes.slots_at(self._step)[self._augment.rows]
         stored = self._stored
+        parameters = None
+        if self._compositing:
+            pairs = zip(self._numbers, slots.tolist(), strict=True)
+            numbers = [int(lane[slot]) for lane, slot in pairs]
+            parameters = self._compositing.parameters(self._step, numbers)
         if self._on_host:
             stored = Stored(*(array[np.arange(len(slots)), slots, None] for array in stored))
             slots = np.zeros_like(slots)
-        arrays = self._augment(stored, slots, self._step)
+        arrays = self._augment(stored, slots, self._step, parameters)
         self._step += 1
         unreadable, self._unreported = self._unreported, set()  # found while all were decoded
         return DeviceBatch(arrays, unreadable)
@@ -105,9 +118,24 @@ class ResidentBatches:
         augment = DeviceAugmentation(augmentation, order, mesh)
         slots = lanes.slots_at(order.start_step)
         own = [lanes.samples[row][slots[row], None] for row in augment.rows]
-        stored = store_on_host(Decoder(source, own, reading), 1)
-        made = augment(stored, np.zeros(len(own), np.int32), order.start_step)
+        decoder = Decoder(source, own, reading, augmentation.pictures)
+        stored = store_on_host(decoder, 1)
+        parameters = None
+        if compositing := compositing_of(source, augmentation, order, augment.rows):
+            numbers = np.concatenate(decoder.numbers).tolist()
+            parameters = compositing.parameters(order.start_step, numbers)
+        made = augment(stored, np.zeros(len(own), np.int32), order.start_step, parameters)
         return {key: _own_rows(array) for key, array in made.items()}
+
+
+def compositing_of(
+    source: Source | Numbered, augmentation: Augmentation, order: BatchOrder, rows: np.ndarray
+) -> Compositing | None:
+    """What draws composites; None where samples come with theirs."""
+    if augmentation.recipe is None:
+        return None
+    assert isinstance(source, Numbered)
+    return Compositing(augmentation.recipe, order, rows, source.raw)
 
 
 def _own_rows(array: jax.Array) -> np.ndarray:
@@ -141,13 +169,20 @@ class DeviceAugmentation:
         self._programs = compile_augmentation(own, augmentation, order.seed)
 
     def __call__(
-        self, stored: Stored, slots: Int[np.ndarray, " rows"], step: int
+        self,
+        stored: Stored,
+        slots: Int[np.ndarray, " rows"],
+        step: int,
+        parameters: Parameters | None = None,
     ) -> dict[str, jax.Array]:
-        """The batch of the given slots of this process's lanes, after `step` steps."""
-        stored, chosen = jax.device_put((stored, slots), self.sharding)
+        """The batch of the given slots of this process's lanes, after `step` steps.
+
+        `parameters` are those of the composites, where these are still to be made.
+        """
+        stored, chosen, parameters = jax.device_put((stored, slots, parameters), self.sharding)
         choose, resize, divide = self._programs
         pixels, rows, columns, index = choose(stored, self._row_numbers, chosen, np.int32(step))
-        own = {**divide(resize(pixels, rows, columns)), "index": index}
+        own = {**divide(resize(pixels, rows, columns), parameters), "index": index}
         return {
             key: jax.make_array_from_single_device_arrays(
                 (self._batch_size, *array.shape[1:]),
@@ -166,8 +201,8 @@ class Programs(NamedTuple):
     """
 
     choose: jax.stages.Wrapped  # stored, row numbers, slots, step to pixels, rows, columns, index
-    resize: jax.stages.Wrapped  # pixels, rows, columns to [batch, size, size, 7]
-    divide: jax.stages.Wrapped  # that to composite, real photo and mask
+    resize: jax.stages.Wrapped  # pixels, rows, columns to [batch, channels, size, size]
+    divide: jax.stages.Wrapped  # that, and parameters, to composite, real photo and mask
 
 
 @cache  # compiling takes seconds
@@ -176,7 +211,7 @@ def compile_augmentation(mesh: Mesh, augmentation: Augmentation, seed: int) -> P
 
     With row and step, the seed decides crops and flips.
     """
-    image_size, crop, flip = augmentation
+    image_size, crop, flip, _ = augmentation
     # Named, as the default may be another generator, which would draw other crops.
     stream = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), _RANDOM_STREAM)
 
@@ -190,12 +225,14 @@ def compile_augmentation(mesh: Mesh, augmentation: Augmentation, seed: int) -> P
         positions = sampling_positions(sizes, crops, flips, pixels.shape[-1], image_size)
         return pixels, *positions, index
 
-    def divide(result: Array) -> dict[str, Array]:
-        return {
-            "composite": result[..., :3],
-            "real": result[..., 3:6],
-            "mask": result[..., 6],
-        }
+    def divide(result: Array, parameters: Parameters | None) -> dict[str, Array]:
+        if parameters is None:
+            composite, real, mask = result[:, :3], result[:, 3:6], result[:, 6]
+        else:
+            real = result[:, :3]
+            composite, mask = compose_with_jax(result, parameters)
+        photos = {"composite": composite, "real": real}
+        return {key: jnp.moveaxis(photo, 1, -1) for key, photo in photos.items()} | {"mask": mask}
 
     lanes, whole = PartitionSpec(_AXIS), PartitionSpec()
 
@@ -207,5 +244,5 @@ def compile_augmentation(mesh: Mesh, augmentation: Augmentation, seed: int) -> P
     return Programs(
         compiled(choose, lanes, lanes, lanes, whole),
         compiled(resample, lanes, lanes, lanes),
-        compiled(divide, lanes),
+        compiled(divide, lanes, lanes),
     )

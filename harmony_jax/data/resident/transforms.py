@@ -136,12 +136,12 @@ def resample(
     pixels: UInt8[Array, "batch channels stored stored"],
     rows: Float[Array, "batch image_size"],
     columns: Float[Array, "batch image_size"],
-) -> UInt8[Array, "batch image_size image_size channels"]:
+) -> UInt8[Array, "batch channels image_size image_size"]:
     """Images at the given rows and columns, interpolated bilinearly and rounded."""
     # Measured on a CPU: gathers 0.6 ms a sample, products 8 (stored 384, result 256). On a TPU
     # gathers are slow and products nearly free.
     resized = lax.platform_dependent(pixels, rows, columns, tpu=_by_products, default=_by_gathering)
-    return jnp.moveaxis(jnp.round(resized).astype(jnp.uint8), 1, -1)
+    return jnp.round(resized).astype(jnp.uint8)
 
 
 def _line(crops: Crop, size: Array, stored: int, image_size: int) -> _Line:

@@ -1,0 +1,242 @@
+"""From a photo and an object's mask to the composite, with NumPy or with JAX: the same pixels.
+
+Everything is written once, for one photo, with the functions that NumPy and JAX share; `Arrays`
+holds what they do not. Workers use NumPy; accelerators map it over a batch.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, UInt8
+
+from harmony_jax.data.composites.parameters import EDGE_BLUR, Parameters
+
+_MAX_CELLS = 32
+_LEAST_KEPT = 0.5  # of a mask's area: less, and the coarse one is not taken
+_LEAST_MASK = 16.0  # pixels of foreground that a moved edge leaves
+_STOP = 1 / 2.2  # sRGB is close to a power, so light can multiply it as it is
+_LIGHT_REACH = 1.5  # times `Parameters.light`, far from the object's middle
+
+# CIE XYZ of linear sRGB over that of its white (D65).
+_XYZ = np.array(
+    [[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]]
+) / np.array([[0.950456], [1.0], [1.088754]])
+_RGB = np.linalg.inv(_XYZ)
+
+
+class Arrays(NamedTuple):
+    """A library of arrays.
+
+    Attributes:
+        xp: its module.
+        choose: calls the function of a number with arguments; all return the same shape.
+    """
+
+    xp: Any
+    choose: Callable[..., Any]
+
+
+NUMPY = Arrays(np, lambda number, functions, *arguments: functions[int(number)](*arguments))
+JAX = Arrays(jnp, lambda number, functions, *arguments: lax.switch(number, functions, *arguments))
+
+
+def compose_with_numpy(
+    real: UInt8[np.ndarray, "height width 3"],
+    mask: UInt8[np.ndarray, "height width"],
+    parameters: Parameters,
+) -> tuple[UInt8[np.ndarray, "height width 3"], UInt8[np.ndarray, "height width"]]:
+    """Makes one composite.
+
+    Args:
+        real: the photo, RGB.
+        mask: of the object.
+        parameters: of this one composite.
+
+    Returns:
+        The composite, and the mask that goes with it: that of the recoloured region, or as a
+        person would have made it.
+    """
+    region, given = _masks(NUMPY, mask, parameters)
+    rows, columns = (np.flatnonzero(region.any(axis)) for axis in (1, 0))
+    if not len(rows):
+        return real.copy(), given
+    # Nothing else changes, and most of the time goes by the pixel.
+    window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    stops = _stops(NUMPY, region, parameters)[window]
+    planes = np.ascontiguousarray(np.moveaxis(real[window], -1, 0))
+    composite = real.copy()
+    blend = _blend(NUMPY, planes, region[window], stops, parameters)
+    composite[window] = np.moveaxis(blend, 0, -1)
+    return composite, given
+
+
+def compose_with_jax(
+    photos: UInt8[Array, "batch 4 height width"], parameters: Parameters
+) -> tuple[UInt8[Array, "batch 3 height width"], UInt8[Array, "batch height width"]]:
+    """Makes the composites of a batch, of photos with their masks as a fourth channel."""
+
+    def one(planes: Array, parameters: Parameters) -> tuple[Array, Array]:
+        region, given = _masks(JAX, planes[3], parameters)
+        stops = _stops(JAX, region, parameters)
+        return _blend(JAX, planes[:3], region, stops, parameters), given
+
+    with jax.default_matmul_precision("highest"):  # of masks, to the grey level
+        return jax.vmap(one)(photos, parameters)
+
+
+def _masks(arrays: Arrays, mask: Any, parameters: Parameters) -> tuple[Any, Any]:
+    """The region that is recoloured, in [0, 1], and the mask that goes with it, uint8."""
+    xp = arrays.xp
+    region = mask.astype(xp.float32) / 255
+    rough = (parameters.cells > 0).astype(xp.int32)
+    region = arrays.choose(rough, [lambda m, _: m, partial(_coarse, xp)], region, parameters.cells)
+    moved = (parameters.edge[1] > 0).astype(xp.int32)
+    given = arrays.choose(moved, [lambda m, _: m, partial(_moved, xp)], region, parameters.edge)
+    return region, _to_uint8(xp, 255 * given)
+
+
+def _coarse(xp: Any, mask: Any, cells: Any) -> Any:
+    """The mask with straight edges between the knots of a coarse grid, as a hasty polygon has."""
+
+    def weights(length: int) -> Any:
+        """[knots, pixels], of linear interpolation."""
+        position = (xp.arange(length, dtype=xp.float32) + 0.5) * (cells / length)
+        knots = xp.arange(_MAX_CELLS + 1, dtype=xp.float32)
+        return xp.maximum(0, 1 - xp.abs(position[None] - knots[:, None]))
+
+    rows, columns = (weights(length) for length in mask.shape)
+    area = rows.sum(1)[:, None] * columns.sum(1)[None]
+    knots = rows @ mask @ columns.T / xp.maximum(area, 1e-6)
+    smooth = rows.T @ knots @ columns
+    sharp = xp.clip(0.5 + (smooth - 0.5) * (max(mask.shape) / cells), 0, 1)
+    return xp.where(sharp.sum() >= _LEAST_KEPT * mask.sum(), sharp, mask)
+
+
+def _moved(xp: Any, mask: Any, edge: Any) -> Any:
+    """The mask a little larger or smaller, with a softer edge: blurred, and cut off elsewhere."""
+
+    def blur(length: int) -> Any:
+        distance = xp.arange(length, dtype=xp.float32)
+        kernel = xp.exp(-0.5 * ((distance[None] - distance[:, None]) / EDGE_BLUR) ** 2)
+        return kernel / kernel.sum(1, keepdims=True)
+
+    rows, columns = (blur(length) for length in mask.shape)
+    threshold, gain = edge[0], edge[1]
+    moved = xp.clip(0.5 + gain * (rows @ mask @ columns.T - threshold), 0, 1)
+    return xp.where(moved.sum() >= xp.minimum(_LEAST_MASK, mask.sum()), moved, mask)
+
+
+def _stops(arrays: Arrays, region: Any, parameters: Parameters) -> Any:
+    """Light that differs over the object, in stops: [height, width]."""
+    xp = arrays.xp
+    axes = []
+    for axis in (0, 1):
+        weight = region.sum(1 - axis)
+        total = xp.maximum(weight.sum(), 1e-6)
+        place = xp.arange(len(weight), dtype=xp.float32)
+        middle = (weight * place).sum() / total
+        spread = xp.sqrt((weight * (place - middle) ** 2).sum() / total) + 1e-6
+        # Of an even distribution, from the middle to the side.
+        side = (place - middle) / (np.float32(np.sqrt(3)) * spread)
+        axes.append(parameters.light[axis] * xp.clip(side, -_LIGHT_REACH, _LIGHT_REACH))
+    return axes[0][:, None] + axes[1][None]
+
+
+def _blend(
+    arrays: Arrays, pixels: Any, region: Any, stops: Any, parameters: Parameters
+) -> Any:
+    """The composite's pixels, uint8 [3, height, width]."""
+    xp = arrays.xp
+    real = pixels.astype(xp.float32) / 255
+    ways = [partial(way, xp) for way in (_reinhard, _linear, _histogram, _retouch)]
+    recoloured = arrays.choose(
+        parameters.kind, [*ways, lambda pixels, _: pixels], real, parameters
+    )
+    new = xp.clip(real + parameters.strength * (recoloured - real), 0, 1)
+    new = xp.clip(new * xp.exp2(np.float32(_STOP) * stops), 0, 1)
+    return _to_uint8(xp, 255 * (real + region * (new - real)))
+
+
+def _reinhard(xp: Any, pixels: Any, parameters: Parameters) -> Any:
+    """Mean and deviation of each channel of Lab (Reinhard et al., 2001)."""
+    lightness, a, b = _to_lab(xp, pixels)
+    gain, offset = parameters.lab_gain, parameters.lab_offset
+    moved = [gain[i] * plane + offset[i] for i, plane in enumerate((lightness, a, b))]
+    return _from_lab(xp, moved)
+
+
+def _linear(xp: Any, pixels: Any, parameters: Parameters) -> Any:
+    """Mean and covariance of RGB (Pitié and Kokaram, 2007)."""
+    mixed = _mixed(pixels, parameters.matrix)
+    return xp.stack([plane + parameters.offset[i] for i, plane in enumerate(mixed)])
+
+
+def _histogram(xp: Any, pixels: Any, parameters: Parameters) -> Any:
+    """Each channel's histogram (Gonzalez and Woods, Digital Image Processing), by quantiles."""
+    levels = xp.arange(256, dtype=xp.float32) / 255
+    # Quantiles of a channel with few values are equal, and interpolation wants them to grow.
+    apart = xp.linspace(0, 1e-4, parameters.quantiles.shape[-1], dtype=xp.float32)
+    planes = []
+    for channel in range(3):
+        quantiles, targets = parameters.quantiles[channel], parameters.targets[channel]
+        curve = xp.interp(levels, quantiles + apart, targets).astype(xp.float32)
+        index = xp.round(255 * pixels[channel]).astype(xp.int32)
+        planes.append(xp.take(curve, index))
+    return xp.stack(planes)
+
+
+def _retouch(xp: Any, pixels: Any, parameters: Parameters) -> Any:
+    """Exposure and white balance of the linear light; contrast, saturation, hue and tone curve."""
+    gains = xp.exp2(parameters.exposure)
+    planes = [_to_srgb(xp, _to_linear(xp, pixels[i]) * gains[i]) for i in range(3)]
+    pivot = parameters.pivot
+    planes = [pivot + parameters.contrast * (plane - pivot) for plane in planes]
+    mixed = xp.stack(_mixed(planes, parameters.color))
+    return xp.clip(mixed, 1e-4, 1) ** parameters.gamma
+
+
+def _mixed(planes: Sequence[Any], matrix: Any) -> list[Any]:
+    """A matrix times each pixel: as sums, since products of matrices are rounded on accelerators."""
+    return [sum(matrix[i][j] * planes[j] for j in range(3)) for i in range(3)]
+
+
+def _to_linear(xp: Any, value: Any) -> Any:
+    curve = ((xp.maximum(value, 0.04045) + np.float32(0.055)) / np.float32(1.055)) ** 2.4
+    return xp.where(value > 0.04045, curve, value / np.float32(12.92))
+
+
+def _to_srgb(xp: Any, value: Any) -> Any:
+    curve = np.float32(1.055) * xp.maximum(value, 0.0031308) ** np.float32(1 / 2.4)
+    return xp.where(value > 0.0031308, curve - np.float32(0.055), np.float32(12.92) * value)
+
+
+def _to_lab(xp: Any, pixels: Any) -> list[Any]:
+    linear = [_to_linear(xp, pixels[i]) for i in range(3)]
+
+    def root(value: Any) -> Any:
+        straight = np.float32(7.787) * value + np.float32(16 / 116)
+        return xp.where(value > 0.008856, xp.cbrt(value), straight)
+
+    x, y, z = (root(value) for value in _mixed(linear, _XYZ.astype(np.float32)))
+    return [116 * y - 16, 500 * (x - y), 200 * (y - z)]
+
+
+def _from_lab(xp: Any, lab: Sequence[Any]) -> Any:
+    lightness, a, b = lab
+    y = (lightness + 16) / 116
+
+    def cubed(value: Any) -> Any:
+        straight = (value - np.float32(16 / 116)) / np.float32(7.787)
+        return xp.where(value > 0.206893, value**3, straight)
+
+    xyz = [cubed(value) for value in (y + a / 500, y, y - b / 200)]
+    return xp.stack([_to_srgb(xp, plane) for plane in _mixed(xyz, _RGB.astype(np.float32))])
+
+
+def _to_uint8(xp: Any, value: Any) -> Any:
+    return xp.clip(xp.round(value), 0, 255).astype(xp.uint8)

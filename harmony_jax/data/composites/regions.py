@@ -1,0 +1,73 @@
+"""Plausible objects in photos without masks: segments joined to their neighbours."""
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from harmony_jax.errors import InputError
+
+_SIDE = 144  # longest one, of the picture that is cut into segments
+_GOAL = (0.05, 0.4)  # share of the photo that joined segments come to
+_RATIO = (0.04, 0.5)  # of a region that is taken
+_ATTEMPTS = 12  # for each region
+_MAX_JOINS = 12
+_SMOOTH = 0.75  # pixels of the small picture
+
+Mask = np.ndarray  # uint8 [height, width], 0 or 255
+
+
+def find_regions(photo: UInt8[np.ndarray, "height width 3"], count: int) -> list[Mask]:
+    """Draws regions of a photo, always the same ones for the same photo.
+
+    The photo is cut into segments (Felzenszwalb and Huttenlocher, IJCV 2004), and a segment is
+    joined with neighbours until the region is as large as objects are.
+
+    Returns:
+        Up to `count` masks of the small picture's size (`to_size` enlarges them): fewer where
+        the photo has too few segments.
+
+    Raises:
+        InputError: scikit-image is missing.
+    """
+    try:
+        from skimage.segmentation import felzenszwalb
+    except ImportError as error:
+        raise InputError(
+            "photos without masks are cut into regions by scikit-image: "
+            "pip install 'harmony_jax[photos]', or pass --config.data.regions_per_photo=0"
+        ) from error
+    scale = min(1.0, _SIDE / max(photo.shape[:2]))
+    height, width = (max(1, round(scale * side)) for side in photo.shape[:2])
+    small = cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA)
+    segments = felzenszwalb(small, scale=180, sigma=0.9, min_size=120)
+    rng = np.random.default_rng(0)
+    found: list[Mask] = []
+    for _ in range(_ATTEMPTS * count):
+        if len(found) == count:
+            break
+        region = _joined(segments, rng)
+        if _RATIO[0] < region.mean() < _RATIO[1]:
+            found.append(np.where(region, 255, 0).astype(np.uint8))
+    return found
+
+
+def to_size(region: Mask, height: int, width: int) -> Mask:
+    """A region at the photo's size, its outline smooth and its edge sharp."""
+    scale = max(height, width) / max(region.shape)
+    large = cv2.resize(region, (width, height), interpolation=cv2.INTER_LINEAR)
+    smooth = cv2.GaussianBlur(large, (0, 0), max(0.5, _SMOOTH * scale))
+    return np.where(smooth > 127, 255, 0).astype(np.uint8)
+
+
+def _joined(segments: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    region = segments == rng.integers(segments.max() + 1)
+    goal = rng.uniform(*_GOAL)
+    for _ in range(_MAX_JOINS):
+        if region.mean() >= goal:
+            break
+        around = cv2.dilate(region.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        neighbours = np.unique(segments[around & ~region])
+        if not len(neighbours):
+            break
+        region |= segments == rng.choice(neighbours)
+    return region

@@ -1,0 +1,45 @@
+"""What a transfer of colours takes from an object: means, deviations and quantiles."""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+
+QUANTILES = 33
+
+_MAX_PIXELS = 6000  # of an object, evenly spaced; more change no mean by a grey level
+_LEAST_DEVIATION = 1e-3  # Lab units, so that a uniform object can be divided by its own
+_LEAST_VARIANCE = 4e-5  # of RGB in [0, 1]: that of noise by one and a half grey levels
+
+
+class Statistics(NamedTuple):
+    """Colours inside an object's mask, float32; stacked ones have axes in front."""
+
+    lab_mean: np.ndarray  # [3], L in [0, 100]
+    lab_deviation: np.ndarray  # [3]
+    mean: np.ndarray  # [3], RGB in [0, 1]
+    covariance: np.ndarray  # [3, 3]
+    quantiles: np.ndarray  # [3, QUANTILES], from the darkest to the brightest
+
+
+def object_statistics(
+    photo: UInt8[np.ndarray, "height width 3"], mask: UInt8[np.ndarray, "height width"]
+) -> Statistics:
+    """The statistics of an object, RGB, inside its mask, which has foreground."""
+    inside = mask > min(127, int(mask.max()) - 1)
+    pixels = photo[inside]
+    if len(pixels) > _MAX_PIXELS:
+        pixels = pixels[np.linspace(0, len(pixels) - 1, _MAX_PIXELS).astype(int)]
+    rgb = pixels.astype(np.float32) / 255
+    lab = cv2.cvtColor(rgb[None], cv2.COLOR_RGB2LAB)[0]
+    # of one pixel alone there is no covariance
+    covariance = np.cov(rgb.T, bias=True) + _LEAST_VARIANCE * np.eye(3)
+    quantiles = np.quantile(rgb, np.linspace(0, 1, QUANTILES), axis=0).T
+    found = (lab.mean(0), lab.std(0) + _LEAST_DEVIATION, rgb.mean(0), covariance, quantiles)
+    return Statistics(*(np.asarray(value, np.float32) for value in found))
+
+
+def stacked(statistics: list[Statistics]) -> Statistics:
+    """Several, along a new first axis."""
+    return Statistics(*(np.stack(values) for values in zip(*statistics, strict=True)))
