@@ -78,6 +78,16 @@ def write_pairs(root: Path, count: int, size: tuple[int, int] = (48, 40)) -> Non
             cv2.imwrite(str(root / name.format(index)), pixels)
 
 
+def write_photos(root: Path, count: int, size: tuple[int, int] = (48, 40)) -> None:
+    """Writes photos with a mask each as a person may have them: images/ and masks/."""
+    rng = np.random.default_rng(0)
+    for name in ("images", "masks"):
+        (root / name).mkdir(parents=True)
+    for index in range(count):
+        cv2.imwrite(str(root / "images" / f"photo{index}.png"), _photo(rng, size))
+        cv2.imwrite(str(root / "masks" / f"photo{index}_1.png"), _mask(rng, size))
+
+
 def _photo(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     low = rng.integers(0, 256, (4, 4, 3)).astype(np.uint8)
     return cv2.resize(low, size[::-1], interpolation=cv2.INTER_CUBIC)

@@ -3,6 +3,7 @@
 import gc
 import re
 from collections.abc import Iterator
+from typing import cast
 
 import grain
 import numpy as np
@@ -91,8 +92,8 @@ def training_batches(
         .random_map(RandomCropAndFlip(augmentation))
     )
     if augmentation.recipe:
-        assert isinstance(source, Numbered)
-        dataset = dataset.random_map(MakeComposite(augmentation.recipe, source.raw))
+        composites = MakeComposite(augmentation.recipe, cast(Numbered, source))
+        dataset = dataset.random_map(composites)
     dataset = (
         dataset.slice(slice(order.start_step * order.batch_size, None))
         .batch(order.batch_size // share.process_count, drop_remainder=True)

@@ -1,7 +1,7 @@
 """What a data set is to the rest of the system, and how it is split."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol, TypedDict, runtime_checkable
+from typing import Any, Protocol, TypedDict, cast, runtime_checkable
 
 import numpy as np
 
@@ -47,6 +47,7 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
 class RawSource(Protocol):
     """Random access to photos whose composites are made later."""
 
@@ -54,8 +55,8 @@ class RawSource(Protocol):
 
     def __getitem__(self, index: int) -> RawSample: ...
 
-    def statistics(self, index: int) -> Statistics | None:
-        """The colours of a photo's object; None if it cannot be read."""
+    def statistics(self, index: int) -> Statistics:
+        """The colours of a photo's object; raises InputError if it cannot be read."""
         ...
 
     def set_statistics(self, index: int, statistics: Statistics) -> None:
@@ -104,7 +105,7 @@ class Numbered:
         InputError: an unknown policy.
     """
 
-    def __init__(self, source: "Source | RawSource", unreadable: str):
+    def __init__(self, source: Source | RawSource, unreadable: str):
         if unreadable not in ("error", "skip"):
             raise InputError(f"data.unreadable {unreadable!r}: choose 'error' or 'skip'")
         self._source = source
@@ -113,11 +114,13 @@ class Numbered:
     def __len__(self) -> int:
         return len(self._source)
 
-    @property
-    def raw(self) -> RawSource:
-        """The photos, where composites are made later; their numbers are those of the samples."""
-        assert not isinstance(self._source, Source)
-        return self._source
+    def statistics(self, index: int) -> Statistics:
+        """As `RawSource`, where the samples are of one."""
+        return cast(RawSource, self._source).statistics(index)
+
+    def set_statistics(self, index: int, statistics: Statistics) -> None:
+        """As `RawSource`, where the samples are of one."""
+        cast(RawSource, self._source).set_statistics(index, statistics)
 
     def __getitem__(self, index: int) -> NumberedSample:
         """One sample, or the one in its place.

@@ -120,4 +120,6 @@ def hold_out(
 
 def _selected(source: Source, indices: list[int]) -> Source:
     # Photos stay what they are: composites are made of them in training.
-    return source.select(indices) if isinstance(source, PhotosSource) else Selection(source, indices)
+    return (
+        source.select(indices) if isinstance(source, PhotosSource) else Selection(source, indices)
+    )

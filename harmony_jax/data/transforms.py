@@ -79,7 +79,7 @@ class MakeComposite(grain.transforms.RandomMap):
 
     Args:
         recipe: how.
-        objects: the photos, by the `index` of the samples, to take colours of.
+        objects: the samples, by their `index`, to take colours of.
     """
 
     def __init__(self, recipe: Recipe, objects: Objects):

@@ -26,6 +26,7 @@ _FREE = (
     "model.precision",
     "data.root",
     "data.test_root",
+    "data.masks",
     "data.num_workers",
     "data.unreadable",
 )
@@ -144,7 +145,8 @@ def _within(key: str, prefixes: tuple[str, ...]) -> bool:
 
 
 def _checksum_of_names(config: ConfigDict, source: Source) -> int:
-    # The subset of pairs is the folder's name, and a folder may move.
-    name = source.name if config.data.name == "pairs" else partial(sample_name, source)
+    # The subset of one's own pictures is the folder's name, and a folder may move.
+    own = config.data.name in ("pairs", "photos")
+    name = source.name if own else partial(sample_name, source)
     names = (name(index) for index in range(len(source)))
     return zlib.crc32("\n".join(names).encode())

@@ -4,7 +4,7 @@ Everything is written once, for one photo, with the functions that NumPy and JAX
 holds what they do not. Workers use NumPy; accelerators map it over a batch.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -147,16 +147,12 @@ def _stops(arrays: Arrays, region: Any, parameters: Parameters) -> Any:
     return axes[0][:, None] + axes[1][None]
 
 
-def _blend(
-    arrays: Arrays, pixels: Any, region: Any, stops: Any, parameters: Parameters
-) -> Any:
+def _blend(arrays: Arrays, pixels: Any, region: Any, stops: Any, parameters: Parameters) -> Any:
     """The composite's pixels, uint8 [3, height, width]."""
     xp = arrays.xp
     real = pixels.astype(xp.float32) / 255
     ways = [partial(way, xp) for way in (_reinhard, _linear, _histogram, _retouch)]
-    recoloured = arrays.choose(
-        parameters.kind, [*ways, lambda pixels, _: pixels], real, parameters
-    )
+    recoloured = arrays.choose(parameters.kind, [*ways, lambda pixels, _: pixels], real, parameters)
     new = xp.clip(real + parameters.strength * (recoloured - real), 0, 1)
     new = xp.clip(new * xp.exp2(np.float32(_STOP) * stops), 0, 1)
     return _to_uint8(xp, 255 * (real + region * (new - real)))
@@ -200,8 +196,8 @@ def _retouch(xp: Any, pixels: Any, parameters: Parameters) -> Any:
     return xp.clip(mixed, 1e-4, 1) ** parameters.gamma
 
 
-def _mixed(planes: Sequence[Any], matrix: Any) -> list[Any]:
-    """A matrix times each pixel: as sums, since products of matrices are rounded on accelerators."""
+def _mixed(planes: Any, matrix: Any) -> list[Any]:
+    """A matrix times each pixel, as sums: accelerators round products of matrices."""
     return [sum(matrix[i][j] * planes[j] for j in range(3)) for i in range(3)]
 
 
@@ -226,7 +222,7 @@ def _to_lab(xp: Any, pixels: Any) -> list[Any]:
     return [116 * y - 16, 500 * (x - y), 200 * (y - z)]
 
 
-def _from_lab(xp: Any, lab: Sequence[Any]) -> Any:
+def _from_lab(xp: Any, lab: Any) -> Any:
     lightness, a, b = lab
     y = (lightness + 16) / 116
 

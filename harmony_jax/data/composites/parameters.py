@@ -1,14 +1,15 @@
 """What is done to each object, drawn at random: the small numbers that a composite follows from."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 
 from harmony_jax.data.composites.recipe import KINDS, TRANSFERS, Recipe
 from harmony_jax.data.composites.statistics import Statistics, stacked
+from harmony_jax.errors import InputError
 
 # Uniform numbers that a composite takes: first those that choose the other object.
 CANDIDATES = 8
@@ -20,7 +21,7 @@ _STRETCH = (0.4, 2.5)  # along each axis, of the linear map
 _CELLS = (10.0, 28.0)  # a side of the picture, for the corners of coarse polygons
 # A mask's edge is moved where a blur by so many pixels passes a threshold.
 EDGE_BLUR = 2.0
-_SLOPE = 1 / (EDGE_BLUR * np.sqrt(2 * np.pi))  # of the blurred edge, per pixel
+_MAX_SHIFT = 1.5 * EDGE_BLUR  # pixels; further out a blurred edge is flat
 
 
 class Parameters(NamedTuple):
@@ -44,13 +45,14 @@ class Parameters(NamedTuple):
     edge: np.ndarray  # [2], threshold and gain of the mask's blurred edge; gain 0: as it is
 
 
+@runtime_checkable
 class Objects(Protocol):
     """Whose colours composites take."""
 
     def __len__(self) -> int: ...
 
-    def statistics(self, index: int, /) -> Statistics | None:
-        """Of one object; None if it cannot be read."""
+    def statistics(self, index: int, /) -> Statistics:
+        """Of one object; raises InputError if it cannot be read."""
         ...
 
 
@@ -73,20 +75,19 @@ def draw_batch(
     Args:
         recipe: shares and strengths.
         uniform: numbers in [0, 1), `DRAWS` for each.
-        numbers: which objects; they can be read.
+        numbers: which objects.
         objects: all that may lend their colours.
+
+    Raises:
+        InputError: one of the numbers cannot be read.
     """
-    kinds = _kinds(recipe, uniform)
-    own, references = [], []
-    for draws, kind, number in zip(uniform, kinds, numbers, strict=True):
-        mine = objects.statistics(number)
-        assert mine is not None
-        own.append(mine)
-        # Others are read for those alone that want them.
+    own = [objects.statistics(number) for number in numbers]
+    references: list[Statistics | None] = []
+    for draws, kind, number in zip(uniform, _kinds(recipe, uniform), numbers, strict=True):
+        # Others are read for those alone that want their colours.
         wants = kind < len(TRANSFERS)
-        references.append(
-            _reference(draws[:CANDIDATES], number, objects, recipe.distance) if wants else None
-        )
+        candidates = (draws[:CANDIDATES] * len(objects)).astype(int).tolist() if wants else []
+        references.append(_reference(number, candidates, objects, recipe.distance))
     return draw_parameters(recipe, uniform, own, references)
 
 
@@ -96,7 +97,7 @@ def _kinds(recipe: Recipe, uniform: np.ndarray) -> np.ndarray:
 
 
 def _reference(
-    uniform: np.ndarray, number: int, objects: Objects, distance: tuple[float, float]
+    number: int, candidates: list[int], objects: Objects, distance: tuple[float, float]
 ) -> Statistics | None:
     """Chooses the object that another one takes the colours of.
 
@@ -105,9 +106,12 @@ def _reference(
     """
     own = objects.statistics(number)
     nearest, best = None, np.inf
-    for candidate in (uniform * len(objects)).astype(int).tolist():
-        found = None if candidate == number else objects.statistics(candidate)
-        if own is None or found is None:
+    for candidate in candidates:
+        if candidate == number:
+            continue
+        try:
+            found = objects.statistics(candidate)
+        except InputError:  # told when its own turn comes
             continue
         gap = float(np.linalg.norm(found.lab_mean - own.lab_mean))
         outside = max(distance[0] - gap, gap - distance[1])
@@ -135,10 +139,7 @@ def draw_parameters(
     """
     alone = np.array([reference is None for reference in references])
     target = stacked(
-        [
-            mine if other is None else other
-            for mine, other in zip(own, references, strict=True)
-        ]
+        [mine if other is None else other for mine, other in zip(own, references, strict=True)]
     )
     source = stacked(own)
     columns = iter(uniform.T[CANDIDATES + 1 :])
@@ -163,15 +164,14 @@ def draw_parameters(
     exposure = normal(recipe.exposure)
     warm, tint = normal(recipe.white_balance), normal(recipe.white_balance / 2)
     stops = np.stack([exposure + warm, exposure + tint, exposure - warm], -1)
-    amount, angle = normal(recipe.light), between(0, 2 * np.pi)
+    amount, angle = normal(recipe.light), between(0.0, 2 * np.pi)
     lit = below(recipe.light_share) & (kind != unchanged)
     light = np.where(lit, amount, 0)[:, None] * np.stack([np.sin(angle), np.cos(angle)], -1)
     contrast, gamma = 2 ** normal(recipe.contrast), 2 ** normal(recipe.gamma)
     color = color_matrices(2 ** normal(recipe.saturation), normal(np.deg2rad(recipe.hue)))
     cells = np.where(below(recipe.polygon_share), between(*_CELLS), 0)
-    shift, width = between(-recipe.edge_shift, recipe.edge_shift), between(0, recipe.edge_width)
-    gain = np.where(below(recipe.edge_share), 1 / (_SLOPE * np.maximum(width, 1)), 0)
-    threshold = 0.5 - np.clip(shift * _SLOPE, -0.4, 0.4)
+    shift, width = between(-recipe.edge_shift, recipe.edge_shift), between(0.0, recipe.edge_width)
+    edge = np.where(below(recipe.edge_share)[:, None], edges(shift, width), [0.5, 0.0])
     made = Parameters(
         kind=kind,
         strength=strength,
@@ -188,10 +188,19 @@ def draw_parameters(
         gamma=gamma,
         light=light,
         cells=cells,
-        edge=np.stack([threshold, gain], -1),
+        edge=edge,
     )
     floats = Parameters(*(np.asarray(value, np.float32) for value in made))
     return floats._replace(kind=kind.astype(np.int32))
+
+
+def edges(
+    shift: Float[np.ndarray, " batch"], width: Float[np.ndarray, " batch"]
+) -> Float[np.ndarray, "batch 2"]:
+    """`Parameters.edge` for edges so many pixels further out, soft over so many; at least one."""
+    shift = np.clip(shift, -_MAX_SHIFT, _MAX_SHIFT) / EDGE_BLUR
+    slope = np.exp(-(shift**2) / 2) / (EDGE_BLUR * np.sqrt(2 * np.pi))
+    return np.stack([ndtr(-shift), 1 / (slope * np.maximum(width, 1))], -1)
 
 
 def optimal_maps(

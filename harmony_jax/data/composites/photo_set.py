@@ -63,7 +63,7 @@ class PhotoSet:
             photos = "no photo with a mask" if not regions else "no photo"
             raise InputError(f"{field} {root}: {photos} in it ({', '.join(_ENDINGS)}): {_EXPECTED}")
         self._regions: dict[str, list[tuple[np.ndarray, tuple[int, ...]]]] = {}
-        self._statistics: dict[int, Statistics | None] = {}
+        self._statistics: dict[int, Statistics | InputError] = {}
 
     def __len__(self) -> int:
         return len(self._objects)
@@ -95,17 +95,22 @@ class PhotoSet:
             if not mask.any() or mask.min() > 127:
                 missing = "background" if mask.any() else "foreground"
                 raise InputError(f"{found.mask}: the mask has no {missing}: repair or remove it")
-        self._remember(index, photo, mask)
+        if not isinstance(self._statistics.get(index), Statistics):
+            self._statistics[index] = object_statistics(photo, mask)
         return photo, mask
 
-    def statistics(self, index: int) -> Statistics | None:
-        """An object's colours, kept from when it was first read; None if it cannot be read."""
+    def statistics(self, index: int) -> Statistics:
+        """An object's colours, kept from when it was first read; errors as `read`."""
         if index not in self._statistics:
             try:
                 self.read(index)
-            except InputError:  # told when its turn to be trained on comes
-                self._statistics[index] = None
-        return self._statistics[index]
+            except InputError as error:
+                # Kept without the frames that hold the picture; a file is read once for this.
+                self._statistics[index] = error.with_traceback(None)
+        found = self._statistics[index]
+        if isinstance(found, InputError):
+            raise InputError(str(found))
+        return found
 
     def set_statistics(self, index: int, statistics: Statistics) -> None:
         """Spares reading an object for its colours."""
@@ -121,10 +126,6 @@ class PhotoSet:
         """The photo's name below the root."""
         return self._objects[index].photo
 
-    def _remember(self, index: int, photo: Pixels, mask: Pixels) -> None:
-        if self._statistics.get(index) is None:
-            self._statistics[index] = object_statistics(photo, mask)
-
     def _region(self, found: _Object, path: Path, photo: Pixels) -> Pixels:
         if found.photo not in self._regions:  # packed: millions of photos may have some
             regions = find_regions(photo, self._per_photo)
@@ -133,8 +134,8 @@ class PhotoSet:
         packed = self._regions[found.photo]
         if found.number > len(packed):
             raise InputError(
-                f"{path}: {len(packed)} regions of an object's size found, not {found.number}: give "
-                "it masks, remove it, or pass --config.data.unreadable=skip"
+                f"{path}: {len(packed)} regions of an object's size found, not {found.number}: "
+                "give it masks, remove it, or pass --config.data.unreadable=skip"
             )
         bits, shape = packed[found.number - 1]
         region = np.unpackbits(bits, count=shape[0] * shape[1]).reshape(shape)

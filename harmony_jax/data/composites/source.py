@@ -37,7 +37,7 @@ class PhotosSource:
             )
         self.recipe = recipe
         self._photos, self._seed = photos, seed
-        self._indices = range(len(photos))
+        self._indices: Sequence[int] = range(len(photos))
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -97,8 +97,8 @@ class RawPhotos:
         real, mask = self._photos.read(self._indices[index])
         return RawSample(real=real, mask=mask)
 
-    def statistics(self, index: int) -> Statistics | None:
-        """The object's colours; None if it cannot be read."""
+    def statistics(self, index: int) -> Statistics:
+        """The object's colours; raises InputError if it cannot be read."""
         return self._photos.statistics(self._indices[index])
 
     def set_statistics(self, index: int, statistics: Statistics) -> None:

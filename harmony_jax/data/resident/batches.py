@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from functools import cache, partial
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -134,8 +134,7 @@ def compositing_of(
     """What draws composites; None where samples come with theirs."""
     if augmentation.recipe is None:
         return None
-    assert isinstance(source, Numbered)
-    return Compositing(augmentation.recipe, order, rows, source.raw)
+    return Compositing(augmentation.recipe, order, rows, cast(Numbered, source))
 
 
 def _own_rows(array: jax.Array) -> np.ndarray:

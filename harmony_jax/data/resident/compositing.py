@@ -10,7 +10,7 @@ from harmony_jax.data.batching import BatchOrder
 from harmony_jax.data.composites.parameters import DRAWS, Parameters, draw_batch
 from harmony_jax.data.composites.recipe import Recipe
 from harmony_jax.data.composites.statistics import Statistics
-from harmony_jax.data.sources import RawSource
+from harmony_jax.data.sources import Numbered
 
 _RANDOM_STREAM = 2  # of the composites; lanes have 0 and 1
 
@@ -25,7 +25,7 @@ class Compositing:
         photos: all that are trained on.
     """
 
-    def __init__(self, recipe: Recipe, order: BatchOrder, rows: np.ndarray, photos: RawSource):
+    def __init__(self, recipe: Recipe, order: BatchOrder, rows: np.ndarray, photos: Numbered):
         self._recipe, self._order, self._rows = recipe, order, rows
         self.photos = photos
 
@@ -36,7 +36,7 @@ class Compositing:
         return draw_batch(self._recipe, uniform, numbers, self.photos)
 
 
-def share_statistics(photos: RawSource, own: Sequence[int]) -> None:
+def share_statistics(photos: Numbered, own: Sequence[int]) -> None:
     """Gives every process the colours of the photos that each has decoded.
 
     Args:
@@ -45,7 +45,7 @@ def share_statistics(photos: RawSource, own: Sequence[int]) -> None:
     """
     if jax.process_count() == 1:
         return
-    known = {index: found for index in own if (found := photos.statistics(index))}
+    known = {index: photos.statistics(index) for index in own}
     shapes = [np.shape(value) for value in next(iter(known.values()))]
     sizes = [int(np.prod(shape)) for shape in shapes]
     table = np.zeros((len(photos), 1 + sum(sizes)), np.float32)  # the first says which are known

@@ -143,7 +143,7 @@ def test_a_process_makes_its_rows_of_the_batch_by_itself(expected):
     choose, resize, divide = compile_augmentation(mesh, AUGMENTATION, 0)
     rows = np.array([4, 5], np.int32)
     pixels, at_rows, at_columns, index = choose(stored, rows, lanes.slots_at(step)[4:], step)
-    found = divide(resize(pixels, at_rows, at_columns))
+    found = divide(resize(pixels, at_rows, at_columns), None)
     assert_same([{**found, "index": index}], [{k: v[4:] for k, v in expected[step].items()}])
 
 
@@ -159,7 +159,7 @@ def test_nothing_is_communicated():
             r"(all|collective|reduce|send|recv)-", text.replace("reduce-window", "")
         )
         result = program(*arguments)
-        arguments = result[:3] if isinstance(result, tuple) else (result,)
+        arguments = result[:3] if isinstance(result, tuple) else (result, None)
 
 
 @pytest.mark.parametrize("flip", [True, False])
@@ -188,13 +188,13 @@ def test_without_flips_the_crops_are_the_same(expected):
 def test_photos_are_stored_at_their_own_size_or_shrunk(expected):
     sample = {key: x[:12] for key, x in Photos()[3].items()}
     height, width = sample["mask"].shape
-    found = stored_pixels(sample, 32)
+    found = stored_pixels(list(sample.values()), 32)
     np.testing.assert_array_equal(
         found[:3, :height, :width].transpose(1, 2, 0), sample["composite"]
     )
     np.testing.assert_array_equal(found[3:6, :height, :width].transpose(1, 2, 0), sample["real"])
     np.testing.assert_array_equal(found[6, :height, :width], sample["mask"])
-    found = stored_pixels(sample, 11)
+    found = stored_pixels(list(sample.values()), 11)
     shrunk = cv2.resize(sample["real"], (11, 11), interpolation=cv2.INTER_CUBIC)
     np.testing.assert_allclose(found[3:6].transpose(1, 2, 0), shrunk, atol=1)
 

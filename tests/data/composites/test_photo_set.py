@@ -1,0 +1,215 @@
+"""A folder of photos: what belongs together, what is found in it, and what is told when amiss."""
+
+import builtins
+import pickle
+
+import cv2
+import numpy as np
+import pytest
+
+from harmony_jax import InputError
+from harmony_jax.data.composites.photo_set import PhotoSet
+from harmony_jax.data.composites.regions import find_regions, to_size
+from harmony_jax.data.composites.statistics import object_statistics
+from tests.data.composites.made_photo import made_photo
+from tests.made_data import write_photos
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_photos(tmp_path / "mine", 3)
+    return tmp_path / "mine"
+
+
+def photo_with_segments() -> np.ndarray:
+    """Twelve patches of different colours."""
+    rng = np.random.default_rng(0)
+    return np.kron(rng.integers(0, 256, (3, 4, 3)), np.ones((40, 40, 1))).astype(np.uint8)
+
+
+def names(photos: PhotoSet) -> list[str]:
+    return [photos.name(index) for index in range(len(photos))]
+
+
+def test_every_mask_is_an_object(folder):
+    mask = folder / "masks" / "photo1_1.png"
+    mask.with_name("photo1_2.png").write_bytes(mask.read_bytes())
+    mask.with_name("photo1_10.png").write_bytes(mask.read_bytes())
+    mask.with_name("other_1.png").touch()  # of no photo
+    photos = PhotoSet(str(folder))
+    assert names(photos) == [
+        "images/photo0_1.png",
+        *(f"images/photo1_{number}.png" for number in (1, 2, 3)),
+        "images/photo2_1.png",
+    ]
+    assert photos.photo(2) == "images/photo1.png"
+    real, mask = photos.read(4)
+    expected = cv2.imread(str(folder / "images" / "photo2.png"))[:, :, ::-1]
+    np.testing.assert_array_equal(real, expected)
+    np.testing.assert_array_equal(mask, cv2.imread(str(folder / "masks" / "photo2_1.png"), 0))
+
+
+@pytest.mark.parametrize("place", ["beside", "inside", "named"])
+def test_masks_are_found_in_three_places(place, folder, tmp_path):
+    masks = ""
+    if place == "inside":
+        (folder / "masks").rename(folder / "images" / "masks")
+    elif place == "named":
+        (folder / "masks").rename(tmp_path / "elsewhere")
+        masks = str(tmp_path / "elsewhere")
+    root = folder / "images" if place == "inside" else folder
+    photos = PhotoSet(str(root), masks)
+    assert len(photos) == 3
+    assert photos.read(0)[1].any()
+
+
+def test_a_mask_named_as_a_photo_is_that_photo_s(folder):
+    for ending, place in (("png", "images"), ("png", "masks")):
+        source = folder / place / ("photo0.png" if place == "images" else "photo0_1.png")
+        (folder / place / f"photo2_1.{ending}").write_bytes(source.read_bytes())
+    photos = PhotoSet(str(folder), regions=0)
+    assert names(photos)[-1] == "images/photo2_1_1.png"
+    assert "images/photo2_1.png" not in names(photos)  # its one mask is the other photo's
+
+
+def test_folders_below_are_taken_too(folder, tmp_path):
+    write_photos(tmp_path / "mine" / "deeper" / "still", 2)
+    assert len(PhotoSet(str(tmp_path))) == 5
+
+
+def test_photos_without_masks_get_regions_or_are_left_out(folder):
+    cv2.imwrite(str(folder / "images" / "plain.png"), photo_with_segments())
+    photos = PhotoSet(str(folder))
+    assert len(photos) == 5
+    both = [photos.read(index) for index in range(len(photos)) if "plain" in photos.photo(index)]
+    assert len(both) == 2
+    for real, mask in both:
+        assert mask.shape == real.shape[:2]
+        assert set(np.unique(mask)) == {0, 255}
+        assert 0.02 < (mask > 0).mean() < 0.55
+    assert (both[0][1] != both[1][1]).any()
+    assert len(PhotoSet(str(folder), regions=0)) == 3
+
+
+def test_regions_are_segments_joined_and_always_the_same():
+    photo = photo_with_segments()
+    regions = find_regions(photo, 3)
+    assert len(regions) == 3
+    for region, again in zip(regions, find_regions(photo, 3), strict=True):
+        np.testing.assert_array_equal(region, again)
+        assert cv2.connectedComponents(region)[0] == 2  # background and one piece
+        # Whole patches: what is inside of one is all the same.
+        large = to_size(region, *photo.shape[:2])
+        for top, left in np.ndindex(3, 4):
+            y, x = 40 * top + 12, 40 * left + 12
+            assert np.ptp(large[y : y + 16, x : x + 16]) == 0
+
+
+def test_statistics_are_those_of_the_pixels_inside():
+    photo, mask = made_photo(3)
+    found = object_statistics(photo, mask)
+    inside = photo[mask > 127] / 255
+    lab = cv2.cvtColor(np.float32(photo) / 255, cv2.COLOR_RGB2LAB)[mask > 127]
+    np.testing.assert_allclose(found.mean, inside.mean(0), atol=1e-5)
+    np.testing.assert_allclose(found.lab_mean, lab.mean(0), atol=1e-3)
+    np.testing.assert_allclose(found.lab_deviation, lab.std(0), atol=5e-3)
+    np.testing.assert_allclose(found.covariance, np.cov(inside.T), atol=1e-4)
+    np.testing.assert_allclose(found.quantiles[:, 16], np.median(inside, 0), atol=1e-6)
+
+
+def test_a_photo_is_read_once_for_its_colours(folder, monkeypatch):
+    photos, read = PhotoSet(str(folder)), []
+    original = PhotoSet.read
+    monkeypatch.setattr(PhotoSet, "read", lambda self, i: read.append(i) or original(self, i))
+    first = photos.statistics(1)
+    assert photos.statistics(1) is first
+    photos.read(2)
+    photos.statistics(2)
+    assert read == [1, 2]
+    copy = pickle.loads(pickle.dumps(photos))
+    np.testing.assert_array_equal(copy.statistics(1).mean, first.mean)
+
+
+def test_an_unreadable_photo_is_told_each_time_and_read_once(folder):
+    path = folder / "images" / "photo1.png"
+    path.write_bytes(path.read_bytes()[:60])
+    photos = PhotoSet(str(folder))
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"photo1\.png: not a readable picture"):
+            photos.statistics(1)
+    with pytest.raises(InputError, match=r"photo1\.png: not a readable picture"):
+        photos.read(1)
+
+
+def _tiny(folder):
+    cv2.imwrite(str(folder / "images" / "photo0.png"), np.zeros((20, 40, 3), np.uint8))
+
+
+def _black(folder):
+    cv2.imwrite(str(folder / "masks" / "photo0_1.png"), np.zeros((48, 40), np.uint8))
+
+
+def _white(folder):
+    cv2.imwrite(str(folder / "masks" / "photo0_1.png"), np.full((48, 40), 255, np.uint8))
+
+
+def _other_size(folder):
+    cv2.imwrite(str(folder / "masks" / "photo0_1.png"), np.full((40, 48), 255, np.uint8))
+
+
+def _uniform(folder):
+    cv2.imwrite(str(folder / "images" / "photo0.png"), np.full((48, 40, 3), 77, np.uint8))
+    (folder / "masks" / "photo0_1.png").unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_tiny, r"photo0\.png: 20x40 \(height x width\): a photo has at least 32 pixels a side"),
+        (_black, r"photo0_1\.png: the mask has no foreground: repair or remove it"),
+        (_white, r"photo0_1\.png: the mask has no background: repair or remove it"),
+        (_other_size, r"photo0_1\.png: 40x48 \(height x width\), but .*photo0\.png is 48x40"),
+        (_uniform, r"photo0\.png: 0 regions .* found, not 1: give it masks, remove it, or pass"),
+    ],
+)
+def test_a_photo_that_cannot_be_used_is_one_line(damage, message, folder):
+    damage(folder)
+    with pytest.raises(InputError, match=message) as error:
+        PhotoSet(str(folder)).read(0)
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_that_cannot_be_used_is_one_line(folder, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (folder / "images" / "photo0.jpg").touch()
+    for arguments, message in (
+        (("",), r"data\.root is empty: pass a folder of photos"),
+        ((str(tmp_path / "none"),), r"data\.root .*none: no such folder"),
+        ((str(tmp_path / "empty"),), r"data\.root .*empty: no photo in it"),
+        ((str(folder), str(tmp_path / "none")), r"data\.masks .*none: no such folder"),
+        ((str(folder), "", -1), r"data\.regions_per_photo -1: choose 0 or more"),
+        ((str(folder),), r"photo0\.png: photo0\.jpg has the same stem: rename one"),
+    ):
+        with pytest.raises(InputError, match=message) as error:
+            PhotoSet(*arguments)
+        assert "\n" not in str(error.value)
+
+
+def test_photos_without_masks_alone_are_not_left_out_silently(folder):
+    for mask in (folder / "masks").iterdir():
+        mask.unlink()
+    with pytest.raises(InputError, match=r"no photo with a mask in it"):
+        PhotoSet(str(folder), regions=0)
+
+
+def test_without_scikit_image_the_extra_is_named(monkeypatch):
+    original = builtins.__import__
+
+    def missing(name, *arguments, **others):
+        if name.startswith("skimage"):
+            raise ImportError(name)
+        return original(name, *arguments, **others)
+
+    monkeypatch.setattr(builtins, "__import__", missing)
+    with pytest.raises(InputError, match=r"pip install 'harmony_jax\[photos\]'"):
+        find_regions(photo_with_segments(), 1)
