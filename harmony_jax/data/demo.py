@@ -1,9 +1,8 @@
 """A small harmonization data set made from photos inside two Python packages: no download.
 
 The seven colour photos ship in the scikit-image and scikit-learn wheels. Objects in them are
-recoloured the way the iHarmony4 composites are (Cong et al., CVPR 2020): the foreground's Lab
-statistics move towards those of a random target or of an object in another photo (Reinhard et al.,
-2001). The untouched photo is the target.
+recoloured as those of any photos are (`harmony_jax.data.composites`); the untouched photo is the
+target.
 """
 
 import importlib.util
@@ -14,6 +13,10 @@ import cv2
 import numpy as np
 
 from harmony_jax.data.codecs import read_photo
+from harmony_jax.data.composites.compose import compose_with_numpy
+from harmony_jax.data.composites.parameters import DRAWS, draw_one
+from harmony_jax.data.composites.recipe import Recipe
+from harmony_jax.data.composites.statistics import Statistics, object_statistics
 from harmony_jax.data.demo_outlines import OUTLINES
 from harmony_jax.data.sources import Sample
 from harmony_jax.errors import InputError
@@ -35,9 +38,6 @@ FOREGROUND_RATIO = (0.03, 0.45)
 CROP_ATTEMPTS = 20
 MAX_PATCH_IOU = 0.3  # of a random training patch with a test object
 PATCH_RATIO = (0.03, 0.25)  # of the photo; crops of it show a patch larger
-MAX_SHIFT = np.array([50.0, 15.0, 15.0])  # of the mean L, a, b; more chroma looks painted on
-MAX_GAIN = 1.6  # of the standard deviation of L, a, b, up or down
-STRENGTH = (15.0, 35.0)  # RMS Lab distance between the foreground before and after
 
 
 class DemoSource:
@@ -47,11 +47,11 @@ class DemoSource:
     outlined objects; train has other outlined objects and random patches, which may cover a part
     of a test object but are never nearly the same region (IoU below MAX_PATCH_IOU). Scores on
     the test split therefore say that training works, not how a model does on unseen photos.
-    Every composite is rendered at construction, and fixed by `split`, `size` and `seed`.
+    Every composite is rendered at construction, and fixed by the arguments.
     """
 
-    def __init__(self, split: str, size: int, seed: int = 0):
-        """Renders the `split` ("train" or "test") at `size` x `size` pixels.
+    def __init__(self, split: str, size: int, recipe: Recipe, seed: int = 0):
+        """Renders the `split` ("train" or "test") at `size` x `size` pixels, as the recipe says.
 
         Raises:
             InputError: for another split, or if a package that holds the photos is missing.
@@ -64,7 +64,7 @@ class DemoSource:
         statistics = _object_statistics()
         for number, photo in enumerate(PHOTOS):
             rng = np.random.default_rng([seed, list(PER_PHOTO).index(split), number])
-            others = [stats for name, stats in statistics if name != photo]
+            others = [found for name, found in statistics if name != photo]
             pixels = _resize_short_side(_load(photo), round(WORKING_SCALE * size))
             regions = [
                 (name, _resize_like(mask, pixels))
@@ -79,8 +79,10 @@ class DemoSource:
                         name, region = "patch", _resize_like(_random_patch(photo, rng), pixels)
                     crop = _random_crop(pixels, region, size, rng)
                 real, mask = crop
-                composite = _composite(real, mask, others, rng)
-                self._samples.append({"composite": composite, "real": real, "mask": mask})
+                objects = _Objects([object_statistics(real, mask), *others])
+                parameters = draw_one(recipe, rng.random(DRAWS), 0, objects)
+                composite, given = compose_with_numpy(real, mask, parameters)
+                self._samples.append({"composite": composite, "real": real, "mask": given})
                 self._photos.append(photo)
                 self._names.append(f"{photo}_{name}_{index:02d}")
 
@@ -99,6 +101,19 @@ class DemoSource:
 
     def photo(self, index: int) -> str:
         return self._photos[index]
+
+
+class _Objects:
+    """An object, and those of other photos to take colours of."""
+
+    def __init__(self, found: list[Statistics]):
+        self._found = found
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def statistics(self, index: int) -> Statistics:
+        return self._found[index]
 
 
 @cache
@@ -208,16 +223,14 @@ def _snap_outline(pixels: np.ndarray, outline: str) -> np.ndarray:
     return cv2.medianBlur(np.where(foreground, 255, 0).astype(np.uint8), 7)
 
 
-def _object_statistics() -> list[tuple[str, np.ndarray]]:
-    """(photo, [[mean L, a, b], [std L, a, b]]) of every object of every photo."""
-    statistics = []
+def _object_statistics() -> list[tuple[str, Statistics]]:
+    """(photo, colours) of every outlined object of every photo."""
+    found = []
     for photo in PHOTOS:
-        lab = _to_lab(_resize_short_side(_load(photo), REGION_SHORT_SIDE))
+        pixels = _resize_short_side(_load(photo), REGION_SHORT_SIDE)
         for regions in photo_regions(photo).values():
-            for mask in regions.values():
-                inside = lab[mask > 0]
-                statistics.append((photo, np.stack([inside.mean(0), inside.std(0)])))
-    return statistics
+            found += [(photo, object_statistics(pixels, mask)) for mask in regions.values()]
+    return found
 
 
 def _random_crop(
@@ -241,45 +254,3 @@ def _random_crop(
         if FOREGROUND_RATIO[0] <= mask.mean() / 255 <= FOREGROUND_RATIO[1]:
             return cv2.resize(pixels[crop], (size, size), interpolation=cv2.INTER_AREA), mask
     return None
-
-
-def _composite(
-    real: np.ndarray,
-    mask: np.ndarray,
-    others: list[np.ndarray],
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """The real photo, uint8 RGB [size, size, 3], with its foreground recoloured.
-
-    The foreground moves in Lab towards target statistics, by a distance drawn from STRENGTH.
-    `others` holds the [mean, std] of objects in other photos.
-    """
-    lab = _to_lab(real)
-    mean, std = lab[mask > 127].mean(0), lab[mask > 127].std(0)
-    strength, distance = rng.uniform(*STRENGTH), 0.0
-    while distance < strength:  # A step past the target would leave the plausible colours.
-        target_mean, target_std = _target_statistics(mean, std, others, rng)
-        gain = np.clip(target_std / np.maximum(std, 1.0), 1 / MAX_GAIN, MAX_GAIN)
-        shift = np.clip(target_mean - mean, -MAX_SHIFT, MAX_SHIFT)
-        distance = np.sqrt((((gain - 1) * std) ** 2 + shift**2).sum())
-    recoloured = lab + strength / distance * ((gain - 1) * (lab - mean) + shift)
-    recoloured = cv2.cvtColor(recoloured.astype(np.float32), cv2.COLOR_LAB2RGB)
-    alpha = np.float32(mask[..., None]) / 255
-    blend = alpha * 255 * np.clip(recoloured, 0, 1) + (1 - alpha) * real
-    return np.rint(blend).astype(np.uint8)
-
-
-def _target_statistics(
-    mean: np.ndarray, std: np.ndarray, others: list[np.ndarray], rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Lab mean and std to move to: of another photo's object or drawn around the given ones."""
-    if rng.random() < 0.5:
-        target = others[rng.integers(len(others))]
-        return target[0], target[1]
-    lightness, tint = rng.uniform(25, 80), rng.normal(0, 10, size=2)
-    return np.array([lightness, *(mean[1:] + tint)]), std * np.exp(rng.uniform(-0.4, 0.4, size=3))
-
-
-def _to_lab(rgb: np.ndarray) -> np.ndarray:
-    """CIE Lab (L in [0, 100]) of uint8 RGB [height, width, 3]."""
-    return cv2.cvtColor(rgb.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)

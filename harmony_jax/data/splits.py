@@ -61,7 +61,7 @@ def open_split(data: ConfigDict, split: str) -> Source:
         form = PreparedSource if is_prepared(data.root) else IHarmony4Source
         source = form(data.root, listed, tuple(data.subsets))
     elif data.name == "demo":
-        source = _demo_source(listed, data.image_size)
+        source = _demo_source(listed, data.image_size, Recipe.of(data.composites))
     elif data.name == "pairs":
         if split == "test" and data.test_root:
             return PairsSource(data.test_root, "data.test_root")

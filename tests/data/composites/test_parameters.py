@@ -61,7 +61,7 @@ def test_retouching_has_the_deviations_asked_for():
         saturation=0.5,
         hue=10.0,
     )
-    red, green, blue = found.exposure.T
+    red, _, blue = found.exposure.T
     # Cut off at 2.5 deviations, a normal distribution keeps 98 % of its deviation.
     np.testing.assert_allclose(((red + blue) / 2).std(), 0.98 * 0.8, rtol=0.05)
     np.testing.assert_allclose(((red - blue) / 2).std(), 0.98 * 0.4, rtol=0.05)
