@@ -159,8 +159,9 @@ def _member(path: Path, archive: zipfile.ZipFile, name: str) -> bytes:
 
 
 def _read_legacy(path: Path, file: BinaryIO) -> dict[str, np.ndarray]:
-    head = io.BytesIO(file.read(MAX_BYTES))
-    if not head.getbuffer()[:1] == pickle.PROTO:
+    size = _num_bytes(path)
+    head = io.BytesIO(file.read(min(size, MAX_BYTES)))
+    if not head.getvalue().startswith(pickle.PROTO):
         raise pickle.UnpicklingError("neither a zip archive nor a pickle")
     try:
         magic_number, version, _ = (unpickle(path, head)[0] for _ in range(3))
@@ -174,7 +175,6 @@ def _read_legacy(path: Path, file: BinaryIO) -> dict[str, np.ndarray]:
         raise
     tensors = _tensors(path, content)
     needed = _storages(tensors.values())
-    size = _num_bytes(path)
     file.seek(head.tell())
     data = {}
     for key in keys:
