@@ -142,8 +142,10 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
 
 def _float32(array: np.ndarray) -> np.ndarray:
     """Floating point as float32, without a copy where it is; all else as it is."""
-    floating = jnp.issubdtype(array.dtype, jnp.floating)
-    return array.astype(np.float32, copy=False) if floating else array
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        return array
+    with np.errstate(all="ignore"):  # what is too large becomes infinite, as in PyTorch
+        return array.astype(np.float32, copy=False)
 
 
 def _first_line(error: Exception) -> str:

@@ -189,6 +189,13 @@ def test_storages_begin_where_they_can_be_mapped(tmp_path):
             assert (info.header_offset + 30 + sum(lengths)) % 64 == 0
 
 
+def test_what_is_too_large_for_float32_becomes_infinite(tmp_path):
+    """As in PyTorch, without a warning."""
+    write_state_dict(tmp_path / "weights.pth", {"weight": np.array([1e300, -1.5])})
+    found = read_state_dict(tmp_path / "weights.pth")["weight"]
+    np.testing.assert_array_equal(found, np.array([np.inf, -1.5], np.float32))
+
+
 def test_a_type_that_pytorch_has_not_is_one_line(tmp_path):
     with pytest.raises(InputError, match=r"weights\.pth: names is <U1, which PyTorch has no"):
         write_torch_file(tmp_path / "weights.pth", {"names": np.array(["a"])})
