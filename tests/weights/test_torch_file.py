@@ -41,6 +41,8 @@ EXPECTED = {
 ORDERED_DICT = b"ccollections\nOrderedDict\n)R"
 FLOAT_STORAGE = b"ctorch\nFloatStorage\n"
 REBUILD = b"ctorch._utils\n_rebuild_tensor_v2\n"
+# Magic number, version, machine.
+LEGACY_HEAD = b"".join(pickle.dumps(value, 2) for value in (0x1950A86A20F9469CFC6C, 1001, {}))
 
 
 def fragment(value: object) -> bytes:
@@ -321,6 +323,26 @@ def test_pairs_make_an_ordered_dict_as_python_2_wrote_it(tmp_path):
     np.testing.assert_array_equal(read_state_dict(path)["weight"], np.zeros(1, np.float32))
 
 
+def test_views_of_storages_as_the_oldest_files_have_them_are_read(tmp_path):
+    whole = storage(4).removesuffix(b"tQ")
+    entries = [
+        tensor((2,), (1,), of=whole + fragment(("1", 2, 2)) + b"tQ"),
+        tensor((4,), (1,), of=whole + b"NtQ"),
+    ]
+    data = np.arange(4, dtype=np.float32)
+    path = tmp_path / "weights.pth"
+    path.write_bytes(
+        LEGACY_HEAD
+        + state_dict(*entries)
+        + pickle.dumps(["0"], 2)
+        + struct.pack("<q", 4)
+        + data.tobytes()
+    )
+    found = read_state_dict(path)
+    np.testing.assert_array_equal(found["0"], data[2:])
+    np.testing.assert_array_equal(found["1"], data)
+
+
 def test_compressed_and_overlapping_members_are_one_line(tmp_path):
     content = state_dict(tensor((1 << 20,), (1,), of=storage(1 << 20)))
     bomb = make_archive(tmp_path / "bomb.pth", content, {"data/0": bytes(4 << 20)}, 8)
@@ -356,8 +378,7 @@ def test_more_names_than_any_model_has_are_one_line(tmp_path):
     long = b"\x80\x02" + b"N" * (4 << 20) + b"."
     path = make_archive(tmp_path / "zip.pth", long, {})
     assert "more than 4 MiB of names and values" in refusal(path)
-    head = b"".join(pickle.dumps(value, 2) for value in (0x1950A86A20F9469CFC6C, 1001, {}))
-    path.write_bytes(head + long)
+    path.write_bytes(LEGACY_HEAD + long)
     assert "more than 4 MiB of names and values" in refusal(path)
 
 
