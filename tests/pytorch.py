@@ -8,6 +8,3 @@ except ImportError:
     torch = None
 
 needs_torch = pytest.mark.skipif(torch is None, reason="PyTorch is not installed")
-
-# An ending as a parameter of a test.
-PTH = pytest.param(".pth", marks=needs_torch)

@@ -24,14 +24,13 @@ def imagenet():
 
 @pytest.fixture(scope="module")
 def imagenet_file(imagenet, tmp_path_factory):
-    """As HRNet's authors wrote it, in the format before PyTorch 1.6; or one that needs none."""
+    """As HRNet's authors wrote it, in the format before PyTorch 1.6, where that is installed."""
     path = tmp_path_factory.mktemp("imagenet") / "hrnet_w18_small_model_v2.pth"
     if torch is None:
-        path = path.with_suffix(".safetensors")
         write_state_dict(path, imagenet)
-        return path
-    tensors = {key: torch.tensor(value) for key, value in imagenet.items()}
-    torch.save(tensors, path, _use_new_zipfile_serialization=False)
+    else:
+        tensors = {key: torch.tensor(value) for key, value in imagenet.items()}
+        torch.save(tensors, path, _use_new_zipfile_serialization=False)
     return path
 
 

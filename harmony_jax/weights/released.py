@@ -20,7 +20,7 @@ def checkpoint_path(path_or_name: str | os.PathLike[str], base_address: str = BA
     Args:
         path_or_name: a path, or the name of a model released with weights, one of
             `harmony_jax.weights.downloads.FILES`. Its file is fetched into ~/.cache/harmony_jax
-            and converted, for which PyTorch is needed, once.
+            and converted once.
         base_address: where released files are fetched from.
 
     Returns:

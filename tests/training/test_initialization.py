@@ -56,7 +56,6 @@ def test_fine_tuning_starts_from_exactly_these_values(trained, file, tmp_path, c
     }
     place = places.get(form, workdir)
     if form == ".pth":
-        pytest.importorskip("torch")
         place = tmp_path / "tiny.pth"
         convert(file, place)
     state = begun(place)

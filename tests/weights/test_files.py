@@ -14,7 +14,7 @@ import safetensors.numpy
 
 from harmony_jax import InputError
 from harmony_jax.weights.files import read_state_dict, write_state_dict
-from tests.pytorch import PTH, needs_torch, torch
+from tests.pytorch import needs_torch, torch
 
 ARRAYS = {
     "encoder.0.weight": np.arange(24, dtype=np.float32).reshape(2, 3, 4) / 7,
@@ -98,13 +98,7 @@ def test_half_precision_becomes_float32(tmp_path, ending):
     )
 
 
-@pytest.mark.parametrize(
-    "ending",
-    [
-        ".safetensors",
-        *(pytest.param(ending, marks=needs_torch) for ending in (".pth", ".pt", ".bin", ".PTH")),
-    ],
-)
+@pytest.mark.parametrize("ending", [".safetensors", ".pth", ".pt", ".bin", ".PTH"])
 def test_written_weights_are_read_back_bit_by_bit(tmp_path, ending):
     path = tmp_path / "new folder" / f"weights{ending}"
     # As converted weights are: transposed views, read-only.
@@ -146,15 +140,16 @@ def test_a_file_is_never_overwritten(tmp_path, ending):
     assert path.read_text() == "precious"
 
 
-def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
+@pytest.mark.parametrize("ending", [".pth", ".safetensors"])
+def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch, ending):
     def full_disk(self, data):
         with self.open("wb") as file:
             file.write(data[:10])
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full_disk)
-    with pytest.raises(InputError, match=r"weights\.safetensors: cannot be written \(No space"):
-        write_state_dict(tmp_path / "weights.safetensors", ARRAYS)
+    with pytest.raises(InputError, match=rf"weights\{ending}: cannot be written \(No space"):
+        write_state_dict(tmp_path / f"weights{ending}", ARRAYS)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -198,7 +193,6 @@ def test_reading_never_executes_what_a_file_asks_for(tmp_path):
         assert not marker.exists(), name
 
 
-@needs_torch
 def test_a_torchscript_program_is_refused(tmp_path):
     path = tmp_path / "program.pth"
     with zipfile.ZipFile(path, "w") as archive:
@@ -224,8 +218,8 @@ def test_a_whole_pickled_module_is_refused(tmp_path):
         (lambda: {"weight": {"deeper": torch.ones(1)}}, "entry 'weight' is a dict"),
         (lambda: {1: torch.ones(3)}, "entry 1 is a Tensor, expected names and tensors"),
         (lambda: {}, "holds no weights"),
-        (lambda: {"weight": torch.ones(2, 2).to_sparse()}, "weight is no plain array"),
-        (lambda: {"weight": torch.ones(2, device="meta")}, "weight is no plain array"),
+        (lambda: {"weight": torch.ones(2, 2).to_sparse()}, "entry 'weight' is no plain array"),
+        (lambda: {"weight": torch.ones(2, device="meta")}, "entry 'weight' is no plain array"),
     ],
 )
 def test_a_file_of_something_else_is_one_line(tmp_path, content, expected):
@@ -243,7 +237,7 @@ def test_number_types_without_a_numpy_type_are_one_line(tmp_path):
     assert "save it as float32" in refusal(path)
 
 
-@pytest.mark.parametrize("ending", [PTH, ".safetensors"])
+@pytest.mark.parametrize("ending", [".pth", ".safetensors"])
 def test_files_that_are_no_weights_are_one_line(tmp_path, ending):
     path = tmp_path / f"weights{ending}"
     assert "No such file or directory): check the path" in refusal(path)
@@ -285,20 +279,8 @@ def test_an_unknown_ending_is_one_line(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_pytorch_its_files_name_the_extra_and_safetensors_work(tmp_path, monkeypatch):
-    (tmp_path / "weights.pth").write_bytes(b"of any content")
+def test_pytorch_is_not_even_imported(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    assert "needs PyTorch, which is not installed: pip install 'harmony_jax[torch]'" in refusal(
-        tmp_path / "weights.pth"
-    )
-    with pytest.raises(InputError, match="pip install"):
-        write_state_dict(tmp_path / "new.pth", ARRAYS)
-    write_state_dict(tmp_path / "new.safetensors", ARRAYS)
-    assert_same(read_state_dict(tmp_path / "new.safetensors"))
-
-
-@needs_torch
-def test_a_pytorch_with_a_known_hole_is_not_used(tmp_path, monkeypatch):
-    torch.save(tensors(), tmp_path / "weights.pth")
-    monkeypatch.setattr(torch, "__version__", "2.5.1+cpu")
-    assert "PyTorch 2.5.1+cpu can be made to execute code" in refusal(tmp_path / "weights.pth")
+    for name in ("new.pth", "new.safetensors"):
+        write_state_dict(tmp_path / name, ARRAYS)
+        assert_same(read_state_dict(tmp_path / name))

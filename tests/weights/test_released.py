@@ -15,7 +15,6 @@ NAME = "improved_ssam256"  # the smallest
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     """A cache that holds the released file, as if it had been fetched."""
-    pytest.importorskip("torch")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     folder = tmp_path / "harmony_jax"
     folder.mkdir()

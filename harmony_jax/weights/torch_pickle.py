@@ -1,0 +1,390 @@
+"""The pickle inside PyTorch's files, read and written without PyTorch; nothing is executed.
+
+A pickle is a program for a small machine. Python's own runs it here, cut down: of its instructions
+those that a state dict needs, and names stay names (`Named`) instead of the functions and classes
+that they stand for, so that nothing the machine holds can be called. What PyTorch's rebuilding
+functions would make is described by `Tensor` and `Storage`. `pickle.Unpickler` with a `find_class`
+of one's own would not do: a memo index of four bytes makes it ask for gigabytes, and BUILD sets
+attributes of whatever `find_class` returned.
+"""
+
+import io
+import pickle
+import reprlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, NoReturn
+
+import jax.numpy as jnp
+import numpy as np
+
+from harmony_jax.errors import InputError
+
+# A state dict of 20,000 arrays fits; a pickle's objects take up to 90 times its length.
+MAX_BYTES = 4 << 20
+
+_MAX_DIMENSIONS = 32
+_SIZES = range(1 << 62)
+
+_STORAGE_DTYPES = {
+    "FloatStorage": np.dtype(np.float32),
+    "DoubleStorage": np.dtype(np.float64),
+    "HalfStorage": np.dtype(np.float16),
+    "BFloat16Storage": np.dtype(jnp.bfloat16),
+    "LongStorage": np.dtype(np.int64),
+    "IntStorage": np.dtype(np.int32),
+    "ShortStorage": np.dtype(np.int16),
+    "CharStorage": np.dtype(np.int8),
+    "ByteStorage": np.dtype(np.uint8),
+    "BoolStorage": np.dtype(np.bool_),
+    "ComplexFloatStorage": np.dtype(np.complex64),
+    "ComplexDoubleStorage": np.dtype(np.complex128),
+}
+_STORAGES = {
+    **{f"torch.{name}": dtype for name, dtype in _STORAGE_DTYPES.items()},
+    **{f"torch.cuda.{name}": dtype for name, dtype in _STORAGE_DTYPES.items()},
+    "torch.storage.UntypedStorage": np.dtype(np.uint8),  # counted in bytes
+    "torch.storage._UntypedStorage": np.dtype(np.uint8),
+}
+# Number types that no storage of their own has name themselves.
+_DTYPES = {
+    **{f"torch.{dtype.name}": dtype for dtype in _STORAGE_DTYPES.values()},
+    "torch.uint16": np.dtype(np.uint16),
+    "torch.uint32": np.dtype(np.uint32),
+    "torch.uint64": np.dtype(np.uint64),
+    "torch.float8_e4m3fn": np.dtype(jnp.float8_e4m3fn),
+    "torch.float8_e4m3fnuz": np.dtype(jnp.float8_e4m3fnuz),
+    "torch.float8_e5m2": np.dtype(jnp.float8_e5m2),
+    "torch.float8_e5m2fnuz": np.dtype(jnp.float8_e5m2fnuz),
+}
+_ORDERED_DICT = "collections.OrderedDict"
+_REBUILD = "torch._utils._rebuild_"
+_TENSORS = (f"{_REBUILD}tensor", f"{_REBUILD}tensor_v2", f"{_REBUILD}tensor_v3")
+_PARAMETERS = (f"{_REBUILD}parameter", f"{_REBUILD}parameter_with_state")
+_WITH_ATTRIBUTES = "torch._tensor._rebuild_from_type_v2"
+_SIZE = "torch.Size"
+# What lies beside weights in a training's file, and tensors that are no plain arrays: passed over.
+_OTHERS = (
+    "collections.Counter",
+    "_codecs.encode",
+    *(f"{module}.{name}" for module in ("builtins", "__builtin__") for name in ("complex", "set")),
+    "torch.Tensor",
+    "torch.device",
+    "torch.nn.parameter.Parameter",
+    "torch.serialization._get_layout",
+    f"{_REBUILD}meta_tensor_no_storage",
+    f"{_REBUILD}sparse_tensor",
+)
+_KNOWN = frozenset(
+    [
+        *_STORAGES,
+        *_DTYPES,
+        _ORDERED_DICT,
+        *_TENSORS,
+        *_PARAMETERS,
+        _WITH_ATTRIBUTES,
+        _SIZE,
+        *_OTHERS,
+    ]
+)
+
+_INSTRUCTIONS = (
+    *(pickle.PROTO, pickle.STOP, pickle.MARK, pickle.GLOBAL, pickle.BINPERSID),
+    *(pickle.BINGET, pickle.LONG_BINGET, pickle.BINPUT, pickle.LONG_BINPUT),
+    *(pickle.NONE, pickle.NEWTRUE, pickle.NEWFALSE, pickle.BINFLOAT),
+    *(pickle.BININT, pickle.BININT1, pickle.BININT2, pickle.LONG1),
+    *(pickle.BINUNICODE, pickle.SHORT_BINSTRING, pickle.BINSTRING),
+    *(pickle.EMPTY_TUPLE, pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3),
+    *(pickle.EMPTY_LIST, pickle.APPEND, pickle.APPENDS, pickle.EMPTY_DICT),
+)
+
+_short = reprlib.Repr()
+_short.maxstring = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """Numbers that lie in a file in one piece, `size` of them, under a key."""
+
+    key: str
+    dtype: np.dtype
+    size: int
+
+    @property
+    def num_bytes(self) -> int:
+        return self.size * self.dtype.itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A view into a storage; offset and strides count elements of `dtype`."""
+
+    storage: Storage
+    dtype: np.dtype
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    @property
+    def num_bytes(self) -> int:
+        """Of a copy in one piece."""
+        size = self.dtype.itemsize
+        for length in self.shape:
+            size *= length
+        return size
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A class or function that a pickle names, or what calling it would give."""
+
+    name: str
+
+    @property
+    def is_tensor(self) -> bool:
+        return self.name.startswith(_REBUILD)
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    storage: Storage
+    offset: int
+
+
+def quoted(value: Any) -> str:
+    """A name as a message can show it: in quotes, on one line, of bounded length."""
+    return _short.repr(value)
+
+
+def kind(value: Any) -> str:
+    """What an unpickled value would be in PyTorch, in words."""
+    if isinstance(value, Named):
+        return value.name
+    return "Storage" if isinstance(value, _View) else type(value).__name__
+
+
+def unpickle(path: Path, file: io.BytesIO) -> tuple[Any, dict[str, Storage]]:
+    """Reads one pickle, and leaves the file behind its end.
+
+    Args:
+        path: for messages.
+        file: of at most `MAX_BYTES`.
+
+    Returns:
+        What was pickled: dicts (of any kind; keys are texts or numbers), lists, tuples, texts,
+        numbers, None, `Tensor` and `Named`; and all storages by key.
+
+    Raises:
+        InputError: it asks for something that no state dict of plain tensors does.
+        Exception: it is damaged; errors of every kind.
+    """
+    machine = _Machine(path, file)
+    return machine.load(), machine.storages
+
+
+class _Machine(pickle._Unpickler):
+    """The one in Python, whose memo is a dict."""
+
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
+    # What its own methods keep and use.
+    stack: list[Any]
+    append: Callable[[Any], None]
+    pop_mark: Callable[[], list[Any]]
+
+    def __init__(self, path: Path, file: io.BytesIO):
+        super().__init__(file, encoding="utf-8")  # of texts that Python 2 wrote
+        self.path = path
+        self.storages: dict[str, Storage] = {}
+
+    def find_class(self, module: str, name: str) -> Named:
+        full = f"{module}.{name}"
+        if full not in _KNOWN:
+            raise InputError(
+                f"{self.path}: refused: names {quoted(full)}, which no state_dict of plain tensors "
+                "needs, nothing was executed: save model.state_dict() with torch.save"
+            )
+        return Named(full)
+
+    def persistent_load(self, pid: Any) -> _View:
+        """A storage: ("storage", type, key, device, size), before 1.6 with a view or None."""
+        if type(pid) is not tuple or len(pid) not in (5, 6) or pid[0] != "storage":
+            raise pickle.UnpicklingError("a persistent id that is no storage's")
+        type_, key, _, size = pid[1:5]
+        if type(type_) is not Named or type(key) is not str:
+            raise pickle.UnpicklingError("a storage without a type or a key")
+        storage = Storage(key, _STORAGES[type_.name], _size(size))
+        known = self.storages.setdefault(key, storage)
+        if known != storage:
+            raise pickle.UnpicklingError(f"storage {quoted(key)} is of two kinds")
+        view = pid[5] if len(pid) == 6 else None
+        return _View(known, 0 if view is None else _size(view[1]))
+
+    def refuse(self) -> NoReturn:
+        raise InputError(
+            f"{self.path}: refused: a pickle with instructions that weights do not need, none was "
+            "executed: save model.state_dict() with torch.save and its own pickle_protocol"
+        )
+
+    def load_reduce(self) -> None:
+        arguments = self.stack.pop()
+        function = self.stack.pop()
+        if type(function) is not Named or type(arguments) is not tuple:
+            raise pickle.UnpicklingError("a call of what is no function")
+        self.append(self._made(function.name, arguments))
+
+    def load_build(self) -> None:
+        """Attributes, such as a state_dict's `_metadata`, are passed over."""
+        del self.stack[-1]
+        if type(self.stack[-1]) not in (dict, Named):
+            raise pickle.UnpicklingError("attributes of what can have none")
+
+    def load_setitem(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        _put(self.stack[-1], [key, value])
+
+    def load_setitems(self) -> None:
+        items = self.pop_mark()
+        _put(self.stack[-1], items)
+
+    def _made(self, name: str, arguments: tuple[Any, ...]) -> Any:
+        """What stands for the result of a call."""
+        if name == _ORDERED_DICT:
+            return _ordered_dict(*arguments)
+        if name in _TENSORS:
+            return _tensor(name, arguments)
+        if name in _PARAMETERS:
+            return arguments[0]
+        if name == _WITH_ATTRIBUTES:
+            function, _, inner, _ = arguments
+            if type(function) is Named and function.name in _TENSORS and type(inner) is tuple:
+                return _tensor(function.name, inner)
+            return Named(name)
+        if name == _SIZE:
+            return _sizes(arguments[0])
+        return Named(name)
+
+
+_Machine.dispatch.update(
+    {code: _Machine.refuse for code in _Machine.dispatch if bytes([code]) not in _INSTRUCTIONS}
+)
+_Machine.dispatch.update(
+    {
+        pickle.REDUCE[0]: _Machine.load_reduce,
+        pickle.BUILD[0]: _Machine.load_build,
+        pickle.SETITEM[0]: _Machine.load_setitem,
+        pickle.SETITEMS[0]: _Machine.load_setitems,
+    }
+)
+
+
+def _ordered_dict(pairs: Any = None) -> dict[Any, Any]:
+    """Made of nothing, or as Python 2 wrote it: of [key, value] pairs.
+
+    They are moved into it, or one list called many times would fill any memory.
+    """
+    made: dict[Any, Any] = {}
+    if pairs is None:
+        return made
+    if type(pairs) is not list or not all(type(pair) is list for pair in pairs):
+        raise pickle.UnpicklingError("an OrderedDict of no pairs")
+    for pair in pairs:
+        key, value = pair
+        _put(made, [key, value])
+    pairs.clear()
+    return made
+
+
+def _tensor(name: str, arguments: tuple[Any, ...]) -> Tensor | Named:
+    view, offset, shape, strides = arguments[:4]
+    rest = list(arguments[6:])  # without requires_grad and hooks
+    if type(view) is not _View:
+        raise pickle.UnpicklingError("a tensor without a storage")
+    dtype = view.storage.dtype
+    if name.endswith("_v3"):
+        dtype = _DTYPES[rest.pop(0).name]
+    if rest and rest[0]:  # conjugated, or of the opposite sign
+        return Named(name)
+    shape, strides = _sizes(shape), _sizes(strides)
+    if len(shape) != len(strides):
+        raise pickle.UnpicklingError("a tensor whose shape and strides differ in length")
+    return Tensor(view.storage, dtype, view.offset + _size(offset), shape, strides)
+
+
+def _sizes(values: Any) -> tuple[int, ...]:
+    if type(values) is not tuple or len(values) > _MAX_DIMENSIONS:
+        raise pickle.UnpicklingError("a tensor without a shape")
+    for value in values:
+        _size(value)
+    return values
+
+
+def _size(value: Any) -> int:
+    if type(value) is not int or value not in _SIZES:
+        raise pickle.UnpicklingError("a size that is none")
+    return value
+
+
+def _put(target: Any, items: list[Any]) -> None:
+    """Sets a dict's items from keys and values in turn.
+
+    Only texts and numbers are keys: hashing tuples that lie in each other, deep enough, overflows
+    the stack.
+    """
+    if type(target) is not dict:
+        raise pickle.UnpicklingError("items of what is no dict")
+    for key, value in zip(items[::2], items[1::2], strict=True):
+        if type(key) not in (str, int, float, bool):
+            raise pickle.UnpicklingError(f"a dict whose key is a {kind(key)}")
+        target[key] = value
+
+
+def pickled(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """The pickle of an OrderedDict of tensors as `torch.save` makes it.
+
+    Args:
+        arrays: in C order. The storage of each has its number in this order as its key.
+
+    Raises:
+        InputError: an array of a number type without a storage type.
+    """
+    ordered_dict = _global(_ORDERED_DICT) + pickle.EMPTY_TUPLE + pickle.REDUCE
+    parts = [pickle.PROTO, b"\x02", ordered_dict, pickle.MARK]
+    for number, (key, array) in enumerate(arrays.items()):
+        parts += [
+            _plain(key),
+            *(_global(f"{_REBUILD}tensor_v2"), pickle.MARK),
+            *(pickle.MARK, _plain("storage"), _global(_storage_name(key, array.dtype))),
+            *(_plain(str(number)), _plain("cpu"), _plain(array.size)),
+            *(pickle.TUPLE, pickle.BINPERSID),
+            *(_plain(0), _plain(array.shape), _plain(_strides(array.shape))),
+            *(pickle.NEWFALSE, ordered_dict, pickle.TUPLE, pickle.REDUCE),
+        ]
+    return b"".join([*parts, pickle.SETITEMS, pickle.STOP])
+
+
+def _plain(value: str | int | tuple[int, ...]) -> bytes:
+    """The instructions that make a value."""
+    return pickle.dumps(value, 2).removeprefix(pickle.PROTO + b"\x02").removesuffix(pickle.STOP)
+
+
+def _global(name: str) -> bytes:
+    module, _, name = name.rpartition(".")
+    return pickle.GLOBAL + f"{module}\n{name}\n".encode()
+
+
+def _storage_name(key: str, dtype: np.dtype) -> str:
+    for name, known in _STORAGES.items():
+        if known == dtype:
+            return name
+    raise InputError(f"{key} is {dtype}, which PyTorch has no storage for: make it float32")
+
+
+def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Of a tensor in C order, in elements, as PyTorch counts them of empty ones too."""
+    strides: list[int] = []
+    step = 1
+    for length in reversed(shape):
+        strides.append(step)
+        step *= max(length, 1)
+    return tuple(reversed(strides))
