@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.special import ndtr, ndtri
 
 from harmony_jax.data.composites.recipe import KINDS, TRANSFERS, Recipe
@@ -28,6 +28,7 @@ class Parameters(NamedTuple):
     """What makes composites of photos, float32; batches have one more axis in front."""
 
     kind: np.ndarray  # int32, of `KINDS`
+    reference: np.ndarray  # int32, number of the object that lends its colours; -1: none does
     strength: np.ndarray  # share of the way to the new colours
     lab_gain: np.ndarray  # [3], reinhard: Lab times this ...
     lab_offset: np.ndarray  # [3], ... plus this
@@ -81,14 +82,20 @@ def draw_batch(
     Raises:
         InputError: one of the numbers cannot be read.
     """
-    own = [objects.statistics(number) for number in numbers]
-    references: list[Statistics | None] = []
+    references = []
     for draws, kind, number in zip(uniform, _kinds(recipe, uniform), numbers, strict=True):
         # Others are read for those alone that want their colours.
         wants = kind < len(TRANSFERS)
         candidates = (draws[:CANDIDATES] * len(objects)).astype(int).tolist() if wants else []
         references.append(_reference(number, candidates, objects, recipe.distance))
-    return draw_parameters(recipe, uniform, own, references)
+    lenders = [
+        number if reference < 0 else reference
+        for number, reference in zip(numbers, references, strict=True)
+    ]
+    source, target = (
+        stacked([objects.statistics(number) for number in of]) for of in (numbers, lenders)
+    )
+    return draw_parameters(recipe, uniform, np.array(references, np.int32), source, target)
 
 
 def _kinds(recipe: Recipe, uniform: np.ndarray) -> np.ndarray:
@@ -98,14 +105,14 @@ def _kinds(recipe: Recipe, uniform: np.ndarray) -> np.ndarray:
 
 def _reference(
     number: int, candidates: list[int], objects: Objects, distance: tuple[float, float]
-) -> Statistics | None:
+) -> int:
     """Chooses the object that another one takes the colours of.
 
     Of the candidates the first whose mean lies so far away in Lab as the range says: less is not
-    to be seen, more not credible. Or that which comes nearest to the range; None if there is none.
+    to be seen, more not credible. Or that which comes nearest to the range; -1 if there is none.
     """
     own = objects.statistics(number)
-    nearest, best = None, np.inf
+    nearest, best = -1, np.inf
     for candidate in candidates:
         if candidate == number:
             continue
@@ -116,32 +123,29 @@ def _reference(
         gap = float(np.linalg.norm(found.lab_mean - own.lab_mean))
         outside = max(distance[0] - gap, gap - distance[1])
         if outside <= 0:
-            return found
+            return candidate
         if outside < best:
-            nearest, best = found, outside
+            nearest, best = candidate, outside
     return nearest
 
 
 def draw_parameters(
     recipe: Recipe,
     uniform: Float[np.ndarray, "batch draws"],
-    own: list[Statistics],
-    references: list[Statistics | None],
+    reference: Int[np.ndarray, " batch"],
+    source: Statistics,
+    target: Statistics,
 ) -> Parameters:
     """Draws what is done to objects.
 
     Args:
         recipe: shares and strengths.
         uniform: numbers in [0, 1), `DRAWS` an object.
-        own: their statistics.
-        references: the objects whose colours they take; where there is none for one that should
+        reference: the objects whose colours they take; where there is none for one that should
             take another's, it is retouched.
+        source: the objects' statistics.
+        target: those of the references; where there is none, any.
     """
-    alone = np.array([reference is None for reference in references])
-    target = stacked(
-        [mine if other is None else other for mine, other in zip(own, references, strict=True)]
-    )
-    source = stacked(own)
     columns = iter(uniform.T[CANDIDATES + 1 :])
 
     def below(share: float) -> np.ndarray:
@@ -155,7 +159,7 @@ def draw_parameters(
 
     kind = _kinds(recipe, uniform)
     retouch, unchanged = KINDS.index("retouch"), KINDS.index("unchanged")
-    kind[alone & (kind < len(TRANSFERS))] = retouch
+    kind[(reference < 0) & (kind < len(TRANSFERS))] = retouch
     strength = np.where(kind < retouch, between(*recipe.strength), 1)
 
     lab_gain = np.clip(target.lab_deviation / source.lab_deviation, *_GAINS)
@@ -174,6 +178,7 @@ def draw_parameters(
     edge = np.where(below(recipe.edge_share)[:, None], edges(shift, width), [0.5, 0.0])
     made = Parameters(
         kind=kind,
+        reference=reference,
         strength=strength,
         lab_gain=lab_gain,
         lab_offset=target.lab_mean - lab_gain * source.lab_mean,
@@ -191,7 +196,7 @@ def draw_parameters(
         edge=edge,
     )
     floats = Parameters(*(np.asarray(value, np.float32) for value in made))
-    return floats._replace(kind=kind.astype(np.int32))
+    return floats._replace(kind=kind.astype(np.int32), reference=reference)
 
 
 def edges(

@@ -1,5 +1,6 @@
 """Composites of a folder's photos as a data set: fixed ones to look at, raw ones to train on."""
 
+import copy
 import zlib
 from collections.abc import Sequence
 
@@ -61,9 +62,15 @@ class PhotosSource:
 
     def select(self, indices: Sequence[int]) -> "PhotosSource":
         """Some of the objects; those not among them still lend colours to fixed composites."""
-        selected = PhotosSource(self._photos, self.recipe, self._seed)
+        selected = copy.copy(self)
         selected._indices = [self._indices[index] for index in indices]
         return selected
+
+    def with_seed(self, seed: int) -> "PhotosSource":
+        """The same objects in other composites."""
+        other = copy.copy(self)
+        other._seed = seed
+        return other
 
     def raw(self) -> "RawPhotos":
         """The objects before they are recoloured, for training."""

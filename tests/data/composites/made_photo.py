@@ -24,6 +24,7 @@ def parameters(kind: str = "unchanged", **others: object) -> Parameters:
     ramp = np.broadcast_to(np.linspace(0, 1, QUANTILES), (3, QUANTILES))
     neutral = {
         "kind": KINDS.index(kind),
+        "reference": -1,
         "strength": 1,
         "lab_gain": np.ones(3),
         "lab_offset": np.zeros(3),
