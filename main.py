@@ -38,8 +38,8 @@ _MODE = flags.DEFINE_enum(
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint",
     None,
-    "Workdir, checkpoint folder or .safetensors; ready, the model that comes with the package; or a "
-    "released model's name. By default --workdir to evaluate, ready to predict with.",
+    "Workdir, checkpoint folder or .safetensors; ready, the model that comes with the package; or "
+    "a released model's name. By default --workdir to evaluate, ready to predict with.",
 )
 _PREDICTIONS = flags.DEFINE_string(
     "predictions", None, "evaluate: folder of pictures made by any program, instead of a model."

@@ -13,7 +13,6 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable
 
-import jax
 import numpy as np
 from jax.sharding import Sharding
 from ml_collections import ConfigDict
