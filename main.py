@@ -28,7 +28,6 @@ from harmony_jax.photos.folders import Settings, predict
 from harmony_jax.photos.options import expect_any_file
 from harmony_jax.photos.outcome import report
 from harmony_jax.training.loop import train
-from harmony_jax.weights.released import READY
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file; its fields are flags too.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints, logs and results.")
@@ -88,11 +87,10 @@ def _run(arguments: list[str]) -> None:
         )
     else:
         expect_any_file()
-        checkpoint = _CHECKPOINT.value or READY
         image, output = Path(_required(_IMAGE)), Path(_required(_OUTPUT))
         mask = Path(_MASK.value) if _MASK.value else None
         settings = Settings(overwrite=_OVERWRITE.value)
-        sys.exit(report(predict(checkpoint, image, mask, output, settings)))
+        sys.exit(report(predict(_CHECKPOINT.value or None, image, mask, output, settings)))
 
 
 def _required(flag: flags.FlagHolder) -> Any:

@@ -22,7 +22,7 @@ from harmony_jax.photos.formats import to_uint8
 from harmony_jax.photos.masks import FOREGROUND, PixelMask
 from harmony_jax.photos.recolor import Recolor
 from harmony_jax.variables import Variables, split
-from harmony_jax.weights.released import READY, checkpoint_path
+from harmony_jax.weights.released import checkpoint_path
 from harmony_jax.weights.saved_model import load_model
 
 _MAX_BATCH = 8
@@ -75,15 +75,15 @@ class Harmonizer:
 
     @classmethod
     def from_checkpoint(
-        cls, path: str | os.PathLike[str] = READY, **overrides: Any
+        cls, path: str | os.PathLike[str] | None = None, **overrides: Any
     ) -> "Harmonizer":
         """Loads a model.
 
         Args:
             path: a workdir, its `checkpoints` folder, or one step's folder (of several the best);
-                a .safetensors file that `scripts/convert_weights.py` wrote; `ready`, the model
-                that comes with the package; or the name of a released model, whose weights are
-                fetched and converted on first use (`harmony_jax.weights.released`).
+                a .safetensors file that `scripts/convert_weights.py` wrote; `ready` (the default),
+                the model that comes with the package; or the name of a released model, whose
+                weights are fetched and converted on first use (`harmony_jax.weights.released`).
             **overrides: arguments of the model to set otherwise, such as `dtype`, or `precision`
                 (by default highest, see `create_model`).
 

@@ -14,11 +14,10 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     """The options that both forms of the command have."""
     parser.add_argument(
         "--checkpoint",
-        default=READY,
         metavar="MODEL",
         help="workdir that was trained in, one of its checkpoints/STEP, a .safetensors file "
         "written here, or the name of a released model, fetched on first use (by default "
-        "%(default)s, the model that comes with the package)",
+        f"{READY}, the model that comes with the package)",
     )
     parser.add_argument(
         "--max-megapixels",

@@ -8,7 +8,7 @@ from pathlib import Path
 from harmony_jax.errors import InputError
 from harmony_jax.weights.downloads import BASE_ADDRESS, FILES, cache_folder, download
 
-READY = "ready"  # the default wherever a photo is harmonized; docs/ready_model.md
+READY = "ready"  # docs/ready_model.md
 
 # Its file, and the CRC-32 of that.
 READY_FILE = Path(__file__).with_name("ready.safetensors")
@@ -17,13 +17,16 @@ READY_CRC = 0x2E71A49B
 _converting = threading.Lock()
 
 
-def checkpoint_path(path_or_name: str | os.PathLike[str], base_address: str = BASE_ADDRESS) -> Path:
+def checkpoint_path(
+    path_or_name: str | os.PathLike[str] | None, base_address: str = BASE_ADDRESS
+) -> Path:
     """Where a checkpoint lies; a released model's is made on first use.
 
     Args:
-        path_or_name: a path; `ready`, the model that comes with the package; or the name of a model
-            released with weights, one of `harmony_jax.weights.downloads.FILES`. Its file is
-            fetched into ~/.cache/harmony_jax and converted, for which PyTorch is needed, once.
+        path_or_name: a path; `ready` or None, the model that comes with the package; or the name
+            of a model released with weights, one of `harmony_jax.weights.downloads.FILES`. Its
+            file is fetched into ~/.cache/harmony_jax and converted, for which PyTorch is needed,
+            once. A path goes before a name, but not before None.
         base_address: where released files are fetched from.
 
     Returns:
@@ -34,13 +37,14 @@ def checkpoint_path(path_or_name: str | os.PathLike[str], base_address: str = BA
         InputError: neither a path that exists nor such a name; a download or conversion failed;
             or the package's own file is damaged.
     """
+    if path_or_name is None:
+        return _ready_file()
     path = Path(path_or_name)
     if os.path.exists(path):  # which is False of what may not be looked into
         return path
     name = str(path_or_name)
     if name == READY:
-        _check_ready()
-        return READY_FILE
+        return _ready_file()
     if name not in FILES:
         raise InputError(
             f"{name}: no such file or folder, and no model of that name: pass a workdir that was "
@@ -60,8 +64,8 @@ def checkpoint_path(path_or_name: str | os.PathLike[str], base_address: str = BA
     return converted
 
 
-def _check_ready() -> None:
-    """Raises InputError unless the package's own weights are as they were shipped."""
+def _ready_file() -> Path:
+    """The package's own weights; raises InputError unless they are as they were shipped."""
     try:
         damage = "damaged" if zlib.crc32(READY_FILE.read_bytes()) != READY_CRC else None
     except OSError as error:
@@ -70,3 +74,4 @@ def _check_ready() -> None:
         raise InputError(
             f"{READY_FILE}: the weights that come with the package: {damage}: reinstall harmony_jax"
         )
+    return READY_FILE

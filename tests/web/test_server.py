@@ -51,7 +51,7 @@ def test_the_model_is_the_one_that_comes_with_the_package(monkeypatch):
         raise InputError(f"loads {checkpoint}")
 
     monkeypatch.setattr(Harmonizer, "from_checkpoint", load)
-    with pytest.raises(InputError, match=r"^loads ready$"):
+    with pytest.raises(InputError, match=r"^loads None$"):
         serve(["--port=0"])
 
 

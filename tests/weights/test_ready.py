@@ -44,8 +44,12 @@ MAIN = ALONE + "runpy.run_path('main.py', run_name='__main__')"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """A photo of a cat, the mask of its face, and the photo with the face made brighter."""
+    """A photo of a cat, the mask of its face, and the photo with the face made brighter.
+
+    Among them lies a folder with the model's name, which a default must not take for a model.
+    """
     root = tmp_path_factory.mktemp("cat")
+    (root / "ready").mkdir()
     real = data.chelsea()
     y, x = np.mgrid[: real.shape[0], : real.shape[1]]
     mask = ((y - 150) / 90) ** 2 + ((x - 225) / 110) ** 2 <= 1
