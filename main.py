@@ -2,7 +2,7 @@
 
     python main.py --config=configs/improved_dih256.py --workdir=runs/idih --config.data.root=DIR
     python main.py ... --mode=evaluate [--checkpoint=DIR | --predictions=FOLDER]
-    python main.py --mode=predict --checkpoint=runs/idih --image=a.jpg --mask=a.png --output=b.jpg
+    python main.py --mode=predict [--checkpoint=runs/idih] --image=a.jpg --mask=a.png --output=b.jpg
 
 Kept short: everything is in the package.
 """
@@ -37,7 +37,8 @@ _MODE = flags.DEFINE_enum(
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint",
     None,
-    "Workdir, checkpoint folder or .safetensors; to predict with, or a released model's name.",
+    "Workdir, checkpoint folder or .safetensors; ready, the model that comes with the package; or "
+    "a released model's name. By default --workdir to evaluate, ready to predict with.",
 )
 _PREDICTIONS = flags.DEFINE_string(
     "predictions", None, "evaluate: folder of pictures made by any program, instead of a model."
@@ -80,16 +81,16 @@ def _run(arguments: list[str]) -> None:
     if _MODE.value == "train":
         train(_required(_CONFIG), Path(_required(_WORKDIR)))
     elif _MODE.value == "evaluate":
-        checkpoint = Path(_CHECKPOINT.value) if _CHECKPOINT.value else None
         predictions = Path(_PREDICTIONS.value) if _PREDICTIONS.value else None
-        evaluate_workdir(_required(_CONFIG), Path(_required(_WORKDIR)), checkpoint, predictions)
+        evaluate_workdir(
+            _required(_CONFIG), Path(_required(_WORKDIR)), _CHECKPOINT.value or None, predictions
+        )
     else:
         expect_any_file()
-        checkpoint = _required(_CHECKPOINT)
         image, output = Path(_required(_IMAGE)), Path(_required(_OUTPUT))
         mask = Path(_MASK.value) if _MASK.value else None
         settings = Settings(overwrite=_OVERWRITE.value)
-        sys.exit(report(predict(checkpoint, image, mask, output, settings)))
+        sys.exit(report(predict(_CHECKPOINT.value or None, image, mask, output, settings)))
 
 
 def _required(flag: flags.FlagHolder) -> Any:

@@ -39,8 +39,9 @@ def get_config() -> ConfigDict:
 
     # What a training starts from; read when it begins, not when it continues, nor to evaluate.
     config.init = ConfigDict()
-    # Fine-tuning: a workdir, one of its checkpoints/STEP, a .safetensors or .pth file, or a
-    # released name. What fits by name and shape is taken; the optimizer is fresh, the step 0.
+    # Fine-tuning: a workdir, one of its checkpoints/STEP, a .safetensors or .pth file, ready (the
+    # model that comes with the package) or a released name. What fits by name and shape is taken;
+    # the optimizer is fresh, the step 0.
     config.init.checkpoint = ""
     # Else a weight file of an ImageNet classifier for the backbone, .pth or .safetensors; unset:
     # random.

@@ -3,6 +3,8 @@
     python scripts/convert_weights.py --model=improved_dih256 --input=idih256.pth --output=runs/idih
     python scripts/convert_weights.py --download=improved_dih256 --output=runs/idih
     python scripts/convert_weights.py --input=runs/idih --output=idih256.pth
+    python scripts/convert_weights.py --input=ready --output=ready.pth
+    python scripts/convert_weights.py --input=runs/idih --output=half.safetensors --dtype=float16
     python scripts/convert_weights.py --model=improved_dih256 --input=a.pth --output=b.safetensors
     python scripts/convert_weights.py --model=hrnet18s_idih256 --override fuse_into=both \\
         --input=a.pth --output=runs/both
@@ -23,6 +25,8 @@ from harmony_jax.models import parse_argument, released_image_size
 from harmony_jax.weights.convert import Converted, convert
 from harmony_jax.weights.downloads import BASE_ADDRESS, FILES, cache_folder, download
 from harmony_jax.weights.files import TORCH_ENDINGS
+from harmony_jax.weights.model_file import DTYPES
+from harmony_jax.weights.released import checkpoint_path
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -52,12 +56,23 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "released)",
     )
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--input", type=Path, help="weight file, workdir or checkpoint folder")
+    source.add_argument(
+        "--input",
+        metavar="MODEL",
+        help="weight file, workdir, checkpoint folder, ready (the model that comes with the "
+        "package) or a released model's name",
+    )
     source.add_argument(
         "--download", metavar="MODEL", help=f"fetch released weights: {', '.join(FILES)}"
     )
     parser.add_argument(
         "--output", type=Path, help="weight file or workdir to make; a download may go without"
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        default="float32",
+        help="of a weight file's arrays of more than 4096 numbers (by default %(default)s)",
     )
     parser.add_argument("--cache", type=Path, help=f"of downloads; by default {cache_folder()}")
     parser.add_argument("--base-address", help=f"of downloads; by default {BASE_ADDRESS}")
@@ -65,13 +80,14 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    source, name = arguments.input, arguments.model
+    name = arguments.model
     if arguments.download is None:
         for flag in ("cache", "base_address"):
             if getattr(arguments, flag) is not None:
                 raise InputError(f"--{flag.replace('_', '-')} goes with --download alone")
         if arguments.output is None:
             raise InputError("--output is missing: name a weight file or a workdir to make")
+        source = checkpoint_path(arguments.input)
     else:
         if name not in (None, arguments.download):
             raise InputError(f"--model={name}: --download={arguments.download} is another model")
@@ -81,7 +97,9 @@ def _run(arguments: argparse.Namespace) -> None:
             print(f"{name}: released weights are in {source}")
             return
     overrides = dict(parse_argument(text) for text in arguments.override)
-    written = convert(source, arguments.output, name, overrides, arguments.image_size)
+    written = convert(
+        source, arguments.output, name, overrides, arguments.image_size, arguments.dtype
+    )
     print(
         f"{written.name}: {written.num_arrays} arrays, {written.num_parameters / 1e6:.2f} M "
         f"parameters, written to {arguments.output}"

@@ -1,7 +1,7 @@
 """Writes a model as one file that runs without this package: StableHLO for JAX, or ONNX.
 
     python scripts/export_model.py --checkpoint=runs/idih --output=idih.stablehlo
-    python scripts/export_model.py --checkpoint=improved_dih256 --output=idih.onnx
+    python scripts/export_model.py --checkpoint=ready --output=idih.onnx
 
 The output's ending says which. Before it is written, its answer is compared with the model's.
 docs/export.md shows how to run the files. Needs pip install -e '.[export]'.
@@ -47,7 +47,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         required=True,
         metavar="MODEL",
         help="workdir that was trained in, one of its checkpoints/STEP, a .safetensors file "
-        "written here, or a released model's name",
+        "written here, ready (the model that comes with the package) or a released model's name",
     )
     parser.add_argument(
         "--output", required=True, type=Path, metavar="FILE", help="NAME.stablehlo or NAME.onnx"

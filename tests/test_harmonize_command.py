@@ -99,7 +99,8 @@ def test_a_model_that_is_not_there(folder, tmp_path):
     result = run(photo, mask, "-o", tmp_path / "o.png", "--checkpoint=hrnet")
     assert result.returncode == 1
     assert result.stderr.startswith(
-        "error: hrnet: no such file or folder, and no released model of that"
+        "error: hrnet: no such file or folder, and no model of that name: "
     )
+    assert ", or one of ready, deeplab_r34_idih256, " in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert not list(tmp_path.iterdir())

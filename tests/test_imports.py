@@ -73,6 +73,12 @@ def test_a_harmonizer_loads_what_photos_need(tmp_path):
     assert not found.intersection(NOT_FOR_PHOTOS)
 
 
+def test_the_model_that_comes_with_the_package_needs_no_orbax():
+    found = loaded("from harmony_jax import Harmonizer; Harmonizer.from_checkpoint()")
+    assert "jax" in found
+    assert not found.intersection(["orbax", *NOT_FOR_PHOTOS])
+
+
 def test_the_help_of_the_command_needs_no_jax():
     code = """if True:
         from harmony_jax.harmonize_command import main

@@ -59,7 +59,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
         ([IDIH, "--mode=test"], "--mode"),
         (["--config=configs/table4.py:dih_2", "--workdir=x"], "row 'dih_2': choose dih_1, dih_10,"),
         ([IDIH], "--workdir is missing: --mode=train needs it"),
-        (["--mode=predict", "--image=a.jpg"], "--checkpoint is missing"),
+        (["--mode=predict", "--image=a.jpg"], "--output is missing"),
         ([IDIH, "--workdir=x", "stray"], "'stray'"),
         (
             [IDIH, "--workdir=x", "--config.data.root=/nowhere"],

@@ -25,6 +25,7 @@ from harmony_jax.evaluation.metrics import ImageMetrics, Summary
 from harmony_jax.evaluation.picture_sheet import Pictures
 from harmony_jax.models import HarmonizationModel
 from harmony_jax.variables import Variables, split
+from harmony_jax.weights.released import checkpoint_path
 from harmony_jax.weights.saved_model import load_model
 
 _LOGGER = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ _LOGGER = logging.getLogger(__name__)
 def evaluate_workdir(
     config: ConfigDict,
     workdir: Path,
-    checkpoint: Path | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     predictions: Path | None = None,
 ) -> Summary:
     """Evaluates a checkpoint, or ready predictions, on the config's split; writes into the workdir.
@@ -46,7 +47,7 @@ def evaluate_workdir(
     Args:
         config: the data, and the model that the checkpoint must hold.
         workdir: where to write; also where to look for the checkpoint if none is named.
-        checkpoint: as `load_model` takes.
+        checkpoint: as `checkpoint_path` takes.
         predictions: folder of pictures made by another program (`Predictions`); no checkpoint is
             read.
 
@@ -68,9 +69,8 @@ def evaluate_workdir(
         ready, subject = Predictions(predictions, source), Subject(str(predictions), None)
         evaluator = Evaluator(None, config, mesh, with_ssim=True)
     else:
-        model, loaded = load_model(
-            checkpoint or workdir, meshes.replicated(mesh), dtype=compute_dtype(config)
-        )
+        place = workdir if checkpoint is None else checkpoint_path(checkpoint)
+        model, loaded = load_model(place, meshes.replicated(mesh), dtype=compute_dtype(config))
         if config.model.name and loaded.metadata["model"] != model_arguments(config):
             raise InputError(
                 f"{loaded.folder}: holds model {loaded.metadata['model']}, the config asks for "
@@ -129,7 +129,7 @@ def evaluate(
     """Evaluates a model, for use in a notebook; `pandas.DataFrame(evaluate(...))` works.
 
     Args:
-        model: with weights, or a path as `load_model` takes.
+        model: with weights, or a path or name as `checkpoint_path` takes, such as `ready`.
         dataset: samples; or the folder of iHarmony4, as downloaded or prepared, whose test list is
             taken; or a folder or list of pairs (`harmony_jax.data.pairs`), of which all are.
         **options: `subsets`, `image_size`, `resize`, `longest_side`, `flip`, `batch_size`,
@@ -151,7 +151,7 @@ def evaluate(
         dataset = open_split(config.data, "test")
     mesh = meshes.create_mesh()
     if isinstance(model, (str, os.PathLike)):
-        model, _ = load_model(Path(model), meshes.replicated(mesh))
+        model, _ = load_model(checkpoint_path(model), meshes.replicated(mesh))
         variables = split(model)[1]
     else:
         variables = meshes.place(split(model)[1], meshes.replicated(mesh))

@@ -72,7 +72,7 @@ class Job(NamedTuple):
 
 
 def predict(
-    checkpoint: str | os.PathLike[str],
+    checkpoint: str | os.PathLike[str] | None,
     image: Path,
     mask: Path | None,
     output: Path,
@@ -103,7 +103,7 @@ def predict(
 
 
 def _predict(
-    checkpoint: str | os.PathLike[str],
+    checkpoint: str | os.PathLike[str] | None,
     image: Path,
     mask: Path | None,
     output: Path,

@@ -22,6 +22,8 @@ from harmony_jax.photos.formats import to_uint8
 from harmony_jax.photos.masks import FOREGROUND, PixelMask
 from harmony_jax.photos.recolor import Recolor
 from harmony_jax.variables import Variables, split
+from harmony_jax.weights.released import checkpoint_path
+from harmony_jax.weights.saved_model import load_model
 
 _MAX_BATCH = 8
 
@@ -72,24 +74,22 @@ class Harmonizer:
         self._recolor = Recolor()
 
     @classmethod
-    def from_checkpoint(cls, path: str | os.PathLike[str], **overrides: Any) -> "Harmonizer":
+    def from_checkpoint(
+        cls, path: str | os.PathLike[str] | None = None, **overrides: Any
+    ) -> "Harmonizer":
         """Loads a model.
 
         Args:
             path: a workdir, its `checkpoints` folder, or one step's folder (of several the best);
-                a .safetensors file that `scripts/convert_weights.py` wrote; or the name of a
-                released model, whose weights are fetched and converted on first use
-                (`harmony_jax.weights.released`).
+                a .safetensors file that `scripts/convert_weights.py` wrote; `ready` (the default),
+                the model that comes with the package; or the name of a released model, whose
+                weights are fetched and converted on first use (`harmony_jax.weights.released`).
             **overrides: arguments of the model to set otherwise, such as `dtype`, or `precision`
                 (by default highest, see `create_model`).
 
         Raises:
             InputError: there is no checkpoint, it is damaged, or a released one cannot be had.
         """
-        # Orbax, which reads it, takes long to load: not for a model that is there already.
-        from harmony_jax.weights.released import checkpoint_path
-        from harmony_jax.weights.saved_model import load_model
-
         model, loaded = load_model(checkpoint_path(path), **overrides)
         return cls(model, loaded.metadata["image_size"])
 

@@ -7,18 +7,17 @@ from PIL import Image
 
 from harmony_jax.errors import InputError
 from harmony_jax.photos.formats import MAX_PIXELS
-from harmony_jax.weights.released import DEFAULT
+from harmony_jax.weights.released import READY
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """The options that both forms of the command have."""
     parser.add_argument(
         "--checkpoint",
-        default=DEFAULT,
         metavar="MODEL",
         help="workdir that was trained in, one of its checkpoints/STEP, a .safetensors file "
         "written here, or the name of a released model, fetched on first use (by default "
-        f"{DEFAULT})",
+        f"{READY}, the model that comes with the package)",
     )
     parser.add_argument(
         "--max-megapixels",

@@ -10,11 +10,9 @@ In 2 to 4 the optimizer is fresh and the step is 0. Evaluation and prediction re
 """
 
 import logging
-import os
 from collections import defaultdict
 from collections.abc import Iterable
 
-import jax
 import numpy as np
 from jax.sharding import Sharding
 from ml_collections import ConfigDict
@@ -22,7 +20,6 @@ from ml_collections import ConfigDict
 from harmony_jax.errors import InputError
 from harmony_jax.models import HarmonizationModel
 from harmony_jax.models.foreground_aware import ForegroundAware
-from harmony_jax.weights.downloads import FILES, download
 from harmony_jax.weights.files import is_weight_file, read_state_dict
 from harmony_jax.weights.released import checkpoint_path
 from harmony_jax.weights.saved_model import load_model
@@ -67,8 +64,8 @@ def _take_checkpoint(model: HarmonizationModel, name: str, sharding: Sharding | 
     """Takes the arrays whose key and shape agree, and logs which they are.
 
     Args:
-        name: a workdir, its `checkpoints` folder or one step's, a weight file, or the name of a
-            released model.
+        name: a workdir, its `checkpoints` folder or one step's, a weight file, `ready`, or the
+            name of a released model.
     """
     try:
         place, arrays = _read(name, sharding)
@@ -85,10 +82,7 @@ def _take_checkpoint(model: HarmonizationModel, name: str, sharding: Sharding | 
 
 def _read(name: str, sharding: Sharding | None) -> tuple[str, dict[str, np.ndarray]]:
     """The arrays by their PyTorch keys, and where they were."""
-    if jax.process_count() > 1 and name in FILES and not os.path.exists(name):
-        path = download(name)  # several processes must not convert it into one folder
-    else:
-        path = checkpoint_path(name)
+    path = checkpoint_path(name)
     if is_weight_file(path):  # which model it holds does not matter
         return str(path), read_state_dict(path)
     found, loaded = load_model(path, sharding)

@@ -34,7 +34,7 @@ from harmony_jax.disk import write_file
 from harmony_jax.errors import InputError
 from harmony_jax.variables import Variables
 from harmony_jax.weights.intact import find_damage, list_files
-from harmony_jax.weights.steps import saved_steps
+from harmony_jax.weights.steps import FOLDER, saved_steps
 
 Metadata = dict[str, Any]
 
@@ -303,6 +303,44 @@ class Checkpoints:
                 f"{self.folder}: a checkpoint cannot be written ({reason}), {left}: make room and "
                 "run the same command again"
             ) from error
+
+
+def open_checkpoint(path: Path) -> tuple[Checkpoints, int]:
+    """Finds the checkpoint that a path stands for.
+
+    Args:
+        path: a workdir, its `checkpoints` folder, or one step's folder.
+
+    Returns:
+        The checkpoints of that folder, and the step: the named one, else the best by validation,
+        else the newest.
+
+    Raises:
+        InputError: there is none.
+    """
+    path = Path(path)
+    folder, step = path, None
+    if (path / FOLDER).is_dir():
+        folder = path / FOLDER
+    elif path.name.isdigit():
+        folder, step = path.parent, int(path.name)
+    steps = saved_steps(folder)
+    if not steps or (step is not None and step not in steps):
+        raise InputError(
+            f"{path}: no checkpoint there: pass a workdir that was trained in, or one of its "
+            f"{FOLDER}/STEP folders"
+        )
+    checkpoints = Checkpoints(folder)
+    if step is None:
+        step = checkpoints.best_step()
+    return checkpoints, max(steps) if step is None else step
+
+
+def with_sharding(tree: Any, sharding: jax.sharding.Sharding) -> Any:
+    """Shapes and types of a tree's arrays, to be restored with the given sharding."""
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree
+    )
 
 
 def checksum(arrays: Any) -> int:

@@ -44,6 +44,7 @@ def convert(
     name: str | None = None,
     overrides: Mapping[str, Any] | None = None,
     image_size: int | None = None,
+    dtype: str = "float32",
 ) -> Converted:
     """Converts weights, checked against their model, to another file or a checkpoint.
 
@@ -56,16 +57,22 @@ def convert(
             be repeated.
         overrides: arguments of the model (`create_model`) that differ from the released ones.
         image_size: that the model was trained at; by default the released one.
+        dtype: of a weight file's large arrays (`write_model_file`); a workdir is float32.
 
     Raises:
         InputError: the source cannot be read, is not of this model, or the output is there
-            already or cannot be written.
+            already, cannot be written or has no such dtype.
     """
     if not source.exists():
         raise InputError(f"{source}: no such file or folder: check the path")
     if source.is_dir() and not is_weight_file(output):
         raise InputError(
             f"{output}: {source} is a checkpoint already: name an output that ends in .pth or "
+            ".safetensors"
+        )
+    if dtype != "float32" and not is_weight_file(output):
+        raise InputError(
+            f"{output}: a workdir holds float32, not {dtype}: name an output that ends in .pth or "
             ".safetensors"
         )
     if source.is_dir() or file_metadata(source) is not None:
@@ -75,7 +82,7 @@ def convert(
     else:
         model, metadata = _of_unnamed_file(source, name, overrides or {}, image_size)
     if is_weight_file(output):
-        write_model_file(output, model, metadata)
+        write_model_file(output, model, metadata, dtype)
     else:
         known = {key: metadata[key] for key in ("model", "image_size")}
         save_model(output, model, {**known, "source": source.name})

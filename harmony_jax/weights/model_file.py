@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from flax import nnx
 
 from harmony_jax.errors import InputError
@@ -22,23 +23,34 @@ from harmony_jax.weights.torch_keys import load_torch_state_dict, to_torch_state
 # Of a file as of a checkpoint: `model` (`name` and `overrides`) and `image_size`.
 Metadata = dict[str, Any]
 
+DTYPES = ("float32", "float16")  # that files are written in; `read_state_dict` gives float32
+
+# Smaller arrays, biases and statistics, stay float32: they are a hundredth of a file.
+_LEAST_HALVED = 4097  # numbers
+
 _TEXT = "harmony_jax"  # one, as safetensors keeps no order of several
 
 
-def write_model_file(path: Path, model: nnx.Module, metadata: Metadata) -> None:
+def write_model_file(
+    path: Path, model: nnx.Module, metadata: Metadata, dtype: str = "float32"
+) -> None:
     """Writes a model's weights, and into .safetensors which model it is.
 
     Args:
         path: a new file (`write_state_dict`).
         model: whose parameters and running statistics are written.
         metadata: `model` (`name` and `overrides`) and `image_size`; what else there is stays out.
+        dtype: of the large arrays, one of `DTYPES`: float16 halves the file, rounding.
 
     Raises:
-        InputError: as `write_state_dict`.
+        InputError: as `write_state_dict`, or a number is too large for float16.
     """
     said = {"model": metadata["model"], "image_size": metadata["image_size"]}
     texts = {_TEXT: json.dumps(said, sort_keys=True)}
-    write_state_dict(path, to_torch_state_dict(model), texts)
+    arrays = to_torch_state_dict(model)
+    if dtype == "float16":
+        arrays = {key: _halved(path, key, value) for key, value in arrays.items()}
+    write_state_dict(path, arrays, texts)
 
 
 def file_metadata(path: Path) -> Metadata | None:
@@ -105,3 +117,12 @@ def described(name: str, overrides: Mapping[str, Any]) -> str:
     """Such as "hrnet18s_idih256 with fuse_into=both"."""
     listed = ", ".join(f"{key}={value}" for key, value in overrides.items())
     return f"{name} with {listed}" if listed else name
+
+
+def _halved(path: Path, key: str, array: np.ndarray) -> np.ndarray:
+    if array.dtype != np.float32 or array.size < _LEAST_HALVED:
+        return array
+    largest = np.abs(array).max()
+    if not largest <= np.finfo(np.float16).max:
+        raise InputError(f"{path}: {key} holds {largest:g}, too large for float16: use float32")
+    return array.astype(np.float16)

@@ -1,52 +1,77 @@
-"""Released models by name, fetched and converted on first use."""
+"""Models by name: the one that comes with the package, and released ones, fetched on first use."""
 
 import os
 import threading
+import zlib
 from pathlib import Path
 
 from harmony_jax.errors import InputError
 from harmony_jax.weights.downloads import BASE_ADDRESS, FILES, cache_folder, download
-from harmony_jax.weights.steps import FOLDER
 
-# Nearly the best by the published numbers, a third of the best one's size.
-DEFAULT = "hrnet18s_idih256"
+READY = "ready"  # docs/ready_model.md
+
+# Its file, and the CRC-32 of that.
+READY_FILE = Path(__file__).with_name("ready.safetensors")
+READY_CRC = 0x2E71A49B
 
 _converting = threading.Lock()
 
 
-def checkpoint_path(path_or_name: str | os.PathLike[str], base_address: str = BASE_ADDRESS) -> Path:
+def checkpoint_path(
+    path_or_name: str | os.PathLike[str] | None, base_address: str = BASE_ADDRESS
+) -> Path:
     """Where a checkpoint lies; a released model's is made on first use.
 
     Args:
-        path_or_name: a path, or the name of a model released with weights, one of
-            `harmony_jax.weights.downloads.FILES`. Its file is fetched into ~/.cache/harmony_jax
-            and converted once.
+        path_or_name: a path; `ready` or None, the model that comes with the package; or the name
+            of a model released with weights, one of `harmony_jax.weights.downloads.FILES`. Its
+            file is fetched into ~/.cache/harmony_jax and converted once. A path goes before a
+            name, but not before None.
         base_address: where released files are fetched from.
 
     Returns:
-        The path as given, or a workdir in ~/.cache/harmony_jax/models.
+        The path as given, or a .safetensors file: of the package, or in
+        ~/.cache/harmony_jax/models.
 
     Raises:
-        InputError: neither a path that exists nor such a name; or a download or conversion failed.
+        InputError: neither a path that exists nor such a name; a download or conversion failed;
+            or the package's own file is damaged.
     """
+    if path_or_name is None:
+        return _ready_file()
     path = Path(path_or_name)
     if os.path.exists(path):  # which is False of what may not be looked into
         return path
     name = str(path_or_name)
+    if name == READY:
+        return _ready_file()
     if name not in FILES:
         raise InputError(
-            f"{name}: no such file or folder, and no released model of that name: pass a workdir "
-            f"that was trained in, a .safetensors file, or one of {', '.join(FILES)}"
+            f"{name}: no such file or folder, and no model of that name: pass a workdir that was "
+            f"trained in, a .safetensors file, or one of {', '.join((READY, *FILES))}"
         )
-    workdir = cache_folder() / "models" / name
+    converted = cache_folder() / "models" / f"{name}.safetensors"
     with _converting:
-        if not (workdir / FOLDER).is_dir():
+        if not converted.is_file():
             # Loads JAX and every model, for the first use alone.
             from harmony_jax.weights.convert import convert
 
             try:
-                convert(download(name, base_address=base_address), workdir, name)
+                convert(download(name, base_address=base_address), converted, name)
             except InputError:
-                if not (workdir / FOLDER).is_dir():  # else another process was faster
+                if not converted.is_file():  # else another process was faster
                     raise
-    return workdir
+    return converted
+
+
+def _ready_file() -> Path:
+    """The package's own weights; raises InputError unless they are as they were shipped."""
+    try:
+        damage = "damaged" if zlib.crc32(READY_FILE.read_bytes()) != READY_CRC else None
+    except OSError as error:
+        damage = f"cannot be read ({error.strerror})"
+    if damage is not None:
+        raise InputError(
+            f"{READY_FILE}: the weights that come with the package: {damage}: reinstall harmony_jax"
+        )
+    return READY_FILE

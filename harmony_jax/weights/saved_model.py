@@ -6,23 +6,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import orbax.checkpoint as ocp
 from flax import nnx
 
 from harmony_jax.errors import InputError
 from harmony_jax.models import HarmonizationModel, create_model
 from harmony_jax.variables import split
-from harmony_jax.weights.checkpoint import (
-    CHECKSUMS,
-    Checkpoints,
-    Metadata,
-    check_free_space,
-    checksum,
-)
 from harmony_jax.weights.files import is_weight_file
 from harmony_jax.weights.intact import list_files
-from harmony_jax.weights.model_file import file_metadata, load_model_file
-from harmony_jax.weights.steps import FOLDER, saved_steps
+from harmony_jax.weights.model_file import Metadata, file_metadata, load_model_file
+from harmony_jax.weights.steps import FOLDER
+
+# Checkpoints are read and written by orbax, which takes long to load: where there is a weight file
+# alone, it is not.
 
 
 class Loaded(NamedTuple):
@@ -49,6 +44,10 @@ def save_model(folder: Path, model: nnx.Module, metadata: Metadata) -> None:
     Raises:
         InputError: the folder has checkpoints already, or cannot be written.
     """
+    import orbax.checkpoint as ocp
+
+    from harmony_jax.weights.checkpoint import CHECKSUMS, check_free_space, checksum
+
     target = folder / FOLDER
     if target.exists():
         raise InputError(f"{target}: is there already: choose another folder or remove it")
@@ -102,6 +101,8 @@ def load_model(
                 f"scripts/convert_weights.py --model=NAME --input={path} --output=WORKDIR"
             )
         return load_model_file(path, found, sharding, **overrides), Loaded(path, found)
+    from harmony_jax.weights.checkpoint import open_checkpoint, with_sharding
+
     checkpoints, step = open_checkpoint(path)
     metadata = checkpoints.metadata(step)
     arguments = {**metadata["model"]["overrides"], **overrides}
@@ -114,41 +115,3 @@ def load_model(
     variables = checkpoints.model(step, with_sharding(abstract, sharding))
     checkpoints.close()
     return nnx.merge(graph, *variables), Loaded(checkpoints.folder / str(step), metadata)
-
-
-def open_checkpoint(path: Path) -> tuple[Checkpoints, int]:
-    """Finds the checkpoint that a path stands for.
-
-    Args:
-        path: a workdir, its `checkpoints` folder, or one step's folder.
-
-    Returns:
-        The checkpoints of that folder, and the step: the named one, else the best by validation,
-        else the newest.
-
-    Raises:
-        InputError: there is none.
-    """
-    path = Path(path)
-    folder, step = path, None
-    if (path / FOLDER).is_dir():
-        folder = path / FOLDER
-    elif path.name.isdigit():
-        folder, step = path.parent, int(path.name)
-    steps = saved_steps(folder)
-    if not steps or (step is not None and step not in steps):
-        raise InputError(
-            f"{path}: no checkpoint there: pass a workdir that was trained in, or one of its "
-            f"{FOLDER}/STEP folders"
-        )
-    checkpoints = Checkpoints(folder)
-    if step is None:
-        step = checkpoints.best_step()
-    return checkpoints, max(steps) if step is None else step
-
-
-def with_sharding(tree: Any, sharding: jax.sharding.Sharding) -> Any:
-    """Shapes and types of a tree's arrays, to be restored with the given sharding."""
-    return jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree
-    )

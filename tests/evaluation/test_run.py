@@ -158,7 +158,7 @@ def refuse(config, workdir: Path, message: str, checkpoint: Path | None = None) 
 def test_checkpoints_that_do_not_fit(trained, tmp_path, mini_root):
     config, workdir = trained
     refuse(config, tmp_path, "no checkpoint there: pass a workdir")
-    refuse(config, tmp_path, "checkpoints/4321: no checkpoint", workdir / FOLDER / "4321")
+    refuse(config, tmp_path, "checkpoints/4321: no such file", workdir / FOLDER / "4321")
     other = tiny_config(mini_root)
     other.model.name = "dih256"
     refuse(other, tmp_path, r"checkpoints/\d+: holds model .*improved_dih256.*'dih256'", workdir)

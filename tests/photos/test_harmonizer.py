@@ -242,9 +242,9 @@ def test_a_foreground_that_the_network_would_not_see(harmonizer):
         harmonizer.harmonize(image, mask)
 
 
-def test_what_is_no_checkpoint_and_no_released_name(tmp_path):
+def test_what_is_no_checkpoint_and_no_name(tmp_path):
     with pytest.raises(
-        InputError, match=r"hrnet19: no such file or folder, and no released model of that"
+        InputError, match=r"hrnet19: no such file or folder, and no model of that name"
     ):
         Harmonizer.from_checkpoint("hrnet19")
     with pytest.raises(InputError, match="no checkpoint there"):

@@ -72,12 +72,13 @@ def test_fine_tuning_starts_from_exactly_these_values(trained, file, tmp_path, c
     assert starts(caplog) == [f"Starting from {named}: 50 of the model's 50 arrays taken"]
 
 
-def test_a_released_name_is_fetched_and_taken(trained, file, tmp_path, monkeypatch):
+def test_a_released_name_is_fetched_and_taken(file, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    name = "improved_ssam256"
-    shutil.copytree(trained[1], tmp_path / "harmony_jax" / "models" / name)  # as if fetched
+    name, models = "improved_ssam256", tmp_path / "harmony_jax" / "models"
+    models.mkdir(parents=True)
+    shutil.copy(file, models / f"{name}.safetensors")  # as if fetched
     assert name in FILES
-    expected = jax.tree.leaves(begun(trained[1]).variables)
+    expected = jax.tree.leaves(begun(file).variables)
     for found, value in zip(jax.tree.leaves(begun(name).variables), expected, strict=True):
         np.testing.assert_array_equal(found, value)
 
@@ -147,7 +148,7 @@ def test_what_has_nothing_in_common_leaves_no_workdir(mini_root, tmp_path, file)
     arrays[counter] = read_state_dict(file)[counter]
     other.write_bytes(safetensors.numpy.save(arrays))
     refuse(other, r"no array of it fits the model \(51 there\): choose")
-    refuse(tmp_path / "missing.safetensors", "no such file or folder, and no released model")
+    refuse(tmp_path / "missing.safetensors", "no such file or folder, and no model of that")
     (tmp_path / "empty").mkdir()
     refuse(tmp_path / "empty", "no checkpoint there")
 

@@ -11,8 +11,12 @@ from jax.sharding import SingleDeviceSharding
 
 from harmony_jax import InputError, create_model
 from harmony_jax.variables import Variables, split
-from harmony_jax.weights.checkpoint import Checkpoints, Restored
-from harmony_jax.weights.saved_model import open_checkpoint, with_sharding
+from harmony_jax.weights.checkpoint import (
+    Checkpoints,
+    Restored,
+    open_checkpoint,
+    with_sharding,
+)
 from harmony_jax.weights.steps import FOLDER
 
 SMALL = {"depth": 2, "channels": 2, "max_channels": 2}

@@ -163,7 +163,7 @@ def test_hrnets_object_context_converts_to_onnx():
             ["--checkpoint=x", "--output=m.pb"],
             "m.pb: unknown ending '.pb': use .stablehlo",
         ),
-        (["--checkpoint=x", "--output=m.onnx"], "x: no such file or folder, and no released model"),
+        (["--checkpoint=x", "--output=m.onnx"], "x: no such file or folder, and no model of that"),
         (["--checkpoint=x", "--output=m.onnx", "--platforms=cpu"], "an ONNX file knows none"),
         (["--checkpoint=x", "--output=README.md/m.onnx"], "README.md: cannot be written"),
     ],

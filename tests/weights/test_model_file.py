@@ -13,6 +13,7 @@ from flax import nnx
 from harmony_jax import InputError, create_model, to_torch_state_dict
 from harmony_jax.variables import split
 from harmony_jax.weights.files import read_state_dict
+from harmony_jax.weights.model_file import write_model_file
 from harmony_jax.weights.saved_model import load_model, save_model
 from scripts.convert_weights import main
 
@@ -163,3 +164,35 @@ def test_what_a_file_says_may_be_nonsense(file, tmp_path, text, expected):
         load_model(path)
     assert str(error.value).startswith(f"{path}: ")
     assert "\n" not in str(error.value)
+
+
+def test_float16_halves_large_arrays_and_is_read_as_any(tmp_path):
+    metadata = {**SMALL, "model": {**SMALL["model"], "overrides": {"depth": 4, "channels": 16}}}
+    arrays, workdir = made(metadata, tmp_path / "workdir")
+    file = tmp_path / "half.safetensors"
+    main([f"--input={workdir}", f"--output={file}", "--dtype=float16"])
+    halved = {
+        key for key, array in safetensors.numpy.load_file(file).items() if array.itemsize == 2
+    }
+    assert halved == {key for key, array in arrays.items() if array.size > 4096}
+    assert 0 < len(halved) < len(arrays)
+    rounded = {
+        k: v.astype(np.float16).astype(v.dtype) if k in halved else v for k, v in arrays.items()
+    }
+    assert_same(file, rounded, metadata)
+    assert "holds float32, not float16" in failure(
+        f"--input={file}", f"--output={tmp_path / 'again'}", "--dtype=float16"
+    )
+    assert not (tmp_path / "again").exists()
+
+
+def test_what_is_too_large_for_float16_is_not_written(tmp_path):
+    model = nnx.eval_shape(lambda: create_model("dih256", rngs=nnx.Rngs(0), depth=3))
+    model = nnx.merge(
+        nnx.graphdef(model),
+        *jax.tree.map(lambda leaf: jnp.full(leaf.shape, 7e4, leaf.dtype), split(model)[1]),
+    )
+    metadata = {"model": {"name": "dih256", "overrides": {"depth": 3}}, "image_size": 32}
+    with pytest.raises(InputError, match=r"weight holds 70000, too large for float16"):
+        write_model_file(tmp_path / "a.safetensors", model, metadata, "float16")
+    assert not list(tmp_path.iterdir())

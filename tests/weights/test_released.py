@@ -6,7 +6,7 @@ import pytest
 from harmony_jax import Harmonizer, InputError
 from harmony_jax.weights.downloads import FILES
 from harmony_jax.weights.files import write_state_dict
-from harmony_jax.weights.released import DEFAULT, checkpoint_path
+from harmony_jax.weights.released import checkpoint_path
 from tests.released import golden, make_weights
 
 NAME = "improved_ssam256"  # the smallest
@@ -24,7 +24,7 @@ def cache(tmp_path, monkeypatch):
 
 def test_a_released_model_is_converted_once_and_harmonizes(cache):
     path = checkpoint_path(NAME)
-    assert path == cache / "models" / NAME
+    assert path == cache / "models" / f"{NAME}.safetensors"
     (cache / FILES[NAME]).unlink()  # no longer needed
     assert checkpoint_path(NAME) == path
     harmonizer = Harmonizer.from_checkpoint(NAME)
@@ -39,8 +39,8 @@ def test_a_released_model_is_converted_once_and_harmonizes(cache):
 def test_several_at_once_share_one_conversion(cache):
     with ThreadPoolExecutor(2) as executor:
         found = set(executor.map(checkpoint_path, [NAME] * 2))
-    assert found == {cache / "models" / NAME}
-    assert [path.name for path in (cache / "models").iterdir()] == [NAME]
+    assert found == {cache / "models" / f"{NAME}.safetensors"}
+    assert list((cache / "models").iterdir()) == list(found)
 
 
 def test_a_folder_goes_before_a_name(cache, tmp_path, monkeypatch):
@@ -54,8 +54,4 @@ def test_a_damaged_download_leaves_nothing(cache):
     (cache / FILES[NAME]).write_bytes(b"not a checkpoint")
     with pytest.raises(InputError, match=r"issam256\.pth"):
         checkpoint_path(NAME)
-    assert not (cache / "models" / NAME / "checkpoints").exists()
-
-
-def test_the_default_is_a_released_model():
-    assert DEFAULT in FILES
+    assert not (cache / "models").exists()
