@@ -23,14 +23,14 @@ def get_config() -> ConfigDict:
     config.data.image_size = 128
     config.data.validation_fraction = 0.0  # a photo held out would be one in seven
     config.data.num_workers = 0  # the set is in memory
-    # There is little to learn from: colours and light that are off, plain to see, and nothing else.
-    config.data.composites.reinhard = 0.5
+    # There is little to learn from: colours that are off, plain to see, and nothing else.
+    config.data.composites.reinhard = 0.8
     config.data.composites.linear = 0.0
     config.data.composites.histogram = 0.0
-    config.data.composites.retouch = 0.5
+    config.data.composites.retouch = 0.2
     config.data.composites.unchanged = 0.0
-    config.data.composites.strength = (0.8, 1.0)
-    config.data.composites.distance = (15.0, 45.0)
+    config.data.composites.strength = (1.0, 1.0)
+    config.data.composites.distance = (25.0, 60.0)
     config.data.composites.contrast = 0.1
     config.data.composites.saturation = 0.2
     config.data.composites.gamma = 0.1
