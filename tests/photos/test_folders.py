@@ -169,7 +169,7 @@ def test_an_alpha_channel_beside_a_mask_is_kept_but_in_jpeg(folder, caplog):
     np.testing.assert_array_equal(read_picture(folder / "out.png").alpha, alpha)
     assert not caplog.text
     predict("model", photo, mask, folder / "out.jpg")
-    assert "out.jpg: holds no alpha channel: the photo's is left out" in caplog.text
+    assert "out.jpg: JPEG holds no alpha channel: left out" in caplog.text
 
 
 def test_a_photo_without_mask_and_alpha(folder):
@@ -243,7 +243,7 @@ def test_what_cannot_begin(folder):
     refuse(photos / "cow.png", mask, out, r"cow\.png: no such file")
     refuse(photo, masks / "cow.png", out, r"cow\.png: no such file")
     refuse(photos, mask, out, "pass two files or two folders")
-    refuse(photo, mask, folder / "out.xyz", r"out\.xyz: unknown ending '\.xyz'")
+    refuse(photo, mask, folder / "out.xyz", r"out\.xyz: the ending '\.xyz' is unknown")
     refuse(photo, mask, photo, r"cat\.png: is the photo itself")
     refuse(photo, mask, mask, r"cat\.png: is the mask itself", overwrite=True)
     (folder / "there.png").touch()
