@@ -156,7 +156,7 @@ def make_profile(primaries: Primaries, gamma: float | None) -> bytes | None:
     curve: dict = (
         {"transferfunction": light.astype(np.float32)} if gamma is None else {"gamma": gamma}
     )
-    return bytes(
+    return _undated(
         imagecodecs.cms_profile(
             "rgb",
             whitepoint=[*white, 1.0],
@@ -168,7 +168,12 @@ def make_profile(primaries: Primaries, gamma: float | None) -> bytes | None:
 
 def adobe_rgb() -> bytes:
     """Adobe RGB (1998), which cameras name in EXIF without a profile."""
-    return bytes(imagecodecs.cms_profile("adobergb"))
+    return _undated(imagecodecs.cms_profile("adobergb"))
+
+
+def _undated(profile: bytes) -> bytes:
+    """The same profile every time: without the moment it was made."""
+    return profile[:24] + bytes([7, 208, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0]) + profile[36:]
 
 
 def _check_transfer(transfer: int, label: str) -> None:

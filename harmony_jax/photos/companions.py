@@ -1,6 +1,7 @@
 """What comes with a picture beside its pixels, colours and EXIF, from one file to another."""
 
 import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from PIL import Image, JpegImagePlugin
@@ -59,9 +60,9 @@ def resolution_of(image: Image.Image) -> tuple[float, float] | None:
     return (across, down) if 0 < across < 1e5 and 0 < down < 1e5 else None
 
 
-def xmp_of(image: Image.Image) -> bytes | None:
-    """A file's XMP, or None."""
-    xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
+def xmp_of(info: Mapping[Any, Any]) -> bytes | None:
+    """The XMP in what PIL tells of a file, or None."""
+    xmp = info.get("xmp") or info.get("XML:com.adobe.xmp")
     return xmp.encode() if isinstance(xmp, str) else xmp or None
 
 

@@ -132,7 +132,7 @@ def picture_of(image: Image.Image) -> Picture:
     label = "PIL image"
     sixteen_bits = image.mode.startswith("I;16")
     pixels = np.asarray(image, np.uint16) if sixteen_bits else _eight_bits(image, label)
-    companions = Companions(resolution_of(image), xmp_of(image), iptc_of(image))
+    companions = Companions(resolution_of(image), xmp_of(image.info), iptc_of(image))
     profile = None if image.mode == "CMYK" else image.info.get("icc_profile")
     return _assemble(_Stored(pixels, image.getexif, profile, companions), label)
 
@@ -165,6 +165,8 @@ def _opened(data: bytes, label: str, max_pixels: int) -> _Source:
 
 
 def _opened_tiff(data: bytes, label: str) -> _Source:
+    if unread := unread_kind(data):
+        raise InputError(f"{label}: {unread}")
     kind = look_at_tiff(data, label)
     image = None
     try:
@@ -219,7 +221,7 @@ def _stored(source: _Source, data: bytes, label: str) -> _Stored:
         image.load()
         channels = _eight_bits(image, label)
         companions = companions._replace(iptc=iptc_of(image), jpeg=jpeg_tables_of(image))
-    companions = companions._replace(xmp=xmp_of(image))
+    companions = companions._replace(xmp=xmp_of(image.info))
     if image.mode == "CMYK":
         profile = None
     more = _others(image, companions.xmp)
@@ -238,7 +240,8 @@ def _stored_tiff(image: Image.Image | None, kind: TiffKind, data: bytes, label: 
             channels = _without_inks(channels, profile, label)
     if kind.has_inks:
         profile = None
-    companions = Companions(xmp=kind.xmp, iptc=kind.iptc, geo=kind.fields)
+    resolution = None if image is None else resolution_of(image)
+    companions = Companions(resolution, kind.xmp, kind.iptc, geo=kind.fields)
     exif = image.getexif if image is not None else functools.partial(load_exif, data)
     return _Stored(channels, exif, profile, companions, more=_FRAMES if kind.pages > 1 else None)
 
@@ -252,10 +255,14 @@ def _stored_heif(image: Any, label: str) -> _Stored:
     if image.premultiplied_alpha:
         raise InputError(f"{label}: its alpha is multiplied into its colours: save it as PNG")
     exif = functools.partial(load_exif, image.info.get("exif") or b"")
-    companions = Companions(xmp=xmp_of(image))
+    companions = Companions(xmp=xmp_of(image.info))
     more = _BEHIND if image.info.get("aux") or image.info.get("depth_images") else None
+    pixels = np.array(image)
+    if pixels.dtype == np.uint16:  # moved up to the highest bits
+        bits = image.info["bit_depth"]
+        pixels = _widened(pixels >> (16 - bits), bits)
     # Boxes say which way up it is, whatever EXIF says, and that has been done.
-    return _Stored(np.array(image), exif, profile, companions, is_upright=True, more=more)
+    return _Stored(pixels, exif, profile, companions, is_upright=True, more=more)
 
 
 def _assemble(stored: _Stored, label: str) -> Picture:
@@ -320,7 +327,12 @@ def _of_bits(
     pixels = np.atleast_3d(decode(data))
     if pixels.shape[:2] != image.size[::-1]:
         raise ValueError("two decoders find two sizes")
-    kind = np.uint8 if bits < 8 else np.uint16
+    return _widened(pixels, bits)
+
+
+def _widened(pixels: np.ndarray, bits: int) -> np.ndarray:
+    """Values of so many bits over the whole range of 8 or 16."""
+    kind = np.uint8 if bits <= 8 else np.uint16
     return np.rint(pixels * (np.iinfo(kind).max / (2**bits - 1))).astype(kind)
 
 
