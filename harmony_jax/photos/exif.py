@@ -97,7 +97,9 @@ def add_resolution(exif: bytes | None, resolution: tuple[float, float] | None) -
     """Fields with a resolution, in pixels an inch, unless they have one already."""
     if resolution is None:
         return exif
-    fields = load_exif(exif or b"")
+    fields = Image.Exif()
+    for tag, value in _fields(load_exif(exif or b"")).items():
+        fields[tag] = value
     if ExifTags.Base.XResolution not in fields:
         fields[ExifTags.Base.XResolution] = resolution[0]
         fields[ExifTags.Base.YResolution] = resolution[1]

@@ -38,7 +38,6 @@ FORMATS = WRITTEN_FORMATS | {
     ".jpf": "JPEG2000",
     ".j2k": "JPEG2000",
     ".j2c": "JPEG2000",
-    ".jxl": "JPEG XL",
 }
 ENDINGS = tuple(FORMATS)
 WRITTEN_ENDINGS = tuple(WRITTEN_FORMATS)

@@ -94,6 +94,22 @@ def test_a_photo_of_other_colours_becomes_what_its_conversion_becomes(harmonizer
     assert error.max() > 10
 
 
+def test_the_profile_of_a_pil_image_is_heeded(harmonizer):
+    pixels, mask = smooth_picture()
+    wide = Picture(np.rint(srgb_as_p3(pixels) * 255).astype(np.uint8), icc_profile=P3)
+    image = Image.fromarray(wide.pixels)
+    plain = harmonizer.harmonize(image, mask)
+    image.info["icc_profile"] = P3
+    first, second, third = harmonizer.harmonize([wide.pixels, image, image], [mask] * 3)
+    np.testing.assert_array_equal(first, plain)
+    np.testing.assert_array_equal(second, harmonize_picture(harmonizer, wide, mask)[0].pixels)
+    np.testing.assert_array_equal(third, second)
+    assert (first != second).any()
+    small = harmonizer.harmonize(image, mask, resolution=32)
+    expected = harmonizer.harmonize(np.rint(pixels * 255).astype(np.uint8), mask, resolution=32)
+    assert np.abs(small.astype(int) - expected).mean() < 0.6
+
+
 def test_colours_that_srgb_has_not_stay_where_nothing_changes(harmonizer):
     pixels = RNG.integers(0, 256, (48, 64, 3)).astype(np.uint8)  # of all of P3
     _, mask = smooth_picture()
