@@ -207,7 +207,7 @@ def _stored(source: _Source, data: bytes, label: str) -> _Stored:
         if (grey := png.transparent_grey(data, chunks)) is not None:
             image.info["transparency"] = grey
         deep = png.bit_depth(data) == 16
-        channels = png.decode_deep(chunks) if deep else _eight_bits(image, label)
+        channels = png.decode_deep(data, chunks) if deep else _eight_bits(image, label)
         companions = companions._replace(text=png.text_of(chunks))
     elif source.kind == "AVIF":
         avif = look_at_avif(data, label)
@@ -353,7 +353,8 @@ def _eight_bits(image: Image.Image, label: str) -> np.ndarray:
 def _without_inks(channels: np.ndarray, profile: bytes | None, label: str) -> np.ndarray:
     """CMYK, or CMYK and alpha, as RGB of 8 bits."""
     channels = to_uint8(channels)
-    inks = Image.fromarray(np.ascontiguousarray(channels[:, :, :4]), "CMYK")
+    height, width, _ = channels.shape
+    inks = Image.frombytes("CMYK", (width, height), channels[:, :, :4].tobytes())
     rgb = np.asarray(_cmyk_to_srgb(inks, profile, label))
     return np.concatenate([rgb, channels[:, :, 4:]], 2)
 

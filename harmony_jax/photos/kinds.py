@@ -31,42 +31,25 @@ _BEGINNINGS = (
     (b"PK\3\4", "an archive: unpack it"),
     (b"gimp xcf", "a GIMP document: export it as PNG or TIFF"),
 )
-RAW_ENDINGS = frozenset(
-    f".{name}"
-    for name in (
-        *(
-            "3fr",
-            "arw",
-            "cr2",
-            "cr3",
-            "crw",
-            "dcr",
-            "dng",
-            "erf",
-            "fff",
-            "iiq",
-            "kdc",
-            "mef",
-            "mos",
-        ),
-        *(
-            "mrw",
-            "nef",
-            "nrw",
-            "orf",
-            "pef",
-            "raf",
-            "raw",
-            "rw2",
-            "rwl",
-            "sr2",
-            "srf",
-            "srw",
-            "x3f",
-        ),
-    )
+_RAW_ENDINGS = (
+    *("3fr", "arw", "cr2", "cr3", "crw", "dcr", "dng", "erf", "fff", "iiq", "kdc", "mef", "mos"),
+    *("mrw", "nef", "nrw", "orf", "pef", "raf", "raw", "rw2", "rwl", "sr2", "srf", "srw", "x3f"),
 )
-RAW = _RAW
+_UNREAD = {
+    "exr": f"OpenEXR, {_HDR}",
+    "hdr": f"Radiance HDR, {_HDR}",
+    "jxl": "JPEG XL: save it as PNG",
+    "jxr": "JPEG XR: save it as PNG",
+    "mov": _VIDEO,
+    "mp4": _VIDEO,
+    "pdf": "a PDF: export the picture as PNG",
+    "psd": "a Photoshop document: export it as PNG or TIFF",
+    "svg": "an SVG drawing: export it as PNG",
+    "xcf": "a GIMP document: export it as PNG or TIFF",
+}
+UNREAD_ENDINGS = {
+    f".{ending}": name for ending, name in {**dict.fromkeys(_RAW_ENDINGS, _RAW), **_UNREAD}.items()
+}
 
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 # Frames of JPEG by their markers; 0 to 2 are the usual ones, 9 and 10 of arithmetic coding.

@@ -9,7 +9,7 @@ from jaxtyping import UInt
 
 from harmony_jax.errors import InputError
 from harmony_jax.photos.companions import Companions
-from harmony_jax.photos.kinds import RAW, RAW_ENDINGS
+from harmony_jax.photos.kinds import UNREAD_ENDINGS
 
 MAX_PIXELS = 200_000_000  # the largest cameras'; 1.2 GB as uint8, before and after
 
@@ -80,8 +80,8 @@ def to_uint8(pixels: np.ndarray) -> np.ndarray:
 
 def check_ending(ending: str, label: str) -> None:
     """Raises InputError, about what `label` names, unless files that end so are read."""
-    if ending.lower() in RAW_ENDINGS:
-        raise InputError(f"{label}: {RAW}")
+    if ending.lower() in UNREAD_ENDINGS:
+        raise InputError(f"{label}: {UNREAD_ENDINGS[ending.lower()]}")
     if ending.lower() not in FORMATS:
         raise InputError(f"{label}: unknown ending {ending!r}: use {', '.join(ENDINGS)}")
 

@@ -2,7 +2,7 @@
 
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import imagecodecs
 import numpy as np
@@ -19,21 +19,28 @@ _PIXELS = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 _TEXT = (b"tEXt", b"zTXt", b"iTXt")
 # Text that is read as XMP and EXIF, and written as such.
 _NOT_TEXT = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0", b"Raw profile type APP1\0")
-_GREY, _GREY_ALPHA = 0, 4  # kinds of colour, of IHDR
+_GREY, _WITH_ALPHA = 0, (4, 6)  # kinds of colour, of IHDR
 _SRGB_GAMMA, _NEAR = 45_455, 500  # of gAMA, in 100,000ths
 _SRGB_CORNERS = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06), (0.3127, 0.3290))
 
 
 def chunks_of(data: bytes) -> Chunks:
-    """All chunks of a file up to where it ends or is damaged."""
-    found, at = [], len(SIGNATURE)
+    """All chunks but those of the pixels, up to where the file ends or is damaged."""
+    return [
+        (kind, data[start + 8 : end - 4]) for kind, start, end in _places(data) if kind != b"IDAT"
+    ]
+
+
+def _places(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Where chunks begin and end, with their lengths, kinds and checksums."""
+    at = len(SIGNATURE)
     while at + 12 <= len(data):
         (size,) = struct.unpack_from(">I", data, at)
-        if at + 12 + size > len(data):
-            break
-        found.append((data[at + 4 : at + 8], data[at + 8 : at + 8 + size]))
-        at += 12 + size
-    return found
+        end = at + 12 + size
+        if end > len(data):
+            return
+        yield data[at + 4 : at + 8], at, end
+        at = end
 
 
 def bit_depth(data: bytes) -> int:
@@ -41,7 +48,7 @@ def bit_depth(data: bytes) -> int:
     return data[24]
 
 
-def decode_deep(chunks: Chunks) -> UInt[np.ndarray, "height width *channels"]:
+def decode_deep(data: bytes, chunks: Chunks) -> UInt[np.ndarray, "height width *channels"]:
     """The picture of a file of 16 bits a channel, which is its first, in uint16.
 
     libpng is given nothing that it could take another way: an animation's frames, or colours to
@@ -50,10 +57,10 @@ def decode_deep(chunks: Chunks) -> UInt[np.ndarray, "height width *channels"]:
     Raises:
         Exception: of many kinds, for a damaged file.
     """
-    plain = SIGNATURE + b"".join(chunk(*one) for one in chunks if one[0] in _PIXELS)
-    pixels = imagecodecs.png_decode(plain)
+    parts = [data[start:end] for kind, start, end in _places(data) if kind in _PIXELS]
+    pixels = imagecodecs.png_decode(SIGNATURE + b"".join(parts))
     key = dict(chunks).get(b"tRNS")
-    if key is None or chunks[0][1][9] in (_GREY_ALPHA, 6):
+    if key is None or data[25] in _WITH_ALPHA:
         return pixels
     pixels = np.atleast_3d(pixels)
     transparent = (pixels == np.frombuffer(key[: 2 * pixels.shape[2]], ">u2")).all(2)

@@ -323,6 +323,8 @@ def test_endings():
     for ending in (".dng", ".CR2", ".nef", ".arw"):
         with pytest.raises(InputError, match="IMG: a camera's raw file: develop it first"):
             check_ending(ending, "IMG")
+    with pytest.raises(InputError, match="IMG: JPEG XL: save it as PNG"):
+        check_ending(".jxl", "IMG")
     for ending in ENDINGS:
         check_ending(ending.upper(), "IMG")
     with pytest.raises(InputError, match=r"IMG: unknown ending '\.xyz': use \.jpg, \.jpeg"):
