@@ -58,6 +58,9 @@ _BEHIND = "holds a gain map or further pictures: they are left out, and the XMP 
 
 _LOGGER = logging.getLogger(__name__)
 
+# Of damaged fields; without a handler they would go to the terminal.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+
 
 class _Source(NamedTuple):
     """A file of which nothing but the header has been read."""

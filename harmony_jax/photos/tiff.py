@@ -3,6 +3,7 @@
 import io
 import logging
 import math
+import operator
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ _DNG_VERSION, _INK_SET = 50706, 332
 _GEO_TAGS = (33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113)  # the last two are GDAL's
 # What libtiff inside PIL has everywhere: none, CCITT's, LZW, JPEG's, deflate, PackBits.
 _BY_PIL = (1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946)
-_OF_CAMERAS = (6, 7)  # JPEG's
+_OLD_JPEG, _JPEG = 6, 7  # kinds of compression
 
 # Of damaged fields; without a handler they would go to the terminal.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -71,7 +72,7 @@ def look_at_tiff(data: bytes, label: str) -> TiffKind:
             if (tag := page.tags.get(code)) is not None
         )
         return TiffKind(
-            (page.imagewidth, page.imagelength),
+            (operator.index(page.imagewidth), operator.index(page.imagelength)),
             _is_for_pil(page),
             int(page.photometric) == _INKS,
             fields,
@@ -100,7 +101,7 @@ def decode_tiff(data: bytes, label: str) -> UInt[np.ndarray, "height width chann
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         page = file.pages.first
         _check_kind(page, label)
-        meaning, samples = int(page.photometric), page.samplesperpixel
+        meaning, samples = _meaning(page), page.samplesperpixel
         # What is missing would be read as black.
         parts = list(zip(page.dataoffsets, page.databytecounts, strict=True))
         if len(parts) < math.prod(page.chunked) or any(
@@ -125,7 +126,7 @@ def decode_tiff(data: bytes, label: str) -> UInt[np.ndarray, "height width chann
 
 def _check_kind(page: tifffile.TiffPage, label: str) -> None:
     """Raises InputError unless what the numbers mean is known to be read right."""
-    meaning, samples = int(page.photometric), page.samplesperpixel
+    meaning, samples = _meaning(page), page.samplesperpixel
     raw = any(
         isinstance(nested, tifffile.TiffPage) and int(nested.photometric) in _RAW_MEANINGS
         for nested in page.pages or ()
@@ -178,7 +179,15 @@ def _is_for_pil(page: tifffile.TiffPage) -> bool:
     if compression not in _BY_PIL or meaning not in (*_COLORS, _PALETTE, _YCBCR):
         return False
     bits = int(np.ravel(page.bitspersample).max())
-    return bits < 8 or (bits == 8 and (meaning in (_PALETTE, _YCBCR) or compression in _OF_CAMERAS))
+    if bits != 8 or meaning == _PALETTE:
+        return bits <= 8
+    return compression == _OLD_JPEG or _meaning(page) == _YCBCR
+
+
+def _meaning(page: tifffile.TiffPage) -> int:
+    """What decoded numbers are: the decoder of JPEG makes RGB of YCbCr."""
+    meaning = int(page.photometric)
+    return _RGB if meaning == _YCBCR and int(page.compression) == _JPEG else meaning
 
 
 def _name(kinds: type, value: int) -> str:

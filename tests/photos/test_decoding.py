@@ -351,6 +351,34 @@ def test_the_limit_names_the_option_that_moves_it():
         decode_picture(data, "a.png", max_pixels=1_000_000)
 
 
+LOW = cv2.resize(noise(5, 7, 3), (56, 40))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        heic_files.ALPHA,
+        heic_files.DEEP,
+        file_of(Image.fromarray(LOW), "AVIF"),
+        bytes(imagecodecs.avif_encode(LOW.astype(np.uint16), bitspersample=10)),
+        file_of(Image.fromarray(LOW), "GIF"),
+        file_of(Image.fromarray(LOW), "BMP"),
+        file_of(Image.fromarray(LOW), "JPEG2000"),
+        bytes(imagecodecs.jpeg2k_encode(LOW.astype(np.uint16), bitspersample=12, level=0)),
+        tiff_of(LOW, photometric="rgb", compression="jpeg"),
+        tiff_of(LOW, photometric="rgb", compression="webp"),
+        tiff_of(LOW, photometric="rgb", bigtiff=True, byteorder=">"),
+    ],
+    ids=["heic", "heic10", "avif", "avif10", "gif", "bmp", "jp2", "jp2deep", "jpeg", "webp", "big"],
+)
+def test_what_is_cut_off_is_refused(data, capfd):
+    for share in (0.02, 0.3, 0.6, 0.9):
+        with pytest.raises(InputError, match="damaged") as caught:
+            decode_picture(data[: int(share * len(data))], "photo")
+        assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_damage_is_quiet_but_for_its_own_line(capfd):
     """Libraries write lines of their own to the terminal."""
     stored = cv2.resize(noise(9, 9, 3), (64, 64))
