@@ -32,6 +32,9 @@ def noise(*shape: int, kind: type = np.uint8) -> np.ndarray:
     return RNG.integers(0, np.iinfo(kind).max + 1, shape).astype(kind)
 
 
+LOW = cv2.resize(noise(5, 7, 3), (56, 40))
+
+
 def tiff_of(pixels: np.ndarray, **options) -> bytes:
     buffer = io.BytesIO()
     tifffile.imwrite(buffer, pixels, **options)
@@ -269,6 +272,26 @@ def test_jpeg_2000_of_other_depths(bits):
     np.testing.assert_allclose(found.pixels, stored * (most / (2**bits - 1)), atol=0.5)
 
 
+def jpeg_2000_of_space(number: int) -> bytes:
+    data = file_of(Image.fromarray(LOW), "JPEG2000")
+    colors = b"colr\1\0\0" + struct.pack(">I", 16)
+    assert colors in data
+    return data.replace(colors, colors[:-4] + struct.pack(">I", number))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (bytes(imagecodecs.jpeg2k_encode(noise(9, 9, 4), codecformat="j2k")), "4 channels, of"),
+        (bytes(imagecodecs.jpeg2k_encode(noise(9, 9).astype(np.int16))), "numbers with signs"),
+        (jpeg_2000_of_space(14), "colour space 14"),
+    ],
+)
+def test_kinds_of_jpeg_2000_that_are_not_taken_are_named(data, message):
+    with pytest.raises(InputError, match=rf"this kind of JPEG 2000 is not taken \({message}"):
+        decode_picture(data, "a.jp2")
+
+
 def test_avif_of_10_bits():
     stored = RNG.integers(0, 1024, (30, 50, 3)).astype(np.uint16)
     data = bytes(imagecodecs.avif_encode(stored, bitspersample=10, level=100))
@@ -349,9 +372,6 @@ def test_the_limit_names_the_option_that_moves_it():
     data = file_of(Image.new("1", (2000, 1000)), "PNG")
     with pytest.raises(InputError, match=r"at most 1 megapixels are taken \(--max-megapixels\)"):
         decode_picture(data, "a.png", max_pixels=1_000_000)
-
-
-LOW = cv2.resize(noise(5, 7, 3), (56, 40))
 
 
 @pytest.mark.parametrize(
