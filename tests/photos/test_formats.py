@@ -21,6 +21,7 @@ from harmony_jax.photos.formats import (
     to_eight_bits,
     write_picture,
 )
+from tests.photos import heic_files
 
 RNG = np.random.default_rng(0)
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -486,12 +487,20 @@ def seeds() -> list[bytes]:
                 continue
             image = Image.fromarray(base).convert("RGBA").convert(mode)
             found.append(file_of(image, kind, exif=exif(6), **options))
+    for kind in ("AVIF", "JPEG2000", "GIF", "BMP"):
+        found.append(file_of(Image.fromarray(base[:, :, :3]), kind))
+    found += [heic_files.ALPHA, heic_files.TURNED, heic_files.DEEP]
     for ending in (".png", ".tif"):
         deep = Picture(base[:, :, :3].astype(np.uint16) * 257, None, False, PROFILE)
         found.append(encode_picture(deep, ending))
     buffer = io.BytesIO()
     tifffile.imwrite(buffer, deep.pixels, photometric="rgb")  # of another program
-    return [*found, buffer.getvalue()]
+    found.append(buffer.getvalue())
+    for compression in ("zstd", "webp", "jpeg"):
+        buffer = io.BytesIO()
+        tifffile.imwrite(buffer, base[:, :, :3], photometric="rgb", compression=compression)
+        found.append(buffer.getvalue())
+    return found
 
 
 def test_1000_damaged_files_are_read_or_refused_in_one_line():
