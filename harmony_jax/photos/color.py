@@ -6,7 +6,7 @@ what changes, the foreground, the exact one.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import imagecodecs
@@ -20,7 +20,7 @@ _QUICK = imagecodecs.CMS.FLAGS.BLACKPOINTCOMPENSATION
 _INTENT = imagecodecs.CMS.INTENT.RELATIVE_COLORIMETRIC
 _SRGB = imagecodecs.cms_profile("srgb")
 _AS_GOOD = 1.0  # of 255: a profile that differs less from sRGB is sRGB
-_PIXELS_AT_ONCE = 1 << 20  # so that what is made on the way stays small
+_ROWS_AT_ONCE = 64
 
 # Red, green, blue and white, by the numbers of ITU-T H.273.
 _D65 = (0.3127, 0.3290)
@@ -57,13 +57,11 @@ class Conversion(NamedTuple):
             pixels: uint8, or uint16 over its whole range.
             mask: [h, w], not 0 where it matters to less than a step of 255.
         """
-        if pixels.dtype == np.uint8:
-            small = pixels
-        else:
-            small = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
-        result = _transformed(small, self.profile, _SRGB, _QUICK)
-        inside = mask > 0
-        result[inside] = _exactly(_deep(pixels[inside]), self.profile, _SRGB)
+        result = np.empty(pixels.shape, np.uint16)
+        for rows in _strips(mask):
+            part, inside = pixels[rows], mask[rows] > 0
+            result[rows] = _transformed(_shallow(part), self.profile, _SRGB, _QUICK)
+            result[rows][inside] = _exactly(_deep(part[inside]), self.profile, _SRGB)
         return result
 
     def carried_back(
@@ -83,13 +81,14 @@ class Conversion(NamedTuple):
             changed: that after the change.
             mask: [h, w]; where it is 0 the result equals `pixels`.
         """
-        inside = (mask > 0) & (changed != srgb).any(2)
-        before = _exactly(srgb[inside], _SRGB, self.profile).astype(np.float32)
-        after = _exactly(changed[inside], _SRGB, self.profile).astype(np.float32)
         most = np.iinfo(pixels.dtype).max
-        moved = pixels[inside] + (after - before) * np.float32(most / 65535)
         result = pixels.copy()
-        result[inside] = np.rint(np.clip(moved, 0, most)).astype(pixels.dtype)
+        for rows in _strips(mask):
+            inside = (mask[rows] > 0) & (changed[rows] != srgb[rows]).any(2)
+            before = _exactly(srgb[rows][inside], _SRGB, self.profile).astype(np.float32)
+            after = _exactly(changed[rows][inside], _SRGB, self.profile).astype(np.float32)
+            moved = pixels[rows][inside] + (after - before) * np.float32(most / 65535)
+            result[rows][inside] = np.rint(np.clip(moved, 0, most)).astype(pixels.dtype)
         return result
 
 
@@ -200,12 +199,8 @@ def _is_srgb(profile: bytes) -> bool:
 
 
 def _exactly(colors: np.ndarray, source: bytes, target: bytes) -> UInt16[np.ndarray, "n 3"]:
-    """Colours [n, 3] of uint16, one by one; in parts, as few tables fit all profiles."""
-    result = np.empty(colors.shape, np.uint16)
-    for start in range(0, len(colors), _PIXELS_AT_ONCE):
-        part = slice(start, start + _PIXELS_AT_ONCE)
-        result[part] = _transformed(colors[part][None], source, target, _EXACT)[0]
-    return result
+    """Colours [n, 3] of uint16, one by one, as few tables fit all profiles."""
+    return _transformed(colors[None], source, target, _EXACT)[0]
 
 
 def _transformed(
@@ -231,5 +226,17 @@ def _transformed(
     return found
 
 
+def _strips(mask: np.ndarray) -> Iterator[slice]:
+    """Rows of which what is made on the way stays small."""
+    for start in range(0, len(mask), _ROWS_AT_ONCE):
+        yield slice(start, start + _ROWS_AT_ONCE)
+
+
 def _deep(pixels: np.ndarray) -> np.ndarray:
     return pixels if pixels.dtype == np.uint16 else pixels.astype(np.uint16) * 257
+
+
+def _shallow(pixels: np.ndarray) -> np.ndarray:
+    if pixels.dtype == np.uint8:
+        return pixels
+    return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
