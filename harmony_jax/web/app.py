@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import cv2
 import flask
 import numpy as np
+from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import Forbidden, HTTPException, RequestEntityTooLarge
-from werkzeug.utils import secure_filename
 
 from harmony_jax.errors import InputError
 from harmony_jax.photos.folders import harmonize_picture
@@ -79,11 +79,12 @@ def create_app(harmonizer: Harmonizer, max_upload_bytes: int, max_pixels: int) -
         size = [flask.request.form.get(side, type=int, default=0) for side in ("height", "width")]
         height, width = (min(max(side, 1), PREVIEW_SIDE) for side in size)
         with _uploaded(limits, "mask") as (picture,):
-            found = mask_of(picture)
+            found, remark = mask_of(picture)
             return {
                 "mask": _mask_address(fit_size(found, height, width)),
                 "width": found.shape[1],
                 "height": found.shape[0],
+                "remark": remark,
             }
 
     @app.post("/harmonize")
@@ -109,12 +110,11 @@ def create_app(harmonizer: Harmonizer, max_upload_bytes: int, max_pixels: int) -
         with _photo_and_mask(limits) as (picture, foreground):
             result, _ = harmonize_picture(harmonizer, picture, foreground, strength)
             data = encode_picture(result, ending)
-        stem = Path(secure_filename(flask.request.files["photo"].filename or "")).stem
         return flask.send_file(
             io.BytesIO(data),
             mimetype=_MEDIA_TYPES[ending],
             as_attachment=True,
-            download_name=f"{stem or 'photo'}_harmonized{ending}",
+            download_name=f"{_stem(flask.request.files['photo'])}_harmonized{ending}",
         )
 
     @app.errorhandler(InputError)
@@ -173,6 +173,12 @@ def _content(field: str, most: int) -> tuple[bytes, str]:
     return data, label
 
 
+def _stem(file: FileStorage) -> str:
+    """The name that an uploaded file has where it comes from, in any script, but no path."""
+    name = (file.filename or "").replace("\\", "/").rpartition("/")[2]
+    return "".join(c for c in Path(name).stem if c.isprintable()).strip(". ") or "photo"
+
+
 def _too_large(label: str, most: int) -> str:
     return f"{label} is larger than {most / 1e6:g} MB: make it smaller"
 
@@ -183,7 +189,7 @@ def _photo_and_mask(limits: _Limits) -> Iterator[tuple[Picture, PixelMask]]:
     fields = ("photo", "mask") if "mask" in flask.request.files else ("photo",)
     with _uploaded(limits, *fields) as (picture, *masks):
         if masks:
-            foreground = fit_size(mask_of(masks[0]), *picture.pixels.shape[:2])
+            foreground = fit_size(mask_of(masks[0]).mask, *picture.pixels.shape[:2])
         else:
             foreground, picture = alpha_mask(picture), picture._replace(alpha=None)
         if flask.request.form.get("invert") == "true":
