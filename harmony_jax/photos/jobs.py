@@ -212,7 +212,7 @@ class _Files:
         names = [name for name in self._names[place] if name != without]
         if not names:
             return "; nothing lies there"
-        start = max(0, bisect.bisect(names, stem) - 1)
+        start = max(0, min(bisect.bisect(names, stem) - 1, len(names) - 3))
         shown = names[start : start + 3]
         more = len(names) - len(shown)
         return f"; there is {', '.join(shown)}" + (f" and {more} more" if more else "")
