@@ -79,7 +79,7 @@ def paste(
             outside of the background, or becomes too large.
     """
     check_placement(placement)
-    alpha = _opacity(cutout)
+    alpha = opacity_of(cutout)
     height, width, _ = background.pixels.shape
     size = _size(alpha, placement, (height, width), max_pixels)
     pixels = _colors_as(cutout, background)
@@ -108,7 +108,8 @@ def paste(
     return composite, mask
 
 
-def _opacity(cutout: Picture) -> PixelMask:
+def opacity_of(cutout: Picture) -> PixelMask:
+    """Where a cutout is; raises InputError unless it is somewhere, but not everywhere."""
     if cutout.alpha is None:
         raise InputError("the cutout has no alpha channel: pass its mask, or cut it out")
     alpha = alpha_mask(cutout)

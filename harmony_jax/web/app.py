@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,9 +16,24 @@ from werkzeug.exceptions import Forbidden, HTTPException, RequestEntityTooLarge
 
 from harmony_jax.errors import InputError
 from harmony_jax.photos.folders import harmonize_picture
-from harmony_jax.photos.formats import Picture, count_pixels, decode_picture, encode_picture
+from harmony_jax.photos.formats import (
+    Picture,
+    count_pixels,
+    decode_picture,
+    encode_picture,
+    to_eight_bits,
+)
 from harmony_jax.photos.harmonizer import Harmonizer
-from harmony_jax.photos.masks import PixelMask, alpha_mask, check_mask, fit_size, mask_of
+from harmony_jax.photos.masks import (
+    PixelMask,
+    alpha_mask,
+    check_mask,
+    fill_hidden,
+    fit_size,
+    mask_of,
+)
+from harmony_jax.photos.options import place
+from harmony_jax.photos.pasting import Placement, opacity_of, paste
 from harmony_jax.photos.pixel_budget import PixelBudget
 
 PREVIEW_SIDE = 1600  # pixels, at most; masks are painted at this size
@@ -85,6 +101,23 @@ def create_app(harmonizer: Harmonizer, max_upload_bytes: int, max_pixels: int) -
                 "width": found.shape[1],
                 "height": found.shape[0],
                 "remark": remark,
+            }
+
+    @app.post("/cutout")
+    def cutout() -> dict[str, Any]:
+        """The part of a cutout that is not transparent, to be placed, and where it lies in it."""
+        with _uploaded(limits, "cutout") as (picture,):
+            alpha = opacity_of(picture)
+            left, top, width, height = cv2.boundingRect(alpha)
+            part = (slice(top, top + height), slice(left, left + width))
+            pixels = fill_hidden(to_eight_bits(picture).pixels, alpha)  # which shrinking mixes in
+            shown = Picture(_shrunk(pixels[part]), _shrunk(alpha[part]))
+            return {
+                "preview": _address("image/png", encode_picture(shown, ".png")),
+                "left": left,
+                "top": top,
+                "width": width,
+                "height": height,
             }
 
     @app.post("/harmonize")
@@ -185,7 +218,16 @@ def _too_large(label: str, most: int) -> str:
 
 @contextmanager
 def _photo_and_mask(limits: _Limits) -> Iterator[tuple[Picture, PixelMask]]:
-    """The request's photo, and its mask at the photo's size; by default the alpha channel."""
+    """The request's photo, and its mask at the photo's size; by default the alpha channel.
+
+    With a cutout, the photo is its background.
+    """
+    if "cutout" in flask.request.files:
+        with _uploaded(limits, "photo", "cutout") as (background, picture):
+            composite, foreground = paste(picture, background, _placement(), limits.pixels)
+            check_mask(foreground)
+            yield composite, foreground
+        return
     fields = ("photo", "mask") if "mask" in flask.request.files else ("photo",)
     with _uploaded(limits, *fields) as (picture, *masks):
         if masks:
@@ -196,6 +238,12 @@ def _photo_and_mask(limits: _Limits) -> Iterator[tuple[Picture, PixelMask]]:
             foreground = 255 - foreground
         check_mask(foreground)
         yield picture, foreground
+
+
+def _placement() -> Placement:
+    """Where the request says that its cutout lies."""
+    scale = flask.request.form.get("scale", type=float, default=math.nan)
+    return Placement(at=place(flask.request.form.get("at", "")), scale=scale)
 
 
 def _alpha_preview(picture: Picture) -> str | None:

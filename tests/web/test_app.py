@@ -159,6 +159,33 @@ def test_masks_of_every_kind_are_taken(client):
     assert "turn the mask by 90 degrees" in answer.get_json()["error"]
 
 
+def test_a_cutout_is_shown_where_it_is_not_transparent(client):
+    alpha = np.zeros((60, 80), np.uint8)
+    alpha[20:40, 20:50] = 255
+    answer = post(client, "/cutout", cutout=png(np.dstack([IMAGE, alpha]))).get_json()
+    assert [answer[key] for key in ("left", "top", "width", "height")] == [20, 20, 30, 20]
+    shown = picture(answer["preview"])
+    np.testing.assert_array_equal(shown, np.dstack([IMAGE, alpha])[20:40, 20:50])
+
+
+def test_a_pasted_download_is_the_python_apis_result(client, harmonizer):
+    cutout, ground = np.dstack([IMAGE, MASK]), np.ascontiguousarray(IMAGE[::-1, ::-1])
+    fields = {"photo": png(ground), "cutout": png(cutout), "at": "-5,12", "scale": "0.75"}
+    answer = post(client, "/download", **fields, strength="0.7", ending=".png")
+    expected = harmonizer.paste(cutout, ground, at=(-5, 12), scale=0.75, strength=0.7)
+    np.testing.assert_array_equal(decode_picture(answer.data, "").pixels, expected)
+    assert post(client, "/harmonize", **fields).status_code == 200
+    for change, message in (
+        ({"at": "5"}, "expected X,Y"),
+        ({"scale": "0"}, "scale 0.0: expected more than 0"),
+        ({"at": "500,0"}, "lies outside of the background, 80 x 60"),
+        ({"cutout": png(IMAGE)}, "the cutout has no alpha channel"),
+    ):
+        refused = post(client, "/harmonize", **(fields | change))
+        assert refused.status_code == 400
+        assert message in refused.get_json()["error"]
+
+
 def test_inverted_and_alpha_masks(client):
     fields = {"photo": png(IMAGE), "strength": "1", "ending": ".png"}
     expected = post(client, "/download", **fields, mask=png(MASK)).data
