@@ -68,6 +68,8 @@ function refresh() {
   $("photo").disabled = busy;
   $("paste-controls").disabled = busy || !state.photo;
   $("mask-controls").disabled = busy || !state.photo || Boolean(state.cutout);
+  $("mask-controls").hidden = Boolean(state.cutout);
+  $("tab-edit").textContent = state.cutout ? "Place" : "Mask";
   $("placed").hidden = $("frame").hidden = !state.cutout;
   $("run-controls").disabled = busy || !state.photo;
   $("save-controls").disabled = busy || !state.after;
@@ -151,7 +153,7 @@ async function choosePhoto(file) {
       state.maskSource = "alpha";
       return "The photo's alpha channel is its mask.";
     }
-    return "Now choose a cutout to paste on it, or paint over what was pasted before.";
+    return "Now paint over the foreground, choose its mask, or paste a cutout.";
   });
 }
 $("photo").addEventListener("change", () => $("photo").files[0] && choosePhoto($("photo").files[0]));
@@ -187,6 +189,8 @@ async function chooseCutout(file) {
     moveCutout((width - answer.width * scale) / 2, (height - answer.height * scale) / 2);
     pen.clearRect(0, 0, overlay.width, overlay.height);
     show("edit");
+    $("frame").hidden = false;
+    $("frame").scrollIntoView({ block: "nearest" });
     return "Drag the cutout to its place.";
   });
 }
