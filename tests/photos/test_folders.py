@@ -422,6 +422,29 @@ def test_an_interrupt_leaves_whole_files_and_goes_on(folder, harmonizer, monkeyp
     assert outcome.present == len(done)
 
 
+def test_the_next_photo_is_read_while_the_network_works(folder, monkeypatch):
+    monkeypatch.setattr("harmony_jax.photos.folders._WORKERS", 2)
+    second, waited = threading.Event(), []
+    decode = harmony_jax.photos.folders.decode_picture
+    harmonize_all = Harmonizer.harmonize_all
+    read = []
+
+    def noted(data, label, most):
+        read.append(label)
+        if len(read) > 2:  # a photo and its mask were the first
+            second.set()
+        return decode(data, label, most)
+
+    def slow(self, *arguments, **options):
+        waited.append(second.wait(20))
+        return harmonize_all(self, *arguments, **options)
+
+    monkeypatch.setattr("harmony_jax.photos.folders.decode_picture", noted)
+    monkeypatch.setattr(Harmonizer, "harmonize_all", slow)
+    assert len(run(folder).written) == 4
+    assert waited == [True] * 4
+
+
 def test_a_folder_that_may_not_be_looked_into_is_one_line(folder, monkeypatch):
     """Root may look anywhere: the system's answer to others is made up."""
     stat = os.stat
