@@ -113,6 +113,15 @@ def checked_strength(strength: object) -> float:
     return number
 
 
+def profile_of(image: Photo) -> bytes | None:
+    """What a picture says of its colours; None for sRGB, which arrays are taken as."""
+    if isinstance(image, Picture):
+        return image.icc_profile
+    if not isinstance(image, Image.Image) or image.mode == "CMYK":
+        return None
+    return image.info.get("icc_profile") or None
+
+
 def as_picture(image: Photo) -> Picture:
     """A photo as it is worked on; raises InputError for shapes and types that do not fit."""
     if isinstance(image, Picture):

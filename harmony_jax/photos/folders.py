@@ -16,6 +16,7 @@ from harmony_jax.disk import check_writable, read_file
 from harmony_jax.errors import InputError
 from harmony_jax.photos.formats import (
     MAX_PIXELS,
+    JpegOptions,
     Picture,
     check_ending,
     count_pixels,
@@ -46,8 +47,6 @@ _WORKERS = min(4, usable_cores())
 # Of photos and masks that are in memory together, so that four of the largest need not fit.
 _PIXELS_AT_ONCE = MAX_PIXELS
 
-_NO_ALPHA = (".jpg", ".jpeg")
-
 Invert = Literal["never", "always", "auto"]
 
 
@@ -64,6 +63,7 @@ class Settings(NamedTuple):
         mask_values: of masks, the values that are foreground; none: see `mask_of`.
         placement: where a cutout lies on its background.
         recursive: whether folders in a folder are searched.
+        jpeg: how JPEG is compressed.
     """
 
     strength: float = 1.0
@@ -74,6 +74,7 @@ class Settings(NamedTuple):
     mask_values: tuple[MaskValue, ...] = ()
     placement: Placement = CENTERED
     recursive: bool = False
+    jpeg: JpegOptions = JpegOptions()
 
 
 _DEFAULTS = Settings()
@@ -97,7 +98,7 @@ def predict(
         checkpoint: as `Harmonizer.from_checkpoint` takes.
         image: a photo, or a folder of them.
         mask: its mask; or a folder (which may be that of the photos) with, for `a_b_c.jpg`, a mask
-            named `a_b_c`, `a_b_c_mask` or `a_b` with any ending of `MASK_ENDINGS`; None if photos
+            named `a_b_c`, `a_b_c_mask` or `a_b` with any ending of `ENDINGS`; None if photos
             bring theirs as alpha channel.
         output: file for one photo (or a folder, which keeps the photo's name); folder for many.
         settings: all else.
@@ -170,7 +171,7 @@ def harmonize_picture(
 
     Args:
         harmonizer: does the work.
-        photo: of any size.
+        photo: of any size; the network sees it in sRGB, whatever its profile.
         mask: of its size.
         strength: how much of the change to make, from 0 to 1.
 
@@ -240,8 +241,6 @@ def _run_files(model: _Model, job: Job, files: list[tuple[bytes, str]], settings
     try:
         photo, mask = _photo_and_mask(job, pictures, settings)
         check_mask(mask)
-        if photo.alpha is not None and job.output.suffix.lower() in _NO_ALPHA:
-            _LOGGER.warning("%s: holds no alpha channel: the photo's is left out", job.output)
         pictures.clear()  # of large ones each is a part of the memory
     except InputError as error:
         raise InputError(f"{label}: {error}") from error
@@ -250,7 +249,7 @@ def _run_files(model: _Model, job: Job, files: list[tuple[bytes, str]], settings
         result, _ = harmonize_picture(harmonizer, photo, mask, settings.strength)
     except InputError as error:
         raise InputError(f"{label}: {error}") from error
-    write_picture(job.output, result)
+    write_picture(job.output, result, settings.jpeg)
 
 
 def _photo_and_mask(

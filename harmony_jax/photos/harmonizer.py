@@ -24,7 +24,9 @@ from harmony_jax.photos.arguments import (
     cutout_of,
     listed,
     photo_and_mask,
+    profile_of,
 )
+from harmony_jax.photos.color import Conversion, conversion_of
 from harmony_jax.photos.color_transform import fit_color_transform
 from harmony_jax.photos.formats import to_uint8
 from harmony_jax.photos.masks import FOREGROUND, PixelMask
@@ -114,8 +116,8 @@ class Harmonizer:
 
         Args:
             image: a photo: RGB [height, width, 3], uint8 or uint16, a NumPy or JAX array, or a
-                PIL image of any kind. Or several: a list of photos of any sizes, or an array
-                [batch, height, width, 3].
+                PIL image of any kind, whose colour profile is heeded; arrays are sRGB. Or several:
+                a list of photos of any sizes, or an array [batch, height, width, 3].
             mask: of each photo, in the same form: [height, width], 255 (True, or 1.0 in floating
                 point) on the foreground; in between, the change is mixed in. One of another size is
                 resized with a warning. None takes the photo's alpha channel.
@@ -190,6 +192,14 @@ class Harmonizer:
         for number, (image, mask) in enumerate(zip(images, masks, strict=True)):
             with _named(number, len(images)):
                 pairs.append(photo_and_mask(image, mask))
+        own: dict[int, tuple[Conversion, np.ndarray]] = {}  # those of other colours, as they were
+        for number, image in enumerate(images):
+            if (conversion := conversion_of(profile_of(image))) is not None:
+                pixels, seen, mask = pairs[number]
+                srgb = conversion.to_srgb(pixels, mask)
+                shown = srgb if seen is pixels else conversion.to_srgb(seen, mask)
+                own[number] = conversion, pixels
+                pairs[number] = Pair(srgb, shown, mask)
         results: list[Harmonized] = []
         for batch in _batches(pairs):
             small = np.stack([shrink(to_uint8(pair.seen), size) for pair in batch])
@@ -207,6 +217,9 @@ class Harmonizer:
             for number, (pixels, _, mask) in enumerate(batch):
                 if resolution == "full":
                     image = self._recolor(found[number], pixels, mask, strength)
+                    if len(results) in own:
+                        conversion, before = own[len(results)]
+                        image = conversion.carried_back(before, pixels, image, mask)
                 else:
                     change = found[number] - small[number]
                     image = np.rint(small[number] + strength * change).astype(np.uint8)

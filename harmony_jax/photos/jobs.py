@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harmony_jax.errors import InputError
-from harmony_jax.photos.formats import ENDINGS, check_ending
-
-MASK_ENDINGS = (*ENDINGS, *(ending for ending in (".bmp", ".gif") if ending not in ENDINGS))
+from harmony_jax.photos.formats import (
+    ENDINGS,
+    check_ending,
+    check_written_ending,
+    output_name,
+)
 
 # How people mark the mask of a photo: cat_mask.png is that of cat.jpg.
 _MARKS = ("_mask", "-mask", ".mask")
@@ -68,7 +71,7 @@ def job_of_photo(inputs: Inputs, ending: str | None, overwrite: bool) -> Job:
         raise InputError(f"{onto}: is a folder: one cutout goes on one background")
     is_folder = output.is_dir() or not output.suffix
     target = output / _name(image, onto, ending) if is_folder else output
-    check_ending(target.suffix, str(target))
+    check_written_ending(target.suffix, str(target))
     if ending and target.suffix.lower() != ending:
         raise InputError(f"{target}: does not end in {ending}, the format asked for")
     for kind, path in (("photo", image), ("mask", mask), ("background", onto)):
@@ -127,7 +130,8 @@ def jobs_of_folder(
 
 
 def _name(photo: Path, onto: Path | None, ending: str | None) -> str:
-    return photo.with_suffix(ending or (photo if onto is None else onto).suffix).name
+    suffix = Path(output_name(photo if onto is None else onto, ending)).suffix
+    return photo.with_suffix(suffix).name
 
 
 class _Files:
@@ -143,7 +147,7 @@ class _Files:
         for path in self.pictures:
             place = path.parent.relative_to(root)
             self._names[place].append(path.name)
-            if path.suffix.lower() not in MASK_ENDINGS:
+            if path.suffix.lower() not in ENDINGS:
                 continue
             self._stems[place][path.stem].append(path)
             if (base := _unmarked(path.stem)) is not None:
