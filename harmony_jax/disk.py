@@ -23,6 +23,16 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
     return data
 
 
+# Names of files that are being written.
+_UNFINISHED: set[Path] = set()
+
+
+def remove_unfinished() -> None:
+    """Removes what is being written, by any thread: for a process that ends at once."""
+    for path in list(_UNFINISHED):
+        path.unlink(missing_ok=True)
+
+
 def write_file(path: str | os.PathLike[str], data: bytes) -> None:
     """Writes a file under a temporary name, then renames it, so that no half of it is ever seen.
 
@@ -33,12 +43,15 @@ def write_file(path: str | os.PathLike[str], data: bytes) -> None:
     temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _UNFINISHED.add(temporary)
         try:
             temporary.write_bytes(data)
             temporary.replace(path)
         except BaseException:  # an interrupt too
             temporary.unlink(missing_ok=True)
             raise
+        finally:
+            _UNFINISHED.discard(temporary)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}): choose another") from error
 

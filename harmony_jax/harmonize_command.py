@@ -1,35 +1,46 @@
 """The `harmonize` command: photos on disk, or a page in the browser."""
 
-import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
 
-from harmony_jax.command_line import Parser, log_to_terminal
-from harmony_jax.errors import InputError
-from harmony_jax.photos.options import add_model_options, expect_any_file, max_pixels
-from harmony_jax.photos.outcome import Outcome, report
+if TYPE_CHECKING:
+    import argparse
+
+    from harmony_jax.photos.outcome import Outcome
 
 _USAGE = """\
 harmonize PHOTO [MASK] -o OUTPUT
-       harmonize --images FOLDER [--masks FOLDER] -o FOLDER
+       harmonize CUTOUT [MASK] --onto BACKGROUND [--at X,Y] [--scale S] -o OUTPUT
+       harmonize --images FOLDER [--masks FOLDER] [--onto BACKGROUND] -o FOLDER
        harmonize serve
 """
 _DESCRIPTION = """\
 Makes the pasted foreground of a composite photo fit. The mask is white on the foreground; without
-one, the photo's alpha channel is taken. In folders, the mask of cat.jpg is cat.png (or another
-ending), that of a_b_c.jpg may be a_b.png; outputs that are there already are kept, so the same
+one, the photo's alpha channel is taken. With --onto, the photo is cut out by its mask and pasted on
+a background first.
+
+In folders, the mask of cat.jpg is cat.png (or another ending) or cat_mask.png, also in the same
+folder; that of a_b_c.jpg may be a_b.png. Outputs that are there already are kept, so the same
 command continues.
 
 Exit status: 0, every photo is done; 1, a mistake, nothing was done; 2, some photos of a folder
-failed, and are listed.
+failed, and are listed; 130, stopped with Ctrl-C.
 
 `harmonize serve --help` is about the page in the browser."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command; a mistake ends in one line and exit status 1."""
+    _end_when_interrupted()
+    from harmony_jax.command_line import log_to_terminal
+    from harmony_jax.errors import InputError
+    from harmony_jax.photos.options import expect_any_file
+
     arguments = sys.argv[1:] if arguments is None else arguments
     log_to_terminal()
     expect_any_file()
@@ -37,20 +48,48 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if arguments[:1] == ["serve"]:
             _serve(arguments[1:])
         else:
+            from harmony_jax.photos.outcome import report
+
             sys.exit(report(_harmonize(_parse(arguments))))
     except InputError as error:
         sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        print("stopped: the same command continues", file=sys.stderr)
-        sys.exit(130)  # as a shell reports it
 
 
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+def _end_when_interrupted() -> None:
+    """Ctrl-C ends the command at once, in one line.
+
+    No exception could do so: libraries that are being loaded, or compile, lose it or wrap it.
+    """
+    signal.signal(signal.SIGINT, _end)
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if "harmony_jax.disk" in sys.modules:  # else there is nothing that writes
+        sys.modules["harmony_jax.disk"].remove_unfinished()
+    print("\nstopped: the same command continues", file=sys.stderr, flush=True)
+    os._exit(130)  # as a shell reports it
+
+
+def _parse(arguments: Sequence[str]) -> "argparse.Namespace":
+    from harmony_jax.command_line import Parser
+    from harmony_jax.errors import InputError
+    from harmony_jax.photos.options import (
+        add_model_options,
+        mask_value,
+        max_pixels,
+        place,
+    )
+    from harmony_jax.photos.pasting import GRAVITIES
+
     parser = Parser(prog="harmonize", usage=_USAGE, description=_DESCRIPTION)
     parser.add_argument("photo", type=Path, nargs="?", metavar="PHOTO")
     parser.add_argument("mask", type=Path, nargs="?", metavar="MASK")
     parser.add_argument("--images", type=Path, metavar="FOLDER", help="photos to harmonize")
     parser.add_argument("--masks", type=Path, metavar="FOLDER", help="their masks")
+    parser.add_argument(
+        "--recursive", action="store_true", help="photos in folders of the folder too"
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, help="file to write, or folder")
     parser.add_argument(
         "--strength", type=float, default=1.0, metavar="S", help="share of the change, 0 to 1"
@@ -61,6 +100,13 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         default="never",
         help="always: masks are black on the foreground; auto: those are that are white along the "
         "border",
+    )
+    parser.add_argument(
+        "--mask-value",
+        action="append",
+        default=[],
+        metavar="V",
+        help="the value of masks that is foreground, such as 15 or 128,0,0; may be repeated",
     )
     parser.add_argument(
         "--format",
@@ -79,12 +125,31 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         help="of JPEG's colour (by default as the photo's if it is a JPEG, else 4:4:4)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace outputs already there")
+    pasting = parser.add_argument_group("pasting")
+    pasting.add_argument(
+        "--onto", type=Path, metavar="BACKGROUND", help="photo to paste on, or a folder of them"
+    )
+    pasting.add_argument(
+        "--at", metavar="X,Y", help="where the cutout's upper left corner comes, in pixels"
+    )
+    pasting.add_argument(
+        "--gravity",
+        choices=GRAVITIES,
+        metavar="SIDE",
+        help=f"the side or corner that it touches: {', '.join(GRAVITIES)}",
+    )
+    pasting.add_argument("--scale", type=float, metavar="S", help="times the cutout's size")
+    pasting.add_argument(
+        "--fit", type=float, metavar="SHARE", help="of the background's width or height"
+    )
     add_model_options(parser)
     options = parser.parse_args(arguments)
     if (options.photo is None) == (options.images is None):
         raise InputError("pass one photo, or a folder with --images (--help shows how)")
     if options.photo is not None and options.masks is not None:
         raise InputError("--masks goes with --images: pass the mask behind the photo")
+    if options.recursive and options.images is None:
+        raise InputError("--recursive goes with --images")
     if not 0 <= options.strength <= 1:
         raise InputError(f"--strength {options.strength:g}: expected 0 to 1")
     if options.quality is not None and not 1 <= options.quality <= 100:
@@ -93,18 +158,24 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         raise InputError(
             f"--images {options.images}: no such folder, or a closed one: check the path"
         )
+    for name in ("at", "gravity", "scale", "fit"):
+        if getattr(options, name) is not None and options.onto is None:
+            raise InputError(f"--{name} goes with --onto: pass the background to paste on")
+    options.at = None if options.at is None else place(options.at)
+    options.mask_value = tuple(mask_value(text) for text in options.mask_value)
     options.max_pixels = max_pixels(options.max_megapixels)
     return options
 
 
 # What follows loads JAX, which takes seconds: --help and mistakes need not wait for it. Flask is
-# loaded for the page alone.
+# loaded for the page alone. And nothing is loaded before Ctrl-C is taken care of.
 
 
-def _harmonize(options: argparse.Namespace) -> Outcome:
+def _harmonize(options: "argparse.Namespace") -> "Outcome":
     from harmony_jax.devices.compilation_cache import keep_compiled_programs
     from harmony_jax.photos.folders import Settings, predict
     from harmony_jax.photos.formats import JpegOptions
+    from harmony_jax.photos.pasting import Placement
 
     keep_compiled_programs()
     settings = Settings(
@@ -113,6 +184,9 @@ def _harmonize(options: argparse.Namespace) -> Outcome:
         ending=f".{options.format}" if options.format else None,
         overwrite=options.overwrite,
         max_pixels=options.max_pixels,
+        mask_values=options.mask_value,
+        placement=Placement(options.at, options.gravity, options.scale, options.fit),
+        recursive=options.recursive,
         jpeg=JpegOptions(options.quality, options.subsampling),
     )
     return predict(
@@ -121,6 +195,7 @@ def _harmonize(options: argparse.Namespace) -> Outcome:
         options.mask or options.masks,
         options.output,
         settings,
+        options.onto,
     )
 
 

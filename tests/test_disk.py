@@ -1,7 +1,9 @@
+from pathlib import Path
+
 import pytest
 
 from harmony_jax import InputError
-from harmony_jax.disk import check_writable, read_file, write_file
+from harmony_jax.disk import check_writable, read_file, remove_unfinished, write_file
 
 
 def test_a_file_comes_back_and_folders_are_made(tmp_path):
@@ -11,6 +13,20 @@ def test_a_file_comes_back_and_folders_are_made(tmp_path):
     write_file(path, b"other")
     assert read_file(path) == b"other"
     assert [found.name for found in path.parent.iterdir()] == ["file"]
+
+
+def test_only_what_is_being_written_is_removed_by_a_process_that_ends(tmp_path, monkeypatch):
+    write_file(tmp_path / "whole", b"data")
+    write_bytes = Path.write_bytes
+
+    def ends(path, data):
+        write_bytes(path, data[:2])
+        remove_unfinished()
+
+    monkeypatch.setattr(Path, "write_bytes", ends)
+    with pytest.raises(InputError, match="part: cannot be written"):
+        write_file(tmp_path / "part", b"data")
+    assert [found.name for found in tmp_path.iterdir()] == ["whole"]
 
 
 def test_files_that_cannot_be_read(tmp_path):

@@ -57,7 +57,8 @@ def test_a_folder_with_a_failure(trained, folder, tmp_path):
     assert result.returncode == 2
     assert result.stderr == (
         "1 harmonized, 1 were there already, 1 failed:\n"
-        f"  {photos / 'cow.png'}: no mask: expected {folder / 'masks' / 'cow.png'}\n"
+        f"  {photos / 'cow.png'}: no mask: expected {folder / 'masks' / 'cow.png'}; there is "
+        "cat.png, dog.png\n"
     )
 
 
@@ -76,6 +77,11 @@ def test_a_folder_with_a_failure(trained, folder, tmp_path):
         (["a.png", "b.png", "-o", "x", "--invert-masks=maybe"], "invalid choice: 'maybe'"),
         (["a.png", "b.png", "-o", "x"], "a.png: no such file or folder"),
         (["--images=gone", "-o", "x"], "--images gone: no such folder"),
+        (["a.png", "b.png", "-o", "x", "--recursive"], "--recursive goes with --images"),
+        (["a.png", "b.png", "-o", "x", "--mask-value=red"], "--mask-value red: expected a number"),
+        (["a.png", "-o", "x", "--onto=b.png", "--at=5"], "--at 5: expected X,Y in pixels"),
+        (["a.png", "-o", "x", "--onto=b.png", "--gravity=up"], "invalid choice: 'up'"),
+        (["a.png", "-o", "x", "--scale=2"], "--scale goes with --onto"),
         (["serve", "--port=many"], "argument --port: invalid int value: 'many'"),
         (["serve", "--port=99999"], "--port 99999: expected 0 to 65535"),
         (["serve", "--max-upload-mb=-1"], "--max-upload-mb -1: expected more than 0"),
@@ -83,8 +89,9 @@ def test_a_folder_with_a_failure(trained, folder, tmp_path):
 )
 def test_mistakes_are_one_line_and_status_1(arguments, message, monkeypatch):
     for name in (  # which change the process
-        "harmonize_command.log_to_terminal",
-        "harmonize_command.expect_any_file",
+        "harmonize_command._end_when_interrupted",
+        "command_line.log_to_terminal",
+        "photos.options.expect_any_file",
         "devices.compilation_cache.keep_compiled_programs",
     ):
         monkeypatch.setattr(f"harmony_jax.{name}", lambda: None)
@@ -94,6 +101,54 @@ def test_mistakes_are_one_line_and_status_1(arguments, message, monkeypatch):
     assert text.startswith("error: ")
     assert message in text
     assert "\n" not in text
+
+
+def test_a_cutout_on_a_background(trained, folder, tmp_path):
+    cut = np.asarray(Image.open(folder / "photos" / "cat.png")).copy()
+    mask = np.asarray(Image.open(folder / "masks" / "cat.png"))
+    Image.fromarray(np.dstack([cut, mask])).save(tmp_path / "cut.png")
+    ground = folder / "photos" / "dog.png"
+    arguments = ("--onto", ground, "--at=-4,12", "--scale=0.8", f"--checkpoint={trained[1]}")
+    result = run(tmp_path / "cut.png", *arguments, "-o", tmp_path / "o.png")
+    assert (result.returncode, result.stderr) == (0, "")
+    harmonizer = Harmonizer.from_checkpoint(trained[1])
+    expected = harmonizer.paste(
+        Image.open(tmp_path / "cut.png"), Image.open(ground), at=(-4, 12), scale=0.8
+    )
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "o.png")), expected)
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "'PIL.Image' in sys.modules",
+        "'jax' in sys.modules",
+        "'harmony_jax.photos.folders' in sys.modules",
+        "'harmony_jax.weights.saved_model' in sys.modules and threading.active_count() > 2",
+    ],
+)
+def test_ctrl_c_ends_it_in_one_line_whatever_is_loaded(trained, folder, tmp_path, moment):
+    code = f"""if True:
+        import os, signal, sys, threading, time
+        def interrupt():
+            while not ({moment}):
+                time.sleep(0.001)
+            os.kill(os.getpid(), signal.SIGINT)
+        threading.Thread(target=interrupt, daemon=True).start()
+        from harmony_jax.harmonize_command import main
+        main(sys.argv[1:])
+    """
+    result = subprocess.run(
+        [
+            *(sys.executable, "-c", code, "--images", folder / "photos"),
+            *("--masks", folder / "masks", "-o", tmp_path / "out", f"--checkpoint={trained[1]}"),
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 130
+    assert result.stderr.strip() == "stopped: the same command continues"
+    assert not list(tmp_path.rglob("*.tmp"))
 
 
 def test_a_model_that_is_not_there(folder, tmp_path):

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections import defaultdict
+import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -14,22 +14,29 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from harmony_jax.devices.host_cores import usable_cores
 from harmony_jax.disk import check_writable, read_file
 from harmony_jax.errors import InputError
-from harmony_jax.photos.color import conversion_of
 from harmony_jax.photos.formats import (
-    ENDINGS,
     MAX_PIXELS,
     JpegOptions,
     Picture,
     check_ending,
-    check_written_ending,
     count_pixels,
     decode_picture,
-    output_name,
     write_picture,
 )
 from harmony_jax.photos.harmonizer import Harmonizer
-from harmony_jax.photos.masks import PixelMask, alpha_mask, fit_size, looks_inverted, mask_of
+from harmony_jax.photos.jobs import Inputs, Job, job_of_photo, jobs_of_folder
+from harmony_jax.photos.masks import (
+    MaskValue,
+    PixelMask,
+    alpha_mask,
+    check_mask,
+    cut_out,
+    fit_size,
+    looks_inverted,
+    mask_of,
+)
 from harmony_jax.photos.outcome import Outcome
+from harmony_jax.photos.pasting import CENTERED, Placement, check_placement, paste
 from harmony_jax.photos.pixel_budget import PixelBudget
 
 _LOGGER = logging.getLogger(__name__)
@@ -53,6 +60,9 @@ class Settings(NamedTuple):
         ending: of the outputs, such as .png; None keeps the photo's.
         overwrite: whether to replace outputs that are there already.
         max_pixels: larger photos are refused.
+        mask_values: of masks, the values that are foreground; none: see `mask_of`.
+        placement: where a cutout lies on its background.
+        recursive: whether folders in a folder are searched.
         jpeg: how JPEG is compressed.
     """
 
@@ -61,18 +71,13 @@ class Settings(NamedTuple):
     ending: str | None = None
     overwrite: bool = False
     max_pixels: int = MAX_PIXELS
+    mask_values: tuple[MaskValue, ...] = ()
+    placement: Placement = CENTERED
+    recursive: bool = False
     jpeg: JpegOptions = JpegOptions()
 
 
 _DEFAULTS = Settings()
-
-
-class Job(NamedTuple):
-    """One photo to harmonize; without a mask its alpha channel is the mask."""
-
-    photo: Path
-    mask: Path | None
-    output: Path
 
 
 def predict(
@@ -81,58 +86,82 @@ def predict(
     mask: Path | None,
     output: Path,
     settings: Settings = _DEFAULTS,
+    onto: Path | None = None,
 ) -> Outcome:
-    """Harmonizes one photo, or every photo of a folder.
+    """Harmonizes one photo, or every photo of a folder; with a background, pastes them first.
 
     In a folder, what cannot be done is left out and told in the outcome; outputs that are there
-    already are kept, so that the same call continues.
+    already are kept, so that the same call continues. The model is loaded when the first photo and
+    its mask have been read and checked.
 
     Args:
         checkpoint: as `Harmonizer.from_checkpoint` takes.
         image: a photo, or a folder of them.
-        mask: its mask; or a folder with, for `a_b_c.jpg`, a mask named `a_b_c` or `a_b` with any
-            ending of `ENDINGS`; None if photos bring theirs as alpha channel.
+        mask: its mask; or a folder (which may be that of the photos) with, for `a_b_c.jpg`, a mask
+            named `a_b_c`, `a_b_c_mask` or `a_b` with any ending of `ENDINGS`; None if photos
+            bring theirs as alpha channel.
         output: file for one photo (or a folder, which keeps the photo's name); folder for many.
         settings: all else.
+        onto: a background that the photos, cut out by their masks, are pasted on; or, for a folder
+            of photos, a folder with one of the same name for each.
 
     Raises:
         InputError: nothing could be begun: an input is missing, the output cannot be written, or
-            is one of the inputs; or the only photo could not be done.
+            is one of the inputs; there is no such model; or the only photo could not be done.
     """
     try:
-        return _predict(checkpoint, image, mask, output, settings)
+        return _predict(checkpoint, Inputs(image, mask, output, onto), settings)
     except OSError as error:  # what pathlib raises of folders that may not be looked into
         place = error.filename or output
         raise InputError(f"{place}: cannot be used ({error.strerror}): choose another") from error
 
 
 def _predict(
-    checkpoint: str | os.PathLike[str] | None,
-    image: Path,
-    mask: Path | None,
-    output: Path,
-    settings: Settings,
+    checkpoint: str | os.PathLike[str] | None, inputs: Inputs, settings: Settings
 ) -> Outcome:
-    for path in (image, mask):
+    image, mask, _, onto = inputs
+    for path in (image, mask, onto):
         if path is not None and not path.exists():
             raise InputError(f"{path}: no such file or folder: check the path")
     if mask is not None and image.is_dir() != mask.is_dir():
         raise InputError(f"{image} and {mask}: pass two files or two folders")
+    check_placement(settings.placement)
     if image.is_dir():
-        jobs, failures = _jobs_of_folder(image, mask, output, settings)
+        jobs, failures = jobs_of_folder(inputs, settings.ending, settings.recursive)
     else:
-        jobs, failures = [_only_job(image, mask, output, settings)], []
+        jobs, failures = [job_of_photo(inputs, settings.ending, settings.overwrite)], []
     waiting = [job for job in jobs if settings.overwrite or not job.output.exists()]
     written: list[Path] = []
     if waiting:
         check_writable(waiting[0].output.parent)
-        harmonizer = Harmonizer.from_checkpoint(checkpoint)
+        model = _Model(checkpoint)
         if not image.is_dir():
-            _run(harmonizer, waiting[0], settings, PixelBudget(_PIXELS_AT_ONCE))
+            _run(model, waiting[0], settings, PixelBudget(_PIXELS_AT_ONCE))
             return Outcome([waiting[0].output], 0, [])
-        written, more = _run_all(harmonizer, waiting, settings)
+        written, more = _run_all(model, waiting, settings)
         failures += more
     return Outcome(written, len(jobs) - len(waiting), failures)
+
+
+class _Model:
+    """A model that is loaded when it is first asked for; threads share it."""
+
+    def __init__(self, checkpoint: str | os.PathLike[str] | None):
+        self._checkpoint, self._lock = checkpoint, threading.Lock()
+        self._harmonizer: Harmonizer | None = None
+        self.error: Exception | None = None  # why it cannot be had, and nothing can be done
+
+    def get(self) -> Harmonizer:
+        with self._lock:
+            if self.error is not None:
+                raise self.error
+            if self._harmonizer is None:
+                try:
+                    self._harmonizer = Harmonizer.from_checkpoint(self._checkpoint)
+                except Exception as error:
+                    self.error = error
+                    raise
+            return self._harmonizer
 
 
 def harmonize_picture(
@@ -152,19 +181,11 @@ def harmonize_picture(
     Raises:
         InputError: as `Harmonizer.harmonize`.
     """
-    conversion = conversion_of(photo.icc_profile)
-    if conversion is None:
-        (result,) = harmonizer.harmonize_all([photo.pixels], [mask], strength=strength)
-        return photo._replace(pixels=result.image), result.blend_mask
-    seen = conversion.to_srgb(photo.pixels, mask)
-    (result,) = harmonizer.harmonize_all([seen], [mask], strength=strength)
-    pixels = conversion.carried_back(photo.pixels, seen, result.image, mask)
-    return photo._replace(pixels=pixels), result.blend_mask
+    (result,) = harmonizer.harmonize_all([photo], [mask], strength=strength)
+    return photo._replace(pixels=result.image), result.blend_mask
 
 
-def _run_all(
-    harmonizer: Harmonizer, jobs: list[Job], settings: Settings
-) -> tuple[list[Path], list[str]]:
+def _run_all(model: _Model, jobs: list[Job], settings: Settings) -> tuple[list[Path], list[str]]:
     """What was written, and a line for each photo that failed, in the jobs' order."""
     failures: dict[Job, str] = {}
     budget = PixelBudget(_PIXELS_AT_ONCE)
@@ -173,19 +194,16 @@ def _run_all(
         tqdm(total=len(jobs), unit="photo", disable=None) as bar,
         ThreadPoolExecutor(_WORKERS) as executor,
     ):
-        futures = {executor.submit(_run, harmonizer, job, settings, budget): job for job in jobs}
+        futures = {executor.submit(_run, model, job, settings, budget): job for job in jobs}
         try:
             for future in as_completed(futures):
                 try:
                     future.result()
-                except InputError as error:
-                    failures[futures[future]] = str(error)
-                except Exception as error:  # of one photo: the others are done all the same
-                    _LOGGER.debug("%s", futures[future].photo, exc_info=True)
-                    reason = " ".join(str(error).split())
-                    failures[futures[future]] = (
-                        f"{futures[future].photo}: {type(error).__name__}: {reason}"
-                    )
+                except Exception as error:
+                    if model.error is not None:
+                        executor.shutdown(cancel_futures=True)
+                        raise model.error  # noqa: B904
+                    failures[futures[future]] = _reason(futures[future], error)
                 bar.update()
         except KeyboardInterrupt:
             executor.shutdown(cancel_futures=True)  # those begun are finished
@@ -194,44 +212,81 @@ def _run_all(
     return written, [failures[job] for job in jobs if job in failures]
 
 
-def _run(harmonizer: Harmonizer, job: Job, settings: Settings, budget: PixelBudget) -> None:
+def _reason(job: Job, error: Exception) -> str:
+    """Why a photo failed; the others are done all the same, whatever it was."""
+    if isinstance(error, InputError):
+        return str(error)
+    _LOGGER.debug("%s", job.photo, exc_info=error)
+    return f"{job.photo}: {type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _run(model: _Model, job: Job, settings: Settings, budget: PixelBudget) -> None:
     """Reads, harmonizes and writes one photo; errors name it."""
-    check_ending(job.photo.suffix, str(job.photo))
-    files = [(read_file(path), str(path)) for path in (job.photo, job.mask) if path is not None]
+    for path in (job.photo, job.onto):
+        if path is not None:
+            check_ending(path.suffix, str(path))
+    paths = [path for path in (job.photo, job.mask, job.onto) if path is not None]
+    files = [(read_file(path), str(path)) for path in paths]
     try:
         with budget.hold(sum(count_pixels(*file, settings.max_pixels) for file in files)):
-            _run_files(harmonizer, job, files, settings)
+            _run_files(model, job, files, settings)
     except MemoryError as error:
         raise InputError(f"{job.photo}: not enough memory: make it smaller") from error
 
 
-def _run_files(
-    harmonizer: Harmonizer, job: Job, files: list[tuple[bytes, str]], settings: Settings
-) -> None:
-    """Harmonizes and writes one photo; `files` holds its content and its mask's, with names."""
-    photo, *masks = (decode_picture(*file, settings.max_pixels) for file in files)
-    label = str(job.photo) if job.mask is None else f"{job.photo} with {job.mask}"
+def _run_files(model: _Model, job: Job, files: list[tuple[bytes, str]], settings: Settings) -> None:
+    """Harmonizes and writes one photo; `files` holds the job's in turn, content and name."""
+    pictures = [decode_picture(*file, settings.max_pixels) for file in files]
+    label = " with ".join(name for _, name in files)
     try:
-        if masks:
-            mask = _fitting_mask(masks[0], str(job.mask), photo)
-        else:
-            mask, photo = alpha_mask(photo), photo._replace(alpha=None)
-        mask = _uninverted(mask, str(job.mask or job.photo), settings)
+        photo, mask = _photo_and_mask(job, pictures, settings)
+        check_mask(mask)
+        pictures.clear()  # of large ones each is a part of the memory
+    except InputError as error:
+        raise InputError(f"{label}: {error}") from error
+    harmonizer = model.get()
+    try:
         result, _ = harmonize_picture(harmonizer, photo, mask, settings.strength)
     except InputError as error:
         raise InputError(f"{label}: {error}") from error
     write_picture(job.output, result, settings.jpeg)
 
 
-def _fitting_mask(picture: Picture, label: str, photo: Picture) -> PixelMask:
-    mask = mask_of(picture)
+def _photo_and_mask(
+    job: Job, pictures: list[Picture], settings: Settings
+) -> tuple[Picture, PixelMask]:
+    """What is harmonized, of what was read: the photo, its mask if it has one, the background."""
+    photo = pictures[0]
+    if job.mask is not None:
+        mask = _fitting_mask(pictures[1], str(job.mask), photo, settings)
+    else:
+        mask, photo = alpha_mask(photo), photo._replace(alpha=None)
+    mask = _uninverted(mask, str(job.mask or job.photo), settings)
+    if job.onto is not None:
+        return paste(cut_out(photo, mask), pictures[-1], settings.placement, settings.max_pixels)
+    if job.mask is None and _is_plain(photo.pixels[mask == 0]):
+        _LOGGER.warning(
+            "%s: behind its foreground is one colour: --onto=PHOTO pastes it on a photo", job.photo
+        )
+    return photo, mask
+
+
+def _is_plain(colors: np.ndarray) -> bool:
+    return len(colors) > 0 and bool((colors == colors[0]).all())
+
+
+def _fitting_mask(picture: Picture, label: str, photo: Picture, settings: Settings) -> PixelMask:
+    mask, remark = mask_of(picture, settings.mask_values)
+    if remark:
+        _LOGGER.warning("%s: %s (--mask-value and --invert-masks choose)", label, remark)
     height, width, _ = photo.pixels.shape
     if mask.shape != (height, width):
+        own_height, own_width = mask.shape
+        mask = fit_size(mask, height, width)
         _LOGGER.warning(
             "%s: is %d x %d, the photo %d x %d: the mask is resized",
-            *(label, mask.shape[1], mask.shape[0], width, height),
+            *(label, own_width, own_height, width, height),
         )
-        mask = fit_size(mask, height, width)
     return mask
 
 
@@ -241,70 +296,3 @@ def _uninverted(mask: PixelMask, label: str, settings: Settings) -> PixelMask:
     elif settings.invert_masks != "always":
         return mask
     return 255 - mask
-
-
-def _only_job(image: Path, mask: Path | None, output: Path, settings: Settings) -> Job:
-    is_folder = output.is_dir() or not output.suffix
-    target = output / output_name(image, settings.ending) if is_folder else output
-    check_written_ending(target.suffix, str(target))
-    if settings.ending and target.suffix.lower() != settings.ending:
-        raise InputError(f"{target}: does not end in {settings.ending}, the format asked for")
-    for kind, path in (("photo", image), ("mask", mask)):
-        if path is not None and target.exists() and target.samefile(path):
-            raise InputError(f"{target}: is the {kind} itself: choose another output")
-    if target.exists() and not settings.overwrite:
-        raise InputError(f"{target}: is there already: choose another, or pass --overwrite")
-    return Job(image, mask, target)
-
-
-def _jobs_of_folder(
-    images: Path, masks: Path | None, output: Path, settings: Settings
-) -> tuple[list[Job], list[str]]:
-    """The photos that have a mask, and a line for each that has not."""
-    if output.exists() and not output.is_dir():
-        raise InputError(f"{output}: is a file: choose a folder for the photos of {images}")
-    for kind, folder in (("photos", images), ("masks", masks)):
-        if folder is not None and output.exists() and output.samefile(folder):
-            raise InputError(f"{output}: is the folder of the {kind}: choose another output")
-    photos = sorted(p for p in _files(images) if p.is_file())
-    if not photos:
-        raise InputError(f"{images}: no photo in this folder (folders in it are not searched)")
-    stems: dict[str, list[str]] = defaultdict(list)
-    for photo in photos:
-        if photo.suffix.lower() in ENDINGS:
-            stems[photo.stem].append(photo.name)
-    named: dict[str, list[Path]] = defaultdict(list)
-    for path in _files(masks) if masks is not None else ():
-        if path.suffix.lower() in ENDINGS:
-            named[path.stem].append(path)
-    jobs, failures = [], []
-    for photo in photos:
-        try:
-            check_ending(photo.suffix, str(photo))
-            if len(stems[photo.stem]) > 1:
-                others = " and ".join(sorted(set(stems[photo.stem]) - {photo.name}))
-                raise InputError(f"{photo}: {others} has the same stem: rename one and its mask")
-            mask = _mask_of(photo, masks, named) if masks is not None else None
-        except InputError as error:
-            failures.append(str(error))
-            continue
-        jobs.append(Job(photo, mask, output / output_name(photo, settings.ending)))
-    return jobs, failures
-
-
-def _files(folder: Path) -> list[Path]:
-    try:
-        return [path for path in folder.iterdir() if not path.name.startswith(".")]
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be read ({error.strerror}): check the path") from error
-
-
-def _mask_of(photo: Path, folder: Path, named: dict[str, list[Path]]) -> Path:
-    """The photo's own mask, or in iHarmony4 the one that the composites of a region share."""
-    for stem in (photo.stem, photo.stem.rpartition("_")[0]):
-        if len(found := named.get(stem, [])) == 1:
-            return found[0]
-        if found:
-            names = " and ".join(sorted(path.name for path in found))
-            raise InputError(f"{photo}: {names} could both be its mask: remove one")
-    raise InputError(f"{photo}: no mask: expected {folder / photo.stem}.png")

@@ -16,11 +16,21 @@ from harmony_jax.devices.compiled_once import CompiledOnce
 from harmony_jax.errors import InputError
 from harmony_jax.models import HarmonizationModel
 from harmony_jax.normalization import denormalize, normalize
-from harmony_jax.photos.arguments import Photo, photo_and_mask, profile_of
+from harmony_jax.photos.arguments import (
+    Pair,
+    Photo,
+    as_picture,
+    checked_strength,
+    cutout_of,
+    listed,
+    photo_and_mask,
+    profile_of,
+)
 from harmony_jax.photos.color import Conversion, conversion_of
 from harmony_jax.photos.color_transform import fit_color_transform
 from harmony_jax.photos.formats import to_uint8
 from harmony_jax.photos.masks import FOREGROUND, PixelMask
+from harmony_jax.photos.pasting import Placement, paste
 from harmony_jax.photos.recolor import Recolor
 from harmony_jax.variables import Variables, split
 from harmony_jax.weights.released import checkpoint_path
@@ -126,9 +136,41 @@ class Harmonizer:
             InputError: an array's shape or type does not fit, a mask has no foreground or no
                 background, or the network cannot take the resolution.
         """
-        images, masks, one = _listed(image, mask)
+        images, masks, one = listed(image, mask)
         results = self.harmonize_all(images, masks, resolution=resolution, strength=strength)
         return results[0].image if one else [result.image for result in results]
+
+    def paste(
+        self,
+        cutout: Photo,
+        background: Photo,
+        *,
+        mask: Photo | None = None,
+        strength: float = 1.0,
+        **placement: Any,
+    ) -> np.ndarray:
+        """Lays a cutout on a background, and makes its colours fit.
+
+        Args:
+            cutout: what is pasted, with an alpha channel that says where it is: [height, width, 4],
+                uint8 or uint16, or a PIL image.
+            background: a photo, as `harmonize` takes one.
+            mask: of the cutout, if its alpha channel does not say it.
+            strength: how much of the change to make, from 0 to 1.
+            **placement: `at=(column, row)` of its upper left corner, or `gravity="south"`; and
+                `scale=0.5`, or `fit=0.3` of the background. See `harmony_jax.photos.pasting`.
+
+        Returns:
+            [height, width, 3] RGB, of the background's size and type, and equal to it where the
+            cutout is not.
+
+        Raises:
+            InputError: as `harmonize`, or the cutout is not on the background.
+        """
+        composite, pasted = paste(
+            cutout_of(cutout, mask), as_picture(background), Placement(**placement)
+        )
+        return self.harmonize_all([composite], [pasted], strength=strength)[0].image
 
     def harmonize_all(
         self,
@@ -141,29 +183,30 @@ class Harmonizer:
         """Harmonizes several photos, and tells where the network painted; see `harmonize`."""
         if len(images) != len(masks):
             raise InputError(f"{len(images)} images and {len(masks)} masks: expected as many")
-        if not 0 <= strength <= 1:
-            raise InputError(f"strength {strength}: expected 0 to 1")
+        strength = checked_strength(strength)
         if resolution != "full" and (not isinstance(resolution, Integral) or resolution < 1):
             raise InputError(f'resolution {resolution!r}: expected "full" or a number of pixels')
         size = self._image_size if resolution == "full" else resolution
         self._model.check_image_size(size, size)
-        pairs = []
+        pairs: list[Pair] = []
         for number, (image, mask) in enumerate(zip(images, masks, strict=True)):
             with _named(number, len(images)):
                 pairs.append(photo_and_mask(image, mask))
         own: dict[int, tuple[Conversion, np.ndarray]] = {}  # those of other colours, as they were
         for number, image in enumerate(images):
             if (conversion := conversion_of(profile_of(image))) is not None:
-                pixels, mask = pairs[number]
+                pixels, seen, mask = pairs[number]
+                srgb = conversion.to_srgb(pixels, mask)
+                shown = srgb if seen is pixels else conversion.to_srgb(seen, mask)
                 own[number] = conversion, pixels
-                pairs[number] = conversion.to_srgb(pixels, mask), mask
+                pairs[number] = Pair(srgb, shown, mask)
         results: list[Harmonized] = []
         for batch in _batches(pairs):
-            small = np.stack([shrink(to_uint8(pixels), size) for pixels, _ in batch])
-            small_masks = np.stack([shrink(mask, size) for _, mask in batch])
-            for number, (small_mask, (_, mask)) in enumerate(zip(small_masks, batch, strict=True)):
+            small = np.stack([shrink(to_uint8(pair.seen), size) for pair in batch])
+            small_masks = np.stack([shrink(pair.mask, size) for pair in batch])
+            for number, (small_mask, pair) in enumerate(zip(small_masks, batch, strict=True)):
                 with _named(len(results) + number, len(images)):
-                    _check_small(small_mask, mask)
+                    _check_small(small_mask, pair.mask)
             if resolution == "full":
                 found, blend_masks = self._transform(self._variables, small, small_masks)
             else:
@@ -171,7 +214,7 @@ class Harmonizer:
             found = np.asarray(found)
             if not np.isfinite(found).all():
                 raise InputError("the network's output is not finite: choose another checkpoint")
-            for number, (pixels, mask) in enumerate(batch):
+            for number, (pixels, _, mask) in enumerate(batch):
                 if resolution == "full":
                     image = self._recolor(found[number], pixels, mask, strength)
                     if len(results) in own:
@@ -185,17 +228,7 @@ class Harmonizer:
         return results
 
 
-def _listed(image: Any, mask: Any) -> tuple[list[Photo], list[Photo | None], bool]:
-    """Photos and masks as lists, and whether there is one photo, not a list of one."""
-    if isinstance(image, (list, tuple)) or getattr(image, "ndim", 0) == 4:
-        images = list(image)
-        return images, [None] * len(images) if mask is None else list(mask), False
-    return [image], [mask], True
-
-
-def _batches(
-    pairs: Sequence[tuple[np.ndarray, PixelMask]],
-) -> Iterator[Sequence[tuple[np.ndarray, PixelMask]]]:
+def _batches(pairs: Sequence[Pair]) -> Iterator[Sequence[Pair]]:
     """Cuts off batches whose sizes are powers of two, so that few sizes are compiled."""
     start = 0
     while start < len(pairs):

@@ -1,6 +1,7 @@
 """What the commands that harmonize people's photos share: options and limits."""
 
 import argparse
+import re
 import warnings
 
 from PIL import Image
@@ -33,6 +34,21 @@ def max_pixels(megapixels: float) -> int:
     if not 0 < megapixels <= 1e6:
         raise InputError(f"--max-megapixels {megapixels:g}: expected more than 0")
     return int(megapixels * 1e6)
+
+
+def mask_value(text: str) -> tuple[int, ...]:
+    """A value of a mask: a grey such as `15`, or red, green and blue such as `128,0,0`."""
+    if not re.fullmatch(r"\d{1,5}(,\d{1,5},\d{1,5})?", text):
+        raise InputError(f"--mask-value {text}: expected a number, or RED,GREEN,BLUE")
+    return tuple(int(number) for number in text.split(","))
+
+
+def place(text: str) -> tuple[int, int]:
+    """Where a cutout's corner comes to, such as `120,-40`: column and row."""
+    if not re.fullmatch(r"-?\d{1,7},-?\d{1,7}", text):
+        raise InputError(f"--at {text}: expected X,Y in pixels, such as 120,40")
+    column, row = text.split(",")
+    return int(column), int(row)
 
 
 def expect_any_file() -> None:

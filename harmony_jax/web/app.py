@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,14 +11,29 @@ from typing import Any, NamedTuple
 import cv2
 import flask
 import numpy as np
+from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import Forbidden, HTTPException, RequestEntityTooLarge
-from werkzeug.utils import secure_filename
 
 from harmony_jax.errors import InputError
 from harmony_jax.photos.folders import harmonize_picture
-from harmony_jax.photos.formats import Picture, count_pixels, decode_picture, encode_picture
+from harmony_jax.photos.formats import (
+    Picture,
+    count_pixels,
+    decode_picture,
+    encode_picture,
+    to_eight_bits,
+)
 from harmony_jax.photos.harmonizer import Harmonizer
-from harmony_jax.photos.masks import PixelMask, alpha_mask, check_mask, fit_size, mask_of
+from harmony_jax.photos.masks import (
+    PixelMask,
+    alpha_mask,
+    check_mask,
+    fill_hidden,
+    fit_size,
+    mask_of,
+)
+from harmony_jax.photos.options import place
+from harmony_jax.photos.pasting import Placement, opacity_of, paste
 from harmony_jax.photos.pixel_budget import PixelBudget
 
 PREVIEW_SIDE = 1600  # pixels, at most; masks are painted at this size
@@ -79,11 +95,29 @@ def create_app(harmonizer: Harmonizer, max_upload_bytes: int, max_pixels: int) -
         size = [flask.request.form.get(side, type=int, default=0) for side in ("height", "width")]
         height, width = (min(max(side, 1), PREVIEW_SIDE) for side in size)
         with _uploaded(limits, "mask") as (picture,):
-            found = mask_of(picture)
+            found, remark = mask_of(picture)
             return {
                 "mask": _mask_address(fit_size(found, height, width)),
                 "width": found.shape[1],
                 "height": found.shape[0],
+                "remark": remark,
+            }
+
+    @app.post("/cutout")
+    def cutout() -> dict[str, Any]:
+        """The part of a cutout that is not transparent, to be placed, and where it lies in it."""
+        with _uploaded(limits, "cutout") as (picture,):
+            alpha = opacity_of(picture)
+            left, top, width, height = cv2.boundingRect(alpha)
+            part = (slice(top, top + height), slice(left, left + width))
+            pixels = fill_hidden(to_eight_bits(picture).pixels, alpha)  # which shrinking mixes in
+            shown = Picture(_shrunk(pixels[part]), _shrunk(alpha[part]))
+            return {
+                "preview": _address("image/png", encode_picture(shown, ".png")),
+                "left": left,
+                "top": top,
+                "width": width,
+                "height": height,
             }
 
     @app.post("/harmonize")
@@ -109,12 +143,11 @@ def create_app(harmonizer: Harmonizer, max_upload_bytes: int, max_pixels: int) -
         with _photo_and_mask(limits) as (picture, foreground):
             result, _ = harmonize_picture(harmonizer, picture, foreground, strength)
             data = encode_picture(result, ending)
-        stem = Path(secure_filename(flask.request.files["photo"].filename or "")).stem
         return flask.send_file(
             io.BytesIO(data),
             mimetype=_MEDIA_TYPES[ending],
             as_attachment=True,
-            download_name=f"{stem or 'photo'}_harmonized{ending}",
+            download_name=f"{_stem(flask.request.files['photo'])}_harmonized{ending}",
         )
 
     @app.errorhandler(InputError)
@@ -173,23 +206,44 @@ def _content(field: str, most: int) -> tuple[bytes, str]:
     return data, label
 
 
+def _stem(file: FileStorage) -> str:
+    """The name that an uploaded file has where it comes from, in any script, but no path."""
+    name = (file.filename or "").replace("\\", "/").rpartition("/")[2]
+    return "".join(c for c in Path(name).stem if c.isprintable()).strip(". ") or "photo"
+
+
 def _too_large(label: str, most: int) -> str:
     return f"{label} is larger than {most / 1e6:g} MB: make it smaller"
 
 
 @contextmanager
 def _photo_and_mask(limits: _Limits) -> Iterator[tuple[Picture, PixelMask]]:
-    """The request's photo, and its mask at the photo's size; by default the alpha channel."""
+    """The request's photo, and its mask at the photo's size; by default the alpha channel.
+
+    With a cutout, the photo is its background.
+    """
+    if "cutout" in flask.request.files:
+        with _uploaded(limits, "photo", "cutout") as (background, picture):
+            composite, foreground = paste(picture, background, _placement(), limits.pixels)
+            check_mask(foreground)
+            yield composite, foreground
+        return
     fields = ("photo", "mask") if "mask" in flask.request.files else ("photo",)
     with _uploaded(limits, *fields) as (picture, *masks):
         if masks:
-            foreground = fit_size(mask_of(masks[0]), *picture.pixels.shape[:2])
+            foreground = fit_size(mask_of(masks[0]).mask, *picture.pixels.shape[:2])
         else:
             foreground, picture = alpha_mask(picture), picture._replace(alpha=None)
         if flask.request.form.get("invert") == "true":
             foreground = 255 - foreground
         check_mask(foreground)
         yield picture, foreground
+
+
+def _placement() -> Placement:
+    """Where the request says that its cutout lies."""
+    scale = flask.request.form.get("scale", type=float, default=math.nan)
+    return Placement(at=place(flask.request.form.get("at", "")), scale=scale)
 
 
 def _alpha_preview(picture: Picture) -> str | None:

@@ -47,18 +47,21 @@ def serve(arguments: Sequence[str]) -> None:
         raise InputError(f"--max-upload-mb {options.max_upload_mb:g}: expected more than 0")
     pixels = max_pixels(options.max_megapixels)
     signal.signal(signal.SIGTERM, _end)
-    with _listen(options.port) as listener, _own_temporary_folder():
+    with _listen(options.port) as listener:
         harmonizer = Harmonizer.from_checkpoint(options.checkpoint)
         _compile(harmonizer)
         max_upload = int(options.max_upload_mb * 1e6)
-        server = waitress.create_server(
-            create_app(harmonizer, max_upload, pixels),
-            sockets=[listener],
-            max_request_body_size=request_bytes(max_upload),
-            threads=4,
-        )
-        print(f"Open http://{_ADDRESS}:{listener.getsockname()[1]}  (Ctrl-C ends it)", flush=True)
-        server.run()
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ends through the clean-up too
+        with _own_temporary_folder():
+            server = waitress.create_server(
+                create_app(harmonizer, max_upload, pixels),
+                sockets=[listener],
+                max_request_body_size=request_bytes(max_upload),
+                threads=4,
+            )
+            address = f"http://{_ADDRESS}:{listener.getsockname()[1]}"
+            print(f"Open {address}  (Ctrl-C ends it)", flush=True)
+            server.run()
 
 
 @contextmanager

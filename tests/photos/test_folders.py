@@ -12,6 +12,7 @@ from harmony_jax import Harmonizer, InputError
 from harmony_jax.photos.folders import Settings, harmonize_picture, predict
 from harmony_jax.photos.formats import JpegOptions, Picture, read_picture, write_picture
 from harmony_jax.photos.outcome import Outcome
+from harmony_jax.photos.pasting import Placement
 from tests.photos import heic_files
 
 RNG = np.random.default_rng(0)
@@ -124,7 +125,7 @@ def test_failures_are_told_and_the_others_done(folder):
         "text.jpg": "not a picture",
         "cat.txt": "unknown ending '.txt': use .jpg",
         "notes.txt": "unknown ending '.txt': use .jpg",
-        "alone.png": f"no mask: expected {masks / 'alone.png'}",
+        "alone.png": f"no mask: expected {masks / 'alone.png'}; there is a_1.png, black.png",
         "cut.png": "damaged PNG",
         "black.png": "no foreground",
         "white.png": "no background to fit to",
@@ -138,6 +139,144 @@ def test_failures_are_told_and_the_others_done(folder):
         assert text in found[name]
         assert "\n" not in found[name]
     assert names((folder / "out").iterdir()) == names(outcome.written)
+
+
+def test_photos_and_masks_are_checked_before_the_model_is_loaded(folder, harmonizer, monkeypatch):
+    loaded = []
+
+    def load(cls, path):
+        loaded.append(path)
+        return harmonizer
+
+    monkeypatch.setattr(Harmonizer, "from_checkpoint", classmethod(load))
+    for path in (folder / "masks").iterdir():
+        Image.fromarray(np.zeros((40, 50), np.uint8)).save(path)
+    photo, mask = folder / "photos" / "cat.png", folder / "masks" / "cat.png"
+    with pytest.raises(InputError, match="the mask has no foreground"):
+        predict("model", photo, mask, folder / "out.png")
+    assert len(run(folder).failures) == 4
+    assert not loaded
+    Image.fromarray(photo_and_mask()[1]).save(mask)
+    assert len(run(folder).failures) == 3
+    assert loaded == ["model"]
+
+
+def test_a_model_that_cannot_be_had_is_no_photos_fault(folder, monkeypatch):
+    def load(cls, path):
+        raise InputError("no such model")
+
+    monkeypatch.setattr(Harmonizer, "from_checkpoint", classmethod(load))
+    with pytest.raises(InputError, match=r"^no such model$"):
+        run(folder)
+
+
+def test_masks_beside_their_photos(folder, harmonizer):
+    for path in (folder / "photos").iterdir():
+        path.unlink()
+    image, mask = photo_and_mask()
+    write_picture(folder / "photos" / "x.png", Picture(image))
+    red = np.where(mask[:, :, None] > 0, [128, 0, 0], 0).astype(np.uint8)
+    Image.fromarray(red).save(folder / "photos" / "x_mask.png")
+    outcome = predict("model", folder / "photos", folder / "photos", folder / "out")
+    assert (names(outcome.written), outcome.failures) == ({"x.png"}, [])
+    result = read_picture(folder / "out" / "x.png").pixels
+    np.testing.assert_array_equal(result, harmonizer.harmonize(image, mask))
+
+
+def test_values_of_masks(folder, harmonizer, caplog):
+    image, mask = photo_and_mask()
+    labels = (mask // 255) * np.uint8(15)
+    labels[30:38, 5:20] = 7
+    photo, path, out = folder / "photos" / "cat.png", folder / "masks" / "cat.png", folder / "o.png"
+    Image.fromarray(labels).save(path)
+    write_picture(photo, Picture(image))
+    predict("model", photo, path, out, Settings(mask_values=((15,),)))
+    assert not caplog.text
+    np.testing.assert_array_equal(read_picture(out).pixels, harmonizer.harmonize(image, mask))
+    predict("model", photo, path, out, Settings(overwrite=True))
+    assert "cat.png: has 2 values besides its background 0 (7; 15): all" in caplog.text
+    expected = harmonizer.harmonize(image, labels > 0)
+    np.testing.assert_array_equal(read_picture(out).pixels, expected)
+    with pytest.raises(InputError, match=r"cat\.png with .*no pixel of value 9: it has 0; 7; 15"):
+        predict("model", photo, path, out, Settings(overwrite=True, mask_values=((9,),)))
+
+
+@pytest.mark.parametrize("ending", [".bmp", ".gif"])
+def test_masks_of_other_formats(folder, harmonizer, ending):
+    image, mask = photo_and_mask()
+    write_picture(folder / "photos" / "cat.png", Picture(image))
+    (folder / "masks" / "cat.png").unlink()
+    Image.fromarray(mask).save(folder / "masks" / f"cat{ending}")
+    assert "cat.png" in names(run(folder).written)
+    result = read_picture(folder / "out" / "cat.png").pixels
+    np.testing.assert_array_equal(result, harmonizer.harmonize(image, mask))
+
+
+def test_arguments_in_the_wrong_order(folder):
+    noise = RNG.integers(0, 256, (40, 50, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(folder / "photos" / "cat.png")
+    with pytest.raises(InputError, match=r"2,000 colours: is it the photo. The photo comes first"):
+        predict(
+            *("model", folder / "masks" / "cat.png", folder / "photos" / "cat.png"),
+            folder / "out.png",
+        )
+
+
+def test_a_mask_that_lies_where_the_photo_stands(folder):
+    """Of a photo that EXIF turns, the mask as it was stored; a mask that EXIF turns, fits."""
+    image, mask = photo_and_mask()
+    exif = Image.Exif()
+    exif[274] = 6  # stored lying, seen standing
+    photo, path = folder / "photos" / "cat.png", folder / "masks" / "cat.png"
+    Image.fromarray(image).save(photo, exif=exif)
+    Image.fromarray(mask).save(path)
+    with pytest.raises(InputError, match=r"mask is 50 x 40, the photo 40 x 50 .*turn the mask"):
+        predict("model", photo, path, folder / "out.png")
+    Image.fromarray(mask).save(path, exif=exif)
+    predict("model", photo, path, folder / "out.png")
+    changed = (read_picture(folder / "out.png").pixels != np.rot90(image, -1)).any(2)
+    assert changed.any()
+    assert not changed[np.rot90(mask, -1) == 0].any()
+
+
+def test_cutouts_are_pasted_and_harmonized(folder, harmonizer):
+    """One or all of a folder; outside, the result is the background to the last bit."""
+    cutouts(folder)
+    ground = RNG.integers(0, 256, (60, 90, 3)).astype(np.uint8)
+    write_picture(
+        folder / "beach.tif", Picture(ground, exif=b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0")
+    )
+    settings = Settings(placement=Placement(at=(30, 5), scale=1.2))
+    outcome = predict(
+        *("model", folder / "photos", None, folder / "out", settings), folder / "beach.tif"
+    )
+    assert (names(outcome.written), outcome.failures) == ({"cut.tif"}, [])
+    cut = np.asarray(Image.open(folder / "photos" / "cut.png"))
+    expected = harmonizer.paste(cut, ground, at=(30, 5), scale=1.2)
+    result = read_picture(folder / "out" / "cut.tif").pixels
+    np.testing.assert_array_equal(result, expected)
+    outside = np.ones((60, 90), bool)
+    outside[5:53, 30:90] = False
+    np.testing.assert_array_equal(result[outside], ground[outside])
+    assert (result != ground).any()
+    Image.fromarray(cut[:, :, :3]).save(folder / "whole.png")
+    Image.fromarray(cut[:, :, 3]).save(folder / "whole_mask.png")
+    predict(
+        *("model", folder / "whole.png", folder / "whole_mask.png", folder / "one.png", settings),
+        folder / "beach.tif",
+    )
+    np.testing.assert_array_equal(read_picture(folder / "one.png").pixels, expected)
+
+
+def test_a_cutout_with_nothing_behind_it_is_told(folder, caplog):
+    cutouts(folder)
+    run(folder, masks=False)
+    assert not caplog.text
+    image, mask = photo_and_mask()
+    image[mask == 0] = 0
+    Image.fromarray(np.dstack([image, mask])).save(folder / "photos" / "cut.png")
+    run(folder, Settings(overwrite=True), masks=False)
+    assert "cut.png: behind its foreground is one colour: --onto=PHOTO pastes" in caplog.text
 
 
 def test_photos_too_large_are_refused(folder):
@@ -293,6 +432,29 @@ def test_an_interrupt_leaves_whole_files_and_goes_on(folder, harmonizer, monkeyp
     outcome = run(folder)
     assert len(outcome.written) + outcome.present == 4
     assert outcome.present == len(done)
+
+
+def test_the_next_photo_is_read_while_the_network_works(folder, monkeypatch):
+    monkeypatch.setattr("harmony_jax.photos.folders._WORKERS", 2)
+    second, waited = threading.Event(), []
+    decode = harmony_jax.photos.folders.decode_picture
+    harmonize_all = Harmonizer.harmonize_all
+    read = []
+
+    def noted(data, label, most):
+        read.append(label)
+        if len(read) > 2:  # a photo and its mask were the first
+            second.set()
+        return decode(data, label, most)
+
+    def slow(self, *arguments, **options):
+        waited.append(second.wait(20))
+        return harmonize_all(self, *arguments, **options)
+
+    monkeypatch.setattr("harmony_jax.photos.folders.decode_picture", noted)
+    monkeypatch.setattr(Harmonizer, "harmonize_all", slow)
+    assert len(run(folder).written) == 4
+    assert waited == [True] * 4
 
 
 def test_a_folder_that_may_not_be_looked_into_is_one_line(folder, monkeypatch):

@@ -11,6 +11,7 @@ from PIL import Image
 from harmony_jax import Harmonizer, InputError, Output, denormalize, normalize
 from harmony_jax.models import HarmonizationModel
 from harmony_jax.normalization import IMAGE_STD
+from harmony_jax.photos.arguments import checked_strength
 from harmony_jax.weights.saved_model import load_model
 
 RNG = np.random.default_rng(0)
@@ -226,12 +227,78 @@ def test_arrays_that_do_not_fit(harmonizer, image, mask, message):
 
 
 def test_options_that_cannot_be(harmonizer):
-    with pytest.raises(InputError, match=r"strength 1\.5: expected 0 to 1"):
+    with pytest.raises(InputError, match=r"strength 1\.5: expected a number from 0 to 1"):
         harmonizer.harmonize(*SQUARE, strength=1.5)
     with pytest.raises(InputError, match="resolution 0: expected"):
         harmonizer.harmonize(*SQUARE, resolution=0)
     with pytest.raises(InputError, match=r"33x33|33 x 33"):
         harmonizer.harmonize(*SQUARE, resolution=33)
+
+
+@pytest.mark.parametrize("strength", ["1", None, float("nan"), -0.1, [0.5]])
+def test_a_strength_that_is_none(strength):
+    with pytest.raises(InputError, match=r"strength .*: expected a number from 0 to 1"):
+        checked_strength(strength)
+
+
+def test_masks_that_are_not_as_many_as_photos(harmonizer):
+    image, mask = SQUARE
+    for one in (mask, Image.fromarray(mask)):
+        with pytest.raises(InputError, match="2 images and one mask: pass a list of as many"):
+            harmonizer.harmonize([image, image], one)
+    with pytest.raises(InputError, match="one image and a list of 2 masks: pass its mask alone"):
+        harmonizer.harmonize(image, [mask, mask])
+
+
+def test_pictures_as_masks(harmonizer):
+    """As files are; numbers are taken as they are."""
+    image, mask = photo_and_mask(50, 60)
+    expected = harmonizer.harmonize(image, mask)
+    red = np.zeros((50, 60, 3), np.uint8)
+    red[mask > 0] = (128, 0, 0)
+    hidden = RNG.integers(0, 256, (50, 60, 3)).astype(np.uint8)
+    for picture in (red, np.dstack([hidden, mask])):
+        np.testing.assert_array_equal(harmonizer.harmonize(image, picture), expected)
+        same = harmonizer.harmonize(image, Image.fromarray(picture))
+        np.testing.assert_array_equal(same, expected)
+    with pytest.raises(InputError, match="mask has 3,000 colours: is it the photo"):
+        harmonizer.harmonize(mask[:, :, None].repeat(3, 2), hidden)
+    with pytest.raises(InputError, match="mask is 50 x 60, the photo 60 x 50"):
+        harmonizer.harmonize(image, mask.T)
+    red[:10, :10] = (0, 128, 0)
+    with pytest.warns(UserWarning, match="mask: has 2 values besides its background 0,0,0"):
+        harmonizer.harmonize(image, red)
+
+
+def test_what_transparency_hides_changes_nothing_that_is_seen(harmonizer):
+    image, mask = photo_and_mask(64, 64)
+    alpha = np.full((64, 64), 255, np.uint8)
+    alpha[:40, :24] = 0
+    results = []
+    for hidden in (0, 255):
+        image[alpha == 0] = hidden
+        results.append(harmonizer.harmonize(np.dstack([image, alpha]), mask))
+        background = mask == 0
+        np.testing.assert_array_equal(results[-1][background], image[background])
+    np.testing.assert_array_equal(results[0][alpha > 0], results[1][alpha > 0])
+
+
+def test_a_cutout_is_pasted_and_harmonized(harmonizer):
+    ground = photo_and_mask(60, 80)[0]
+    cut, mask = photo_and_mask(20, 30)
+    mask[:3] = 0
+    composite, placed = ground.copy(), np.zeros((60, 80), np.uint8)
+    placed[30:50, 12:42] = mask
+    composite[placed > 0] = cut[mask > 0]
+    expected = harmonizer.harmonize(composite, placed)
+    found = harmonizer.paste(np.dstack([cut, mask]), ground, at=(12, 30))
+    np.testing.assert_array_equal(found, expected)
+    assert (found != composite).any()
+    np.testing.assert_array_equal(found[placed == 0], ground[placed == 0])
+    other = harmonizer.paste(Image.fromarray(cut), Image.fromarray(ground), mask=mask, at=(12, 30))
+    np.testing.assert_array_equal(other, expected)
+    plain = harmonizer.paste(np.dstack([cut, mask]), ground, at=(12, 30), strength=0.0)
+    np.testing.assert_array_equal(plain, composite)
 
 
 def test_a_foreground_that_the_network_would_not_see(harmonizer):

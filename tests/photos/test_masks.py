@@ -1,9 +1,19 @@
+import io
+
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 
 from harmony_jax import InputError
-from harmony_jax.photos.formats import Picture
-from harmony_jax.photos.masks import check_mask, fit_size, looks_inverted, mask_of
+from harmony_jax.photos.formats import Picture, decode_picture, picture_of
+from harmony_jax.photos.masks import (
+    check_mask,
+    cut_out,
+    fill_hidden,
+    fit_size,
+    looks_inverted,
+    mask_of,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -18,35 +28,168 @@ def rgb(channel: np.ndarray) -> np.ndarray:
     return np.repeat(channel[:, :, None], 3, 2)
 
 
-def test_the_first_channel_is_the_mask():
-    pixels = RNG.integers(0, 256, (5, 7, 3)).astype(np.uint8)
-    opaque = np.full((5, 7), 255, np.uint8)
-    np.testing.assert_array_equal(mask_of(Picture(pixels)), pixels[:, :, 0])
-    np.testing.assert_array_equal(mask_of(Picture(pixels, opaque)), pixels[:, :, 0])
-    np.testing.assert_array_equal(mask_of(Picture(pixels, square(5, 7))), pixels[:, :, 0])
+def painted(background, *paints, size=(60, 40)) -> Image.Image:
+    """Rectangles side by side, a colour each; the first lies where `square` is white."""
+    image = Image.new("RGB", size, background)
+    for number, paint in enumerate(paints):
+        left = 15 + 16 * number
+        image.paste(paint, (left, 10, left + 15, 20))
+    return image
 
 
-@pytest.mark.parametrize("colour", [0, 255])
-def test_a_selection_saved_as_transparency_is_the_mask(colour):
-    pixels = np.full((40, 60, 3), colour, np.uint8)
-    np.testing.assert_array_equal(mask_of(Picture(pixels, square())), square())
+def found(image: Image.Image | Picture, wanted=()) -> np.ndarray:
+    return mask_of(image if isinstance(image, Picture) else picture_of(image), wanted).mask
+
+
+def test_shades_of_grey_are_a_soft_mask():
+    shades = RNG.integers(0, 256, (50, 70)).astype(np.uint8)
+    for picture in (Picture(rgb(shades)), Picture(rgb(shades), grey=True)):
+        assert mask_of(picture) == (pytest.approx(shades), None)
+
+
+@pytest.mark.parametrize(
+    ("background", "paint"),
+    [
+        ("black", "white"),
+        ("black", (128, 0, 0)),  # PASCAL VOC
+        ("black", "lime"),
+        ("black", "blue"),
+        ("black", (1, 1, 1)),
+        ((40, 40, 40), (90, 90, 90)),
+        ("white", "red"),
+        ("blue", "yellow"),
+    ],
+)
+def test_any_two_values_are_a_mask(background, paint):
+    mask, remark = mask_of(picture_of(painted(background, paint)))
+    np.testing.assert_array_equal(mask, square())
+    guessed = background in ("white", "blue")
+    assert (remark is not None) == guessed
+    if guessed:
+        assert "which lies along the border, is taken as background" in remark
+
+
+def test_a_palette_of_two_colours_in_any_order():
+    indices = Image.fromarray((square() == 0).astype(np.uint8), "P")
+    indices.putpalette([0, 0, 128, 0, 0, 0])  # index 1, black, is the background
+    np.testing.assert_array_equal(found(indices), square())
+
+
+@pytest.mark.parametrize("paint", ["lime", "blue", "red", "white"])
+@pytest.mark.parametrize("lossy", [None, ("JPEG", 80), ("WEBP", 60)])
+def test_soft_edges_of_any_colour(paint, lossy):
+    """Against how much of each pixel was painted."""
+    large = Image.new("RGB", (1200, 800))
+    ImageDraw.Draw(large).ellipse((300, 200, 900, 600), fill=paint)
+    image = large.resize((300, 200), Image.Resampling.BOX)
+    share = Image.fromarray(np.asarray(large).max(2)).resize((300, 200), Image.Resampling.BOX)
+    if lossy:
+        buffer = io.BytesIO()
+        image.save(buffer, lossy[0], quality=lossy[1])
+        mask = found(decode_picture(buffer.getvalue(), "x"))
+        assert np.abs(mask.astype(int) - np.asarray(share)).mean() < 2
+    else:
+        np.testing.assert_allclose(found(image), np.asarray(share), atol=1)
+
+
+@pytest.mark.parametrize("colour", ["noise", 0, 255])
+def test_an_alpha_channel_that_is_not_constant_is_the_mask(colour):
+    pixels = (
+        RNG.integers(0, 256, (40, 60, 3)) if colour == "noise" else np.full((40, 60, 3), colour)
+    )
+    np.testing.assert_array_equal(found(Picture(pixels.astype(np.uint8), square())), square())
+
+
+def test_a_constant_alpha_channel_is_not():
+    opaque = np.full((40, 60), 255, np.uint8)
+    np.testing.assert_array_equal(found(Picture(rgb(square()), opaque)), square())
+
+
+def test_of_several_values_all_but_the_background_are_foreground_and_it_says_so():
+    instances = painted("black", (128, 0, 0), (0, 128, 0), (224, 224, 192))
+    everything = np.asarray(instances).any(2)
+    mask, remark = mask_of(picture_of(instances))
+    np.testing.assert_array_equal(mask == 255, everything)
+    assert remark == (
+        "has 3 values besides its background 0,0,0 (0,128,0; 128,0,0; 224,224,192): all of them "
+        "are taken as foreground"
+    )
+    labels = np.zeros((40, 60), np.uint16)
+    labels[10:20, 15:30], labels[20:30, 15:30], labels[5:10, :20] = 1, 2, 300
+    mask, remark = mask_of(Picture(rgb(labels), grey=True))
+    np.testing.assert_array_equal(mask == 255, labels > 0)
+    assert "has 3 values besides its background 0 (1; 2; 300)" in remark
+
+
+def test_wanted_values_are_the_foreground():
+    instances = painted("black", (128, 0, 0), (0, 128, 0))
+    np.testing.assert_array_equal(found(instances, [(128, 0, 0)]), square())
+    both = found(instances, [(128, 0, 0), (0, 128, 0)])
+    np.testing.assert_array_equal(both == 255, np.asarray(instances).any(2))
+    labels = Picture(rgb((square() // 255).astype(np.uint16) * 7), grey=True)
+    np.testing.assert_array_equal(found(labels, [(7,)]), square())
+    np.testing.assert_array_equal(found(labels, [(0,)]), 255 - square())
+    with pytest.raises(InputError, match=r"no pixel of value 9: it has 0; 7"):
+        mask_of(labels, [(9,)])
+    with pytest.raises(InputError, match=r"value 15: it has 0,0,0; 0,128,0; 128,0,0"):
+        mask_of(picture_of(instances), [(15,)])
+
+
+@pytest.mark.parametrize("colors", [None, 256])
+def test_a_photo_is_refused(colors):
+    low = Image.fromarray(RNG.integers(0, 256, (6, 9, 3)).astype(np.uint8))
+    photo = low.resize((180, 120), Image.Resampling.BICUBIC)
+    if colors:
+        photo = photo.quantize(colors).convert("RGB")
+    count = len(np.unique(np.asarray(photo).reshape(-1, 3), axis=0))
+    with pytest.raises(InputError, match=f"the mask has {count:,} colours: is it the photo"):
+        found(photo)
 
 
 def test_an_opaque_picture_of_one_colour_is_no_selection():
     black = Picture(np.zeros((9, 9, 3), np.uint8), np.full((9, 9), 255, np.uint8))
-    np.testing.assert_array_equal(mask_of(black), 0)
+    np.testing.assert_array_equal(found(black), 0)
 
 
 def test_16_bits_become_8():
-    np.testing.assert_array_equal(mask_of(Picture(rgb(square().astype(np.uint16) * 257))), square())
+    shades = RNG.integers(0, 256, (9, 9)).astype(np.uint8)
+    np.testing.assert_array_equal(found(Picture(rgb(shades.astype(np.uint16) * 257))), shades)
 
 
 def test_a_mask_of_another_size_covers_the_same_place():
     for height, width in ((80, 120), (20, 30), (33, 200)):
-        found = fit_size(square(), height, width)
-        assert found.shape == (height, width)
-        assert abs(found.mean() - square().mean()) < 1
-        assert found[int(height * 0.35), int(width * 0.35)] == 255
+        fitted = fit_size(square(), height, width)
+        assert fitted.shape == (height, width)
+        assert abs(fitted.mean() - square().mean()) < 1
+        assert fitted[int(height * 0.35), int(width * 0.35)] == 255
+
+
+@pytest.mark.parametrize("size", [(60, 40), (120, 80), (450, 300)])
+def test_a_mask_that_lies_where_the_photo_stands_is_refused(size):
+    with pytest.raises(InputError, match=rf"mask is 60 x 40, the photo {size[1]} x {size[0]} .*90"):
+        fit_size(square(), *size)
+
+
+def test_hidden_colours_are_filled_from_the_nearest_visible():
+    pixels = RNG.integers(0, 256, (30, 40, 3)).astype(np.uint8)
+    alpha = np.zeros((30, 40), np.uint8)
+    alpha[:, :20], alpha[:, 30:] = 255, 1
+    filled = fill_hidden(pixels, alpha)
+    np.testing.assert_array_equal(filled[alpha > 0], pixels[alpha > 0])
+    np.testing.assert_array_equal(filled[:, 20:24], np.repeat(pixels[:, 19:20], 4, 1))
+    np.testing.assert_array_equal(filled[:, 26:30], np.repeat(pixels[:, 30:31], 4, 1))
+    other = pixels.copy()
+    other[alpha == 0] = 0
+    np.testing.assert_array_equal(fill_hidden(other, alpha), filled)
+
+
+def test_a_photo_is_cut_out_where_mask_and_alpha_are():
+    pixels, half = np.zeros((40, 60, 3), np.uint16), np.full((40, 60), 30000, np.uint16)
+    np.testing.assert_array_equal(
+        cut_out(Picture(pixels), square()).alpha, square() * np.uint16(257)
+    )
+    cut = cut_out(Picture(pixels, half), square()).alpha
+    np.testing.assert_array_equal(cut, np.where(square() > 0, 30000, 0))
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from werkzeug.datastructures import FileStorage
+from werkzeug.http import parse_options_header
 from werkzeug.test import encode_multipart
 
 from harmony_jax import Harmonizer
@@ -123,6 +124,68 @@ def test_a_download_is_the_python_apis_result(client, harmonizer, ending):
         np.testing.assert_array_equal(decode_picture(answer.data, "").pixels, expected)
 
 
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [
+        ("Köln 東京.jpeg", "Köln 東京"),
+        ("../../etc/passwd", "passwd"),
+        ("a\tb\u200e.png", "ab"),
+        ("...", "photo"),
+    ],
+)
+def test_a_download_keeps_the_photos_name(client, name, stem):
+    form = {"strength": "1", "ending": ".png"}
+    form["photo"] = FileStorage(io.BytesIO(png(np.dstack([IMAGE, MASK]))), name)
+    boundary, data = encode_multipart(form)
+    answer = client.post(
+        "/download", data=data, content_type=f"multipart/form-data; boundary={boundary}"
+    )
+    header = parse_options_header(answer.headers["Content-Disposition"])
+    assert header[1]["filename"] == f"{stem}_harmonized.png"
+
+
+def test_masks_of_every_kind_are_taken(client):
+    red = np.zeros((60, 80, 3), np.uint8)
+    red[MASK > 0] = (128, 0, 0)
+    answer = post(client, "/mask", mask=png(red), width="80", height="60").get_json()
+    np.testing.assert_array_equal(picture(answer["mask"]), MASK)
+    assert answer["remark"] is None
+    red[:5, :5] = (0, 128, 0)
+    answer = post(client, "/mask", mask=png(red), width="80", height="60").get_json()
+    assert answer["remark"].startswith("has 2 values besides its background 0,0,0")
+    answer = post(client, "/mask", mask=png(IMAGE), width="80", height="60")
+    assert "4,800 colours: is it the photo?" in answer.get_json()["error"]
+    answer = post(client, "/mask", mask=png(MASK), width="60", height="80")
+    assert "turn the mask by 90 degrees" in answer.get_json()["error"]
+
+
+def test_a_cutout_is_shown_where_it_is_not_transparent(client):
+    alpha = np.zeros((60, 80), np.uint8)
+    alpha[20:40, 20:50] = 255
+    answer = post(client, "/cutout", cutout=png(np.dstack([IMAGE, alpha]))).get_json()
+    assert [answer[key] for key in ("left", "top", "width", "height")] == [20, 20, 30, 20]
+    shown = picture(answer["preview"])
+    np.testing.assert_array_equal(shown, np.dstack([IMAGE, alpha])[20:40, 20:50])
+
+
+def test_a_pasted_download_is_the_python_apis_result(client, harmonizer):
+    cutout, ground = np.dstack([IMAGE, MASK]), np.ascontiguousarray(IMAGE[::-1, ::-1])
+    fields = {"photo": png(ground), "cutout": png(cutout), "at": "-5,12", "scale": "0.75"}
+    answer = post(client, "/download", **fields, strength="0.7", ending=".png")
+    expected = harmonizer.paste(cutout, ground, at=(-5, 12), scale=0.75, strength=0.7)
+    np.testing.assert_array_equal(decode_picture(answer.data, "").pixels, expected)
+    assert post(client, "/harmonize", **fields).status_code == 200
+    for change, message in (
+        ({"at": "5"}, "expected X,Y"),
+        ({"scale": "0"}, "scale 0.0: expected more than 0"),
+        ({"at": "500,0"}, "lies outside of the background, 80 x 60"),
+        ({"cutout": png(IMAGE)}, "the cutout has no alpha channel"),
+    ):
+        refused = post(client, "/harmonize", **(fields | change))
+        assert refused.status_code == 400
+        assert message in refused.get_json()["error"]
+
+
 def test_inverted_and_alpha_masks(client):
     fields = {"photo": png(IMAGE), "strength": "1", "ending": ".png"}
     expected = post(client, "/download", **fields, mask=png(MASK)).data
@@ -148,7 +211,7 @@ def test_inverted_and_alpha_masks(client):
         (
             "/download",
             {"photo": png(IMAGE), "mask": png(MASK), "strength": "7", "ending": ".png"},
-            "strength 7.0: expected 0 to 1",
+            "strength 7.0: expected a number from 0 to 1",
         ),
         (
             "/download",

@@ -1,5 +1,6 @@
 """The page in headless Chromium: what a person would do, and what they get."""
 
+import base64
 import os
 import re
 import shutil
@@ -13,6 +14,9 @@ import pytest
 from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.actions.action_builder import ActionBuilder
+from selenium.webdriver.common.actions.interaction import POINTER_TOUCH
+from selenium.webdriver.common.actions.pointer_input import PointerInput
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
@@ -265,3 +269,199 @@ def test_bad_input_is_told(page, tmp_path):
     click(page, "invert")
     click(page, "harmonize")
     assert error(page).startswith("the mask has no background to fit to")
+
+
+CUTOUT_BOX = (30, 20, 90, 60)  # left, top, width, height of what is not transparent
+
+
+def write_cutout(path: Path) -> np.ndarray:
+    left, top, width, height = CUTOUT_BOX
+    pixels = RNG.integers(0, 256, (100, 140, 3)).astype(np.uint8)
+    alpha = np.zeros((100, 140), np.uint8)
+    alpha[top : top + height, left : left + width] = 255
+    pixels = np.dstack([pixels, alpha])
+    Image.fromarray(pixels).save(path)
+    return pixels
+
+
+def frame(page) -> np.ndarray:
+    """Where the cutout is seen: left, top, width, height in the photo's pixels, which are 400."""
+    script = """
+        const f = document.getElementById("frame").getBoundingClientRect();
+        const p = document.getElementById("before").getBoundingClientRect();
+        return [f.left - p.left, f.top - p.top, f.width, f.height].map(v => v * 400 / p.width)
+    """
+    return np.array(page.execute_script(script))
+
+
+def screen_pixels(page) -> float:
+    """How many of the photo's pixels one of the screen is."""
+    return 400 / page.execute_script("return document.getElementById('before').clientWidth")
+
+
+def drag(page, target, right: int, down: int) -> None:
+    ActionChains(page).drag_and_drop_by_offset(target, right, down).perform()
+
+
+def check_download(page, folder: Path, name: str, trained, pasted) -> None:
+    """The file is what `Harmonizer.paste` makes of a cutout that lies where it was seen."""
+    cutout, ground = pasted
+    left, top, width, _ = frame(page)
+    scale = width / CUTOUT_BOX[2]
+    at = tuple(
+        round(side - own * scale) for side, own in zip((left, top), CUTOUT_BOX[:2], strict=True)
+    )
+    click(page, "harmonize")
+    assert error(page) == ""
+    click(page, "download")
+    result = np.asarray(Image.open(downloaded(page, folder, name)))
+    harmonizer = Harmonizer.from_checkpoint(trained[1])
+    places = [(at[0] + x, at[1] + y) for x in (-1, 0, 1) for y in (-1, 0, 1)]
+    expected = [harmonizer.paste(cutout, ground, at=place, scale=scale) for place in places]
+    assert min(np.abs(result.astype(int) - other).mean() for other in expected) < 1
+    outside = np.ones(ground.shape[:2], bool)
+    x, y = (max(0, round(side) - 3) for side in (left, top))
+    outside[y : y + round(60 * scale) + 6, x : x + round(90 * scale) + 6] = False
+    np.testing.assert_array_equal(result[outside], ground[outside])
+    assert (result[~outside] != ground[~outside]).mean() > 0.5
+
+
+def test_a_cutout_is_placed_with_the_mouse(page, downloads, tmp_path, trained):
+    ground = write_photo(tmp_path / "beach.png", 300, 400)
+    cutout = write_cutout(tmp_path / "cut.png")
+    choose(page, "photo", tmp_path / "beach.png")
+    assert not element(page, "frame").is_displayed()
+    choose(page, "cutout", tmp_path / "cut.png")
+    np.testing.assert_allclose(frame(page), (155, 120, 90, 60), atol=1)  # its own size, centred
+    assert not element(page, "clear").is_enabled()
+    scale = screen_pixels(page)
+    drag(page, element(page, "frame"), 60, -30)
+    moved = np.array((155 + 60 * scale, 120 - 30 * scale, 90, 60))
+    np.testing.assert_allclose(frame(page), moved, atol=1.5)
+    corner = page.find_element(By.CSS_SELECTOR, "#frame [data-corner='left bottom']")
+    drag(page, corner, -60, 40)
+    left, top, width, height = frame(page)
+    np.testing.assert_allclose((left + width, top), (moved[0] + 90, moved[1]), atol=1.5)
+    assert width > 100
+    assert width / height == pytest.approx(1.5, abs=0.05)
+    check_download(page, downloads, "beach_harmonized.png", trained, (cutout, ground))
+    click(page, "tab-edit")
+    drag(page, element(page, "frame"), 20, 20)
+    assert not element(page, "download").is_enabled()  # of where it was
+    click(page, "take-off")
+    assert not element(page, "frame").is_displayed()
+    click(page, "harmonize")
+    assert error(page).startswith("the mask has no foreground")
+
+
+def test_keys_wheel_and_slider_place_a_cutout(page, tmp_path):
+    write_photo(tmp_path / "a.png", 300, 400)
+    write_cutout(tmp_path / "cut.png")
+    choose(page, "photo", tmp_path / "a.png")
+    choose(page, "cutout", tmp_path / "cut.png")
+    before = frame(page)
+    page.execute_script("document.getElementById('frame').focus()")
+    ActionChains(page).send_keys("\ue014\ue014\ue015").perform()  # right twice, down
+    np.testing.assert_allclose(frame(page), np.add(before, (2, 1, 0, 0)), atol=0.1)
+    ActionChains(page).send_keys("+").perform()
+    assert frame(page)[2] == pytest.approx(90 * 1.02, abs=0.1)
+    page.execute_script(
+        "const s = document.getElementById('cutout-size'); s.value = 100;"
+        "s.dispatchEvent(new Event('input'))"
+    )
+    assert frame(page)[2] == pytest.approx(180, abs=0.5)
+    page.execute_script(
+        "const f = document.getElementById('frame');"
+        "f.dispatchEvent(new WheelEvent('wheel', {deltaY: 100, cancelable: true}))"
+    )
+    assert frame(page)[2] == pytest.approx(180 * 1.002**-100, abs=0.5)
+
+
+def test_a_cutout_is_dropped_on_the_photo(page, tmp_path):
+    """A picture without transparency is another photo."""
+    write_photo(tmp_path / "a.png", 300, 400)
+    write_photo(tmp_path / "b.png", 200, 300)
+    write_cutout(tmp_path / "cut.png")
+
+    def drop(path: Path) -> None:
+        page.execute_script(
+            """
+            const bytes = Uint8Array.from(atob(arguments[0]), (c) => c.charCodeAt(0));
+            const data = new DataTransfer();
+            data.items.add(new File([bytes], arguments[1]));
+            const options = { dataTransfer: data, bubbles: true, cancelable: true };
+            document.querySelector(".view").dispatchEvent(new DragEvent("drop", options));
+            """,
+            base64.b64encode(path.read_bytes()).decode(),
+            path.name,
+        )
+
+    drop(tmp_path / "a.png")
+    wait(page, lambda: element(page, "size").text.startswith("400"))
+    settled(page)
+    drop(tmp_path / "cut.png")
+    wait(page, lambda: element(page, "frame").is_displayed())
+    settled(page)
+    assert element(page, "size").text.startswith("400")
+    drop(tmp_path / "b.png")
+    wait(page, lambda: element(page, "size").text.startswith("300"))
+    assert not element(page, "frame").is_displayed()
+
+
+def test_what_is_no_cutout_is_told(page, tmp_path):
+    write_photo(tmp_path / "a.png", 200, 300)
+    choose(page, "photo", tmp_path / "a.png")
+    choose(page, "cutout", tmp_path / "a.png")
+    assert error(page).startswith("the cutout has no alpha channel")
+    assert not element(page, "frame").is_displayed()
+
+
+@pytest.fixture
+def phone(page):
+    """A screen of 390 x 844 that is touched."""
+    metrics = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    page.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    yield page
+    page.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
+    page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def touch(page, *ways: tuple[int, int, int, int]) -> None:
+    """Fingers that go at the same time, each from a point to a point of the screen."""
+    actions = ActionBuilder(page)
+    actions.devices = []
+    for number, (x, y, right, down) in enumerate(ways):
+        finger = PointerInput(POINTER_TOUCH, f"finger {number}")
+        actions.devices.append(finger)
+        finger.create_pointer_move(0, x, y)
+        finger.create_pointer_down(button=0)
+        finger.create_pointer_move(300, x + right, y + down)
+        finger.create_pointer_up(0)
+    actions.perform()
+
+
+def test_a_cutout_is_placed_with_fingers_on_a_phone(phone, downloads, tmp_path, trained):
+    page = phone
+    ground = write_photo(tmp_path / "lawn.png", 300, 400)
+    cutout = write_cutout(tmp_path / "cut.png")
+    choose(page, "photo", tmp_path / "lawn.png")
+    choose(page, "cutout", tmp_path / "cut.png")
+    assert page.execute_script("return document.documentElement.scrollWidth") <= 390
+    page.execute_script("document.getElementById('edit').scrollIntoView({block: 'center'})")
+    time.sleep(0.1)
+    middle = page.execute_script(
+        "const f = document.getElementById('frame').getBoundingClientRect();"
+        "return [f.left + f.width / 2, f.top + f.height / 2].map(Math.round)"
+    )
+    before, scale = frame(page), screen_pixels(page)
+    moved = (-50 * scale, 40 * scale, 0, 0)
+    touch(page, (*middle, -50, 40))
+    np.testing.assert_allclose(frame(page), np.add(before, moved), atol=3)
+    x, y = middle[0] - 50, middle[1] + 40
+    touch(page, (x - 10, y, -25, 0), (x + 10, y, 25, 0))
+    _, _, width, height = frame(page)
+    assert 2 < width / 90 < 4.5  # 20 pixels between the fingers became 70
+    assert width / height == pytest.approx(1.5, abs=0.05)
+    assert page.execute_script("return window.visualViewport.scale") == 1  # the page is not sized
+    check_download(page, downloads, "lawn_harmonized.png", trained, (cutout, ground))

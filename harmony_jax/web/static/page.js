@@ -8,7 +8,7 @@ const UNDO_STEPS = 10;
 const VIEWS = ["edit", "compare", "blend"];
 
 // What the mask is: "painted" (the overlay), "file" (as uploaded, until painted on) or "alpha".
-const state = { photo: null, size: null, maskSource: "painted", maskFile: null, invert: false, undo: [], before: null, after: null };
+const state = { photo: null, cutout: null, size: null, maskSource: "painted", maskFile: null, invert: false, undo: [], before: null, after: null };
 
 const overlay = $("overlay");
 const pen = overlay.getContext("2d", { willReadFrequently: true });
@@ -66,7 +66,11 @@ async function during(text, work) {
 
 function refresh() {
   $("photo").disabled = busy;
-  $("mask-controls").disabled = busy || !state.photo;
+  $("paste-controls").disabled = busy || !state.photo;
+  $("mask-controls").disabled = busy || !state.photo || Boolean(state.cutout);
+  $("mask-controls").hidden = Boolean(state.cutout);
+  $("tab-edit").textContent = state.cutout ? "Place" : "Mask";
+  $("placed").hidden = $("frame").hidden = !state.cutout;
   $("run-controls").disabled = busy || !state.photo;
   $("save-controls").disabled = busy || !state.after;
   $("undo").disabled = !state.undo.length;
@@ -106,7 +110,7 @@ function drawResult() {
   const strength = $("strength").value / 100;
   $("strength-value").textContent = `${$("strength").value} %`;
   if (!state.after) return;
-  draw($("after"), state.before);
+  draw($("after"), state.composite || state.before);
   draw($("after"), state.after, strength);
 }
 $("strength").addEventListener("input", drawResult);
@@ -131,7 +135,7 @@ async function choosePhoto(file) {
   await during("Reading the photo …", async () => {
     const answer = await (await send("/photo", { photo: file })).json();
     const preview = await picture(answer.preview);
-    Object.assign(state, { photo: file, before: preview, maskSource: "painted", maskFile: null, invert: false, undo: [] });
+    Object.assign(state, { photo: file, cutout: null, composite: null, before: preview, maskSource: "painted", maskFile: null, invert: false, undo: [] });
     for (const id of ["before", "overlay", "compare-before", "after"]) {
       $(id).width = preview.naturalWidth;
       $(id).height = preview.naturalHeight;
@@ -139,7 +143,7 @@ async function choosePhoto(file) {
     document.querySelector(".view").style.setProperty("--aspect", preview.naturalWidth / preview.naturalHeight);
     draw($("before"), preview);
     draw($("compare-before"), preview);
-    $("mask").value = "";
+    $("mask").value = $("cutout").value = "";
     state.size = [answer.width, answer.height];
     $("size").textContent = `${answer.width} × ${answer.height} pixels`;
     forgetResult();
@@ -149,15 +153,150 @@ async function choosePhoto(file) {
       state.maskSource = "alpha";
       return "The photo's alpha channel is its mask.";
     }
-    return "Now paint over the foreground, or choose its mask.";
+    return "Now paint over the foreground, choose its mask, or paste a cutout.";
   });
 }
 $("photo").addEventListener("change", () => $("photo").files[0] && choosePhoto($("photo").files[0]));
 addEventListener("dragover", (event) => event.preventDefault());
-addEventListener("drop", (event) => {
+addEventListener("drop", async (event) => {
   event.preventDefault();
-  if (event.dataTransfer.files[0]) choosePhoto(event.dataTransfer.files[0]);
+  const file = event.dataTransfer.files[0];
+  if (!file) return;
+  if (state.photo && event.target.closest(".view") && (await hasAlpha(file))) chooseCutout(file);
+  else choosePhoto(file);
 });
+
+// Whether a picture could be a cutout; what is wrong with it is told when it is opened as a photo.
+async function hasAlpha(file) {
+  try {
+    return Boolean((await (await send("/photo", { photo: file })).json()).alpha_mask);
+  } catch {
+    return false;
+  }
+}
+
+// --- Cutout: its visible part lies at x and y of the photo, in the photo's pixels, scaled
+
+async function chooseCutout(file) {
+  await during("Reading the cutout …", async () => {
+    const answer = await (await send("/cutout", { cutout: file })).json();
+    const image = await picture(answer.preview);
+    const [width, height] = state.size;
+    const scale = Math.min(1, width / 2 / answer.width, height / 2 / answer.height);
+    state.cutout = { ...answer, file, image, start: scale };
+    $("cutout-picture").src = answer.preview;
+    sizeCutout(scale);
+    moveCutout((width - answer.width * scale) / 2, (height - answer.height * scale) / 2);
+    pen.clearRect(0, 0, overlay.width, overlay.height);
+    show("edit");
+    $("frame").hidden = false;
+    $("frame").scrollIntoView({ block: "nearest" });
+    return "Drag the cutout to its place.";
+  });
+}
+$("cutout").addEventListener("change", () => $("cutout").files[0] && chooseCutout($("cutout").files[0]));
+$("take-off").addEventListener("click", () => {
+  Object.assign(state, { cutout: null, composite: null, maskSource: "painted", invert: false });
+  $("cutout").value = "";
+  forgetResult();
+  show("edit");
+});
+
+function moveCutout(x, y) {
+  const { cutout, size: [width, height] } = state;
+  const own = [cutout.width * cutout.scale, cutout.height * cutout.scale];
+  // Some of it stays on the photo, to be taken hold of.
+  const least = own.map((side, axis) => Math.min(side, state.size[axis]) / 8);
+  cutout.x = Math.min(Math.max(x, least[0] - own[0]), width - least[0]);
+  cutout.y = Math.min(Math.max(y, least[1] - own[1]), height - least[1]);
+  const style = $("frame").style;
+  style.left = `${(cutout.x / width) * 100}%`;
+  style.top = `${(cutout.y / height) * 100}%`;
+  style.width = `${(own[0] / width) * 100}%`;
+  style.height = `${(own[1] / height) * 100}%`;
+  if (state.after) forgetResult();
+}
+
+// Around a point of the cutout that stays where it is, each from 0 to 1.
+function sizeCutout(scale, across = 0.5, down = 0.5) {
+  const { cutout } = state;
+  const before = cutout.scale || scale;
+  const least = 8 / Math.max(cutout.width, cutout.height);
+  const most = (4 * Math.max(...state.size)) / Math.max(cutout.width, cutout.height);
+  cutout.scale = Math.min(Math.max(scale, least), most);
+  const grown = before - cutout.scale;
+  $("cutout-size").value = 100 * Math.log2(cutout.scale / cutout.start);
+  moveCutout((cutout.x || 0) + across * cutout.width * grown, (cutout.y || 0) + down * cutout.height * grown);
+}
+$("cutout-size").addEventListener("input", () => sizeCutout(state.cutout.start * 2 ** ($("cutout-size").value / 100)));
+
+// Fingers, or the mouse, that hold the cutout: where each was last, in the photo's pixels.
+const held = new Map();
+let corner = null;
+function onPhoto(event) {
+  const box = $("before").getBoundingClientRect();
+  const scale = state.size[0] / box.width;
+  return { x: (event.clientX - box.left) * scale, y: (event.clientY - box.top) * scale };
+}
+$("frame").addEventListener("pointerdown", (event) => {
+  if (busy || event.button) return;
+  $("frame").setPointerCapture(event.pointerId);
+  held.set(event.pointerId, onPhoto(event));
+  corner = held.size === 1 ? event.target.dataset.corner || null : null;
+});
+$("frame").addEventListener("pointermove", (event) => {
+  const last = held.get(event.pointerId);
+  if (!last || busy) return;
+  const next = onPhoto(event);
+  const { cutout } = state;
+  const other = [...held].find(([id]) => id !== event.pointerId);
+  const width = cutout.width * cutout.scale;
+  const height = cutout.height * cutout.scale;
+  if (other) {
+    // The other finger stays, and so does what it holds.
+    const distance = (point) => Math.hypot(point.x - other[1].x, point.y - other[1].y) || 1;
+    const [across, down] = [(other[1].x - cutout.x) / width, (other[1].y - cutout.y) / height];
+    sizeCutout((cutout.scale * distance(next)) / distance(last), across, down);
+  } else if (corner) {
+    // The opposite corner stays; the pointer goes along with the one that it holds.
+    const [across, down] = [corner.startsWith("left") ? 1 : 0, corner.endsWith("top") ? 1 : 0];
+    const grown = [(next.x - last.x) * (1 - 2 * across) / width, (next.y - last.y) * (1 - 2 * down) / height];
+    sizeCutout(cutout.scale * (1 + (grown[0] + grown[1]) / 2), across, down);
+  } else {
+    moveCutout(cutout.x + next.x - last.x, cutout.y + next.y - last.y);
+  }
+  held.set(event.pointerId, next);
+});
+for (const kind of ["pointerup", "pointercancel"]) $("frame").addEventListener(kind, (event) => held.delete(event.pointerId));
+$("frame").addEventListener("wheel", (event) => {
+  event.preventDefault();
+  if (busy) return;
+  const { cutout } = state;
+  const at = onPhoto(event);
+  const [across, down] = [(at.x - cutout.x) / cutout.width / cutout.scale, (at.y - cutout.y) / cutout.height / cutout.scale];
+  sizeCutout(cutout.scale * 1.002 ** -event.deltaY, across, down);
+}, { passive: false });
+$("frame").addEventListener("keydown", (event) => {
+  const step = event.shiftKey ? 10 : 1;
+  const moves = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] };
+  const sizes = { "+": 1.02, "-": 1 / 1.02 };
+  if (busy || !(event.key in moves || event.key in sizes)) return;
+  event.preventDefault();
+  if (event.key in sizes) sizeCutout(state.cutout.scale * sizes[event.key]);
+  else moveCutout(state.cutout.x + moves[event.key][0], state.cutout.y + moves[event.key][1]);
+});
+
+// The photo with the cutout on it, at the preview's size.
+function composite() {
+  const { cutout, before } = state;
+  const canvas = new OffscreenCanvas($("before").width, $("before").height);
+  const context = canvas.getContext("2d");
+  const scale = canvas.width / state.size[0];
+  context.drawImage(before, 0, 0);
+  const sides = [cutout.width, cutout.height].map((side) => side * cutout.scale * scale);
+  context.drawImage(cutout.image, cutout.x * scale, cutout.y * scale, ...sides);
+  return canvas;
+}
 
 // --- Mask: the overlay's alpha channel, in the colour that shows
 
@@ -207,6 +346,7 @@ $("mask").addEventListener("change", () => {
     forgetResult();
     show("edit");
     const [width, height] = state.size;
+    if (answer.remark) return `The mask: ${answer.remark}.`;
     if (answer.width !== width || answer.height !== height) {
       return `The mask is ${answer.width} × ${answer.height}, the photo ${width} × ${height}: the mask is resized.`;
     }
@@ -278,6 +418,11 @@ for (const kind of ["pointerup", "pointercancel"]) overlay.addEventListener(kind
 
 async function inputs() {
   const fields = { photo: state.photo };
+  if (state.cutout) {
+    const { file, x, y, left, top, scale } = state.cutout;
+    const at = [x - left * scale, y - top * scale].map(Math.round);
+    return { ...fields, cutout: file, at: at.join(","), scale: String(scale) };
+  }
   // What was painted holds every inversion already; a file or the alpha channel does not.
   if (state.maskSource === "painted") fields.mask = await paintedMask();
   else fields.invert = String(state.invert);
@@ -289,6 +434,8 @@ $("harmonize").addEventListener("click", () => during("Harmonizing …", async (
   const answer = await (await send("/harmonize", await inputs())).json();
   state.after = await picture(answer.preview);
   if (answer.blend_mask) $("blend-mask").src = answer.blend_mask;
+  state.composite = state.cutout ? composite() : null;
+  draw($("compare-before"), state.composite || state.before);
   drawResult();
   split();
   show("compare");
