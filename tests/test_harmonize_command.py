@@ -128,6 +128,18 @@ def test_a_cutout_on_a_background(trained, folder, tmp_path):
     ],
 )
 def test_ctrl_c_ends_it_in_one_line_whatever_is_loaded(trained, folder, tmp_path, moment):
+    folders = ("--images", folder / "photos", "--masks", folder / "masks", "-o", tmp_path / "out")
+    check_interrupted(moment, *folders, f"--checkpoint={trained[1]}")
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_ctrl_c_ends_the_page_before_it_is_there(trained):
+    moment = "'harmony_jax.web.server' in sys.modules"
+    check_interrupted(moment, "serve", "--port=0", f"--checkpoint={trained[1]}")
+
+
+def check_interrupted(moment: str, *arguments: object) -> None:
+    """Runs the command until a condition holds, then sends it what Ctrl-C does."""
     code = f"""if True:
         import os, signal, sys, threading, time
         def interrupt():
@@ -139,16 +151,11 @@ def test_ctrl_c_ends_it_in_one_line_whatever_is_loaded(trained, folder, tmp_path
         main(sys.argv[1:])
     """
     result = subprocess.run(
-        [
-            *(sys.executable, "-c", code, "--images", folder / "photos"),
-            *("--masks", folder / "masks", "-o", tmp_path / "out", f"--checkpoint={trained[1]}"),
-        ],
-        capture_output=True,
-        text=True,
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True
     )
     assert result.returncode == 130
     assert result.stderr.strip() == "stopped: the same command continues"
-    assert not list(tmp_path.rglob("*.tmp"))
+    assert not result.stdout
 
 
 def test_a_model_that_is_not_there(folder, tmp_path):
