@@ -19,6 +19,7 @@ from harmony_jax.devices import mesh as meshes
 from harmony_jax.losses import create_loss
 from harmony_jax.models import HarmonizationModel
 from harmony_jax.training.averaging import exchanged, with_average
+from harmony_jax.training.compiler_options import compiler_options
 from harmony_jax.training.freezing import freeze_parts
 from harmony_jax.training.initialization import initialize
 from harmony_jax.training.layout import Layout, TrainState
@@ -161,7 +162,8 @@ def set_up(config: ConfigDict, mesh: Mesh, samples: int) -> Training:
     frozen = tuple(config.optimizer.freeze)
     freeze_parts(model, frozen)
     layout = state_layout(model, optimizer, mesh, frozen)
-    options = StepOptions(config.seed, parts, config.train.recompute, frozen)
+    compiler = compiler_options(config.train.compiler_options, mesh)
+    options = StepOptions(config.seed, parts, config.train.recompute, frozen, compiler)
     step = make_train_step(layout, loss, optimizer, mesh, options)
     return Training(config, mesh, steps_per_epoch, schedule, optimizer, model, layout, step)
 

@@ -1,6 +1,7 @@
 """One step of training: its state, and the compiled function from state and batch to state."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +14,7 @@ from jax.sharding import Mesh
 from harmony_jax.devices import mesh as meshes
 from harmony_jax.losses import LossFunction
 from harmony_jax.normalization import network_inputs
+from harmony_jax.training.compiler_options import CautiousStep
 from harmony_jax.training.freezing import frozen_stopped
 from harmony_jax.training.layout import Layout, TrainState, shardings_of
 from harmony_jax.training.optimizer import treatment
@@ -31,18 +33,21 @@ class StepOptions(NamedTuple):
         recompute: keep the convolutions' results alone for the backward pass, and compute the
             rest again; less memory, a little more arithmetic.
         frozen: patterns of parameters that get no gradient (`freezing`).
+        compiler: options that the compiler takes (`compiler_options`).
     """
 
     seed: int = 0
     parts: int = 1
     recompute: bool = False
     frozen: tuple[str, ...] = ()
+    compiler: Mapping[str, str] = MappingProxyType({})
 
 
 _DEFAULTS = StepOptions()
 
 
-TrainStep = jax.stages.Wrapped  # jitted: state (donated) and batch to state and scalars
+# State (donated) and batch to state and scalars.
+TrainStep = jax.stages.Wrapped | CautiousStep
 
 
 def create_state(
@@ -108,7 +113,7 @@ def make_train_step(
         `halted`.
     """
 
-    seed, parts, recompute, frozen = options
+    seed, parts, recompute, frozen, compiler = options
 
     def loss(params: nnx.State, batch_stats: nnx.State, key: jax.Array, batch: Batch) -> Any:
         model = nnx.merge(layout.graph, frozen_stopped(params, frozen), batch_stats, copy=True)
@@ -177,12 +182,17 @@ def make_train_step(
         return TrainState(step, halted, variables, optimizer_state), metrics
 
     shardings = shardings_of(layout.vectors)
-    return jax.jit(
-        train_step,
-        in_shardings=(shardings, meshes.sharded(mesh)),
-        out_shardings=(shardings, meshes.replicated(mesh)),
-        donate_argnums=0,
-    )
+
+    def jitted(compiler_options: dict[str, str]) -> jax.stages.Wrapped:
+        return jax.jit(
+            train_step,
+            in_shardings=(shardings, meshes.sharded(mesh)),
+            out_shardings=(shardings, meshes.replicated(mesh)),
+            donate_argnums=0,
+            compiler_options=compiler_options or None,
+        )
+
+    return CautiousStep(jitted, compiler) if compiler else jitted({})
 
 
 def _divide(array: jax.Array, parts: int, mesh: Mesh) -> jax.Array:
