@@ -21,7 +21,9 @@ from harmony_jax.devices import mesh as meshes
 from harmony_jax.training.freezing import parameter_name
 from harmony_jax.variables import Variables
 
-_LAST_AXIS_FIRST = ("gpu",)  # platforms; see `Vectors`
+# By platforms; see `Vectors`.
+_LAST_AXIS_FIRST = ("gpu",)
+_JOINED_BELOW = {"tpu": 2**12}  # values
 
 
 class TrainState(NamedTuple):
@@ -50,7 +52,8 @@ class Vectors:
     are, each under its own name.
 
     On a GPU kernels lie in a vector with their last axis first, as cuDNN takes and gives them:
-    otherwise each would be transposed, and its gradient.
+    otherwise each would be transposed, and its gradient. On a TPU, whose memory is tiled, large
+    arrays stay apart too: taking them out of a vector moves them twice.
 
     Args:
         tree: the arrays, or their shapes and types.
@@ -61,15 +64,21 @@ class Vectors:
     def __init__(self, tree: nnx.State, mesh: Mesh, treatment: Callable[[str], Hashable]):
         named, self._tree = jax.tree_util.tree_flatten_with_path(tree)
         self._shapes = [leaf.shape for _, leaf in named]
-        self._last_first = mesh.devices.flat[0].platform in _LAST_AXIS_FIRST
+        platform = mesh.devices.flat[0].platform
+        self._last_first = platform in _LAST_AXIS_FIRST
+        below = _JOINED_BELOW.get(platform, math.inf)
+        self._apart: set[str] = set()
         self._members: dict[str, list[int]] = {}
         self.shardings: dict[str, NamedSharding] = {}
         vectors: dict[Hashable, str] = {}
         places = jax.tree.leaves(meshes.state_shardings(tree, mesh))
         for number, ((path, leaf), place) in enumerate(zip(named, places, strict=True)):
             name = parameter_name(path)
-            alike = (treatment(name), leaf.dtype) if place.is_fully_replicated else name
-            first = vectors.setdefault(alike, name)
+            if place.is_fully_replicated and math.prod(leaf.shape) < below:
+                first = vectors.setdefault((treatment(name), leaf.dtype), name)
+            else:
+                first = name
+                self._apart.add(name)
             self._members.setdefault(first, []).append(number)
             self.shardings[first] = place
 
@@ -79,7 +88,7 @@ class Vectors:
 
         def joined(name: str) -> Any:
             members = [leaves[number] for number in self._members[name]]
-            if not self.shardings[name].is_fully_replicated or _is_masked(members[0]):
+            if name in self._apart or _is_masked(members[0]):
                 return members[0]
             return jnp.concatenate([self._laid_out(leaf) for leaf in members])
 
@@ -91,7 +100,7 @@ class Vectors:
         for name, members in self._members.items():
             array, start = arrays[name], 0
             for number in members:
-                if not self.shardings[name].is_fully_replicated or _is_masked(array):
+                if name in self._apart or _is_masked(array):
                     leaves[number] = array
                     continue
                 shape = self._shapes[number]

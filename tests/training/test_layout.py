@@ -48,15 +48,20 @@ def trained(steps: int, shards: int = 1) -> tuple[setup.Training, list[np.ndarra
     return training, [np.asarray(leaf) for leaf in jax.tree.leaves(trees)]
 
 
-@pytest.mark.parametrize(("shards", "platforms"), [(1, ()), (2, ()), (1, ("cpu",))])
-def test_joined_arrays_learn_as_each_by_itself(monkeypatch, shards, platforms):
-    """Rates, decay, freezing, clipping and the average are those of each array's own name.
-
-    The last is how a GPU lays kernels out.
-    """
-    monkeypatch.setattr(layouts, "_LAST_AXIS_FIRST", platforms)
+@pytest.fixture(params=["cpu", "divided", "gpu", "tpu"])
+def shards(request, monkeypatch) -> int:
+    """How arrays are joined on each platform, and where the state is divided: `mesh.shards`."""
     monkeypatch.setattr(setup, "build_model", lambda _: MadeModel())
     monkeypatch.setattr("harmony_jax.devices.mesh._MIN_SHARDED_SIZE", 12)  # some are divided
+    if request.param == "gpu":
+        monkeypatch.setattr(layouts, "_LAST_AXIS_FIRST", ("cpu",))
+    if request.param == "tpu":
+        monkeypatch.setattr(layouts, "_JOINED_BELOW", {"cpu": 12})
+    return 2 if request.param == "divided" else 1
+
+
+def test_joined_arrays_learn_as_each_by_itself(monkeypatch, shards):
+    """Rates, decay, freezing, clipping and the average are those of each array's own name."""
     joined, found = trained(3, shards)
     monkeypatch.setattr("harmony_jax.training.step.treatment", lambda name, frozen: name)
     monkeypatch.setattr(layouts, "_LAST_AXIS_FIRST", ())
@@ -69,11 +74,7 @@ def test_joined_arrays_learn_as_each_by_itself(monkeypatch, shards, platforms):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize(("shards", "platforms"), [(1, ()), (2, ()), (1, ("cpu",))])
-def test_from_trees_and_back_nothing_changes(monkeypatch, shards, platforms):
-    monkeypatch.setattr(layouts, "_LAST_AXIS_FIRST", platforms)
-    monkeypatch.setattr(setup, "build_model", lambda _: MadeModel())
-    monkeypatch.setattr("harmony_jax.devices.mesh._MIN_SHARDED_SIZE", 12)
+def test_from_trees_and_back_nothing_changes(shards):
     training = setup.set_up(config_of_all_that_goes_by_name(), create_mesh(2, shards), 100)
     layout = training.layout
     shapes, tree = jax.tree.flatten(layout.trees)
