@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
@@ -95,7 +96,7 @@ class Vectors:
         return {name: joined(name) for name in self._members}
 
     def separate(self, arrays: dict[str, Any]) -> nnx.State:
-        """The tree of the dict's arrays."""
+        """The tree of the dict's arrays, JAX's or NumPy's."""
         leaves: list[Any] = [None] * len(self._shapes)
         for name, members in self._members.items():
             array, start = arrays[name], 0
@@ -105,7 +106,7 @@ class Vectors:
                     continue
                 shape = self._shapes[number]
                 stop = start + math.prod(shape)
-                leaves[number] = self._taken_out(jax.lax.slice(array, (start,), (stop,)), shape)
+                leaves[number] = self._taken_out(array[start:stop], shape)
                 start = stop
         return jax.tree.unflatten(self._tree, leaves)
 
@@ -114,9 +115,9 @@ class Vectors:
             leaf = jnp.moveaxis(leaf, -1, 0)
         return leaf.ravel()
 
-    def _taken_out(self, part: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    def _taken_out(self, part: Any, shape: tuple[int, ...]) -> Any:
         if self._last_first and len(shape) > 1:
-            return jnp.moveaxis(part.reshape(shape[-1], *shape[:-1]), 0, -1)
+            return part.reshape(shape[-1], *shape[:-1]).transpose(*range(1, len(shape)), 0)
         return part.reshape(shape)
 
     def is_dict(self, node: Any) -> bool:
@@ -164,16 +165,22 @@ class Layout:
         return self._joined(trees)
 
     def as_trees(self, vectors: TrainState) -> TrainState:
-        """The state as checkpoints have it; arrays that were not joined are the same."""
-        return self._separated(vectors)
+        """The state as checkpoints have it; arrays that are divided are the same, not copies.
+
+        By way of the host: a program with so many results would take long to compile.
+        """
+        on_host = jax.tree.map(
+            lambda leaf: np.asarray(leaf) if leaf.is_fully_replicated else leaf, vectors
+        )
+        return jax.tree.map(
+            lambda leaf, place: leaf if isinstance(leaf, jax.Array) else meshes.place(leaf, place),
+            self._separate(on_host),
+            shardings_of(self.trees),
+        )
 
     @cached_property
     def _joined(self) -> Callable[[TrainState], TrainState]:
         return jax.jit(self._join, out_shardings=shardings_of(self.vectors))
-
-    @cached_property
-    def _separated(self) -> Callable[[TrainState], TrainState]:
-        return jax.jit(self._separate, out_shardings=shardings_of(self.trees))
 
     def _join(self, trees: TrainState) -> TrainState:
         params, batch_stats = trees.variables
