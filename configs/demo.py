@@ -1,7 +1,7 @@
 """The whole way in a few minutes on a laptop, with no download: train, evaluate, look.
 
-A small iDIH (128 pixels, half the channels, one level less) learns from composites made of the
-seven colour photos inside scikit-image and scikit-learn, and is evaluated on other regions and
+A small iDIH (128 pixels, a quarter of the channels, one level less) learns from composites made of
+the seven colour photos inside scikit-image and scikit-learn, and is evaluated on other regions and
 recolourings of the same photos. Seven photos show that the system works; they are too few to
 harmonize photos never seen.
 
@@ -17,20 +17,20 @@ def get_config() -> ConfigDict:
     config = base.get_config()
     config.model.name = "improved_dih256"
     config.model.depth = 6
-    config.model.channels = 32
+    config.model.channels = 16
     config.model.max_channels = 256
     config.data.name = "demo"
     config.data.image_size = 128
     config.data.validation_fraction = 0.0  # a photo held out would be one in seven
     config.data.num_workers = 0  # the set is in memory
-    # There is little to learn from: colours and light that are off, plain to see, and nothing else.
-    config.data.composites.reinhard = 0.5
+    # There is little to learn from: colours that are off, plain to see, and nothing else.
+    config.data.composites.reinhard = 0.8
     config.data.composites.linear = 0.0
     config.data.composites.histogram = 0.0
-    config.data.composites.retouch = 0.5
+    config.data.composites.retouch = 0.2
     config.data.composites.unchanged = 0.0
-    config.data.composites.strength = (0.8, 1.0)
-    config.data.composites.distance = (15.0, 45.0)
+    config.data.composites.strength = (1.0, 1.0)
+    config.data.composites.distance = (25.0, 60.0)
     config.data.composites.contrast = 0.1
     config.data.composites.saturation = 0.2
     config.data.composites.gamma = 0.1
@@ -39,8 +39,8 @@ def get_config() -> ConfigDict:
     config.data.composites.polygon_share = 0.0
     config.data.composites.edge_share = 0.0
     config.train.batch_size = 8
-    config.train.epochs = 6
-    config.optimizer.milestones = (4, 5)
+    config.train.epochs = 10
+    config.optimizer.milestones = (7, 9)
     config.train.log_every_steps = 100
     config.evaluation.every_epochs = 0
     config.checkpoint.every_epochs = 2

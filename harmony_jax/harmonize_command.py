@@ -64,8 +64,19 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--format",
-        choices=("png", "jpg", "webp", "tif"),
+        choices=("png", "jpg", "webp", "tif", "bmp"),
         help="write files of this format (by default the photo's own)",
+    )
+    parser.add_argument(
+        "--quality",
+        type=int,
+        metavar="Q",
+        help="of JPEG, 1 to 100 (by default as the photo's if it is a JPEG, else 95)",
+    )
+    parser.add_argument(
+        "--subsampling",
+        choices=("4:4:4", "4:2:2", "4:2:0"),
+        help="of JPEG's colour (by default as the photo's if it is a JPEG, else 4:4:4)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace outputs already there")
     add_model_options(parser)
@@ -76,6 +87,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         raise InputError("--masks goes with --images: pass the mask behind the photo")
     if not 0 <= options.strength <= 1:
         raise InputError(f"--strength {options.strength:g}: expected 0 to 1")
+    if options.quality is not None and not 1 <= options.quality <= 100:
+        raise InputError(f"--quality {options.quality}: expected 1 to 100")
     if options.images is not None and not os.path.isdir(options.images):
         raise InputError(
             f"--images {options.images}: no such folder, or a closed one: check the path"
@@ -91,6 +104,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 def _harmonize(options: argparse.Namespace) -> Outcome:
     from harmony_jax.devices.compilation_cache import keep_compiled_programs
     from harmony_jax.photos.folders import Settings, predict
+    from harmony_jax.photos.formats import JpegOptions
 
     keep_compiled_programs()
     settings = Settings(
@@ -99,6 +113,7 @@ def _harmonize(options: argparse.Namespace) -> Outcome:
         ending=f".{options.format}" if options.format else None,
         overwrite=options.overwrite,
         max_pixels=options.max_pixels,
+        jpeg=JpegOptions(options.quality, options.subsampling),
     )
     return predict(
         options.checkpoint,

@@ -4,6 +4,7 @@
     python scripts/benchmark.py step [--names=improved_dih256,...|all]
     python scripts/benchmark.py dispatch [--names=improved_dih256,...|all]
     python scripts/benchmark.py input --root=IHARMONY4 [--prepared=PREPARED]
+    python scripts/benchmark.py composites --photos=PHOTOS
     python scripts/benchmark.py train --root=IHARMONY4 [--names=...] [--placements=stream,device]
     python scripts/benchmark.py full_resolution [--names=improved_dih256,...] [--root=IHARMONY4]
 
@@ -15,6 +16,7 @@ dispatch: CPU ms that a call of the training step and of evaluation takes beside
         same were their arrays in a tree.
 input:  samples/s of the folders, the prepared set and samples held by the devices. A core's rate
         is in CPU time, all threads together.
+composites: ms an image for making composites of photos, in a worker and on the device.
 train:  images/s of the training loop and the share of time spent waiting for data, each
         combination of model, batch and placement in a process of its own.
 full_resolution: ms and peak memory of a 12-megapixel photo, each model in a process of its own;
@@ -41,6 +43,10 @@ def main() -> None:
     if arguments.command == "input":
         loading = importlib.import_module("benchmarks.loading")
         loading.measure(arguments.root, arguments.prepared, arguments.samples, arguments.rounds)
+        return
+    if arguments.command == "composites":
+        composites = importlib.import_module("benchmarks.composites")
+        composites.measure(arguments.photos, arguments.batch, arguments.rounds)
         return
     names = list_models() if arguments.names == ["all"] else arguments.names
     unknown = sorted(set(names) - set(list_models()))
@@ -105,6 +111,10 @@ def _parse() -> argparse.Namespace:
     train.add_argument("--root", required=True, help="iHarmony4, downloaded or prepared")
     train.add_argument("--placements", default="stream,device", type=_words)
     train.add_argument("--steps", type=int, default=20, help="steps to time")
+    composites = commands.add_parser("composites")
+    composites.add_argument("--photos", required=True, help="a folder of photos (docs/data.md)")
+    composites.add_argument("--batch", type=int, default=128, help="images a step")
+    composites.add_argument("--rounds", type=int, default=5)
     loading = commands.add_parser("input")
     loading.add_argument("--root", required=True, help="iHarmony4 as downloaded")
     loading.add_argument(

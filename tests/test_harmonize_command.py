@@ -71,6 +71,8 @@ def test_a_folder_with_a_failure(trained, folder, tmp_path):
         (["a.png", "b.png", "c.png", "-o", "x"], "unrecognized arguments: c.png"),
         (["a.png", "b.png", "-o", "x", "--strength=2"], "--strength 2: expected 0 to 1"),
         (["a.png", "b.png", "-o", "x", "--max-megapixels=0"], "--max-megapixels 0: expected more"),
+        (["a.png", "b.png", "-o", "x", "--quality=0"], "--quality 0: expected 1 to 100"),
+        (["a.png", "b.png", "-o", "x", "--subsampling=4:1:1"], "invalid choice: '4:1:1'"),
         (["a.png", "b.png", "-o", "x", "--invert-masks=maybe"], "invalid choice: 'maybe'"),
         (["a.png", "b.png", "-o", "x"], "a.png: no such file or folder"),
         (["--images=gone", "-o", "x"], "--images gone: no such folder"),

@@ -44,6 +44,13 @@ def photo_and_mask(image: Photo, mask: Photo | None) -> tuple[np.ndarray, PixelM
     return photo.pixels, foreground
 
 
+def profile_of(image: Photo) -> bytes | None:
+    """What a PIL image says of its colours; None for sRGB, which arrays are taken as."""
+    if not isinstance(image, Image.Image) or image.mode == "CMYK":
+        return None
+    return image.info.get("icc_profile") or None
+
+
 def _as_picture(image: Photo) -> Picture:
     if isinstance(image, Image.Image):
         return picture_of(image)

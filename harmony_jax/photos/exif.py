@@ -1,7 +1,8 @@
 """EXIF: which way up a picture is, and fields about the photograph, from one file to another."""
 
 import logging
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from PIL import ExifTags, Image, TiffImagePlugin
 
@@ -19,6 +20,13 @@ _KEPT = (
     ExifTags.Base.Artist,
     ExifTags.Base.HostComputer,
     ExifTags.Base.Copyright,
+    ExifTags.Base.Rating,
+    ExifTags.Base.RatingPercent,
+    ExifTags.Base.XPTitle,
+    ExifTags.Base.XPComment,
+    ExifTags.Base.XPAuthor,
+    ExifTags.Base.XPKeywords,
+    ExifTags.Base.XPSubject,
 )
 _KEPT_IFDS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 _SIZE = (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight)  # it may have been turned
@@ -26,17 +34,40 @@ _SIZE = (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight)  # it may 
 _LOGGER = logging.getLogger(__name__)
 
 
-def read_exif(image: Image.Image, label: str) -> tuple[int, bytes | None]:
-    """The orientation (1 if there is none), and the fields to keep, as `PIL.Image.Exif.tobytes`.
+class ExifFound(NamedTuple):
+    """What EXIF says.
+
+    Attributes:
+        orientation: which way up the picture is stored, 1 if that is not told.
+        kept: the fields to keep, as `PIL.Image.Exif.tobytes`, or None.
+        is_adobe_rgb: whether a camera says that its colours are Adobe RGB's (DCF 2.0).
+    """
+
+    orientation: int
+    kept: bytes | None
+    is_adobe_rgb: bool
+
+
+def load_exif(data: bytes) -> Image.Exif:
+    """The fields of a block of EXIF, or of a TIFF file that PIL cannot open."""
+    exif = Image.Exif()
+    if data:
+        exif.load(data)
+    return exif
+
+
+def read_exif(load: Callable[[], Image.Exif], label: str) -> ExifFound:
+    """What `load` finds.
 
     Fields that are damaged are left out with a warning that names the file by `label`.
     """
-    orientation, lost = 1, False
+    orientation, lost, is_adobe_rgb = 1, False, False
     kept = Image.Exif()
     try:
-        found = image.getexif()
+        found = load()
         orientation = found.get(ExifTags.Base.Orientation, 1)
         fields = _fields(found)
+        is_adobe_rgb = found.get_ifd(ExifTags.IFD.Interop).get(1) == "R03"
     except Exception:  # damaged fields fail in as many ways as damaged pixels
         lost, fields = True, {}
     for tag, value in fields.items():
@@ -51,7 +82,7 @@ def read_exif(image: Image.Image, label: str) -> tuple[int, bytes | None]:
             lost = True
     if lost:
         _LOGGER.warning("%s: some of its EXIF is damaged: left out", label)
-    return orientation, kept.tobytes() if len(kept) else None
+    return ExifFound(orientation, kept.tobytes() if len(kept) else None, is_adobe_rgb)
 
 
 def add_to_tiff(exif: bytes, directory: TiffImagePlugin.ImageFileDirectory_v2) -> None:
@@ -60,6 +91,20 @@ def add_to_tiff(exif: bytes, directory: TiffImagePlugin.ImageFileDirectory_v2) -
     found.load(exif)
     for tag, value in _fields(found).items():
         directory[tag] = value
+
+
+def add_resolution(exif: bytes | None, resolution: tuple[float, float] | None) -> bytes | None:
+    """Fields with a resolution, in pixels an inch, unless they have one already."""
+    if resolution is None:
+        return exif
+    fields = Image.Exif()
+    for tag, value in _fields(load_exif(exif or b"")).items():
+        fields[tag] = value
+    if ExifTags.Base.XResolution not in fields:
+        fields[ExifTags.Base.XResolution] = resolution[0]
+        fields[ExifTags.Base.YResolution] = resolution[1]
+        fields[ExifTags.Base.ResolutionUnit] = 2  # inches
+    return fields.tobytes()
 
 
 def _fields(exif: Image.Exif) -> dict[int, Any]:

@@ -14,13 +14,17 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from harmony_jax.devices.host_cores import usable_cores
 from harmony_jax.disk import check_writable, read_file
 from harmony_jax.errors import InputError
+from harmony_jax.photos.color import conversion_of
 from harmony_jax.photos.formats import (
     ENDINGS,
     MAX_PIXELS,
+    JpegOptions,
     Picture,
     check_ending,
+    check_written_ending,
     count_pixels,
     decode_picture,
+    output_name,
     write_picture,
 )
 from harmony_jax.photos.harmonizer import Harmonizer
@@ -36,8 +40,6 @@ _WORKERS = min(4, usable_cores())
 # Of photos and masks that are in memory together, so that four of the largest need not fit.
 _PIXELS_AT_ONCE = MAX_PIXELS
 
-_NO_ALPHA = (".jpg", ".jpeg")
-
 Invert = Literal["never", "always", "auto"]
 
 
@@ -51,6 +53,7 @@ class Settings(NamedTuple):
         ending: of the outputs, such as .png; None keeps the photo's.
         overwrite: whether to replace outputs that are there already.
         max_pixels: larger photos are refused.
+        jpeg: how JPEG is compressed.
     """
 
     strength: float = 1.0
@@ -58,6 +61,7 @@ class Settings(NamedTuple):
     ending: str | None = None
     overwrite: bool = False
     max_pixels: int = MAX_PIXELS
+    jpeg: JpegOptions = JpegOptions()
 
 
 _DEFAULTS = Settings()
@@ -138,7 +142,7 @@ def harmonize_picture(
 
     Args:
         harmonizer: does the work.
-        photo: of any size.
+        photo: of any size; the network sees it in sRGB, whatever its profile.
         mask: of its size.
         strength: how much of the change to make, from 0 to 1.
 
@@ -148,8 +152,14 @@ def harmonize_picture(
     Raises:
         InputError: as `Harmonizer.harmonize`.
     """
-    (result,) = harmonizer.harmonize_all([photo.pixels], [mask], strength=strength)
-    return photo._replace(pixels=result.image), result.blend_mask
+    conversion = conversion_of(photo.icc_profile)
+    if conversion is None:
+        (result,) = harmonizer.harmonize_all([photo.pixels], [mask], strength=strength)
+        return photo._replace(pixels=result.image), result.blend_mask
+    seen = conversion.to_srgb(photo.pixels, mask)
+    (result,) = harmonizer.harmonize_all([seen], [mask], strength=strength)
+    pixels = conversion.carried_back(photo.pixels, seen, result.image, mask)
+    return photo._replace(pixels=pixels), result.blend_mask
 
 
 def _run_all(
@@ -207,12 +217,10 @@ def _run_files(
         else:
             mask, photo = alpha_mask(photo), photo._replace(alpha=None)
         mask = _uninverted(mask, str(job.mask or job.photo), settings)
-        if photo.alpha is not None and job.output.suffix.lower() in _NO_ALPHA:
-            _LOGGER.warning("%s: holds no alpha channel: the photo's is left out", job.output)
         result, _ = harmonize_picture(harmonizer, photo, mask, settings.strength)
     except InputError as error:
         raise InputError(f"{label}: {error}") from error
-    write_picture(job.output, result)
+    write_picture(job.output, result, settings.jpeg)
 
 
 def _fitting_mask(picture: Picture, label: str, photo: Picture) -> PixelMask:
@@ -237,9 +245,8 @@ def _uninverted(mask: PixelMask, label: str, settings: Settings) -> PixelMask:
 
 def _only_job(image: Path, mask: Path | None, output: Path, settings: Settings) -> Job:
     is_folder = output.is_dir() or not output.suffix
-    name = image.with_suffix(settings.ending).name if settings.ending else image.name
-    target = output / name if is_folder else output
-    check_ending(target.suffix, str(target))
+    target = output / output_name(image, settings.ending) if is_folder else output
+    check_written_ending(target.suffix, str(target))
     if settings.ending and target.suffix.lower() != settings.ending:
         raise InputError(f"{target}: does not end in {settings.ending}, the format asked for")
     for kind, path in (("photo", image), ("mask", mask)):
@@ -281,8 +288,7 @@ def _jobs_of_folder(
         except InputError as error:
             failures.append(str(error))
             continue
-        name = photo.with_suffix(settings.ending).name if settings.ending else photo.name
-        jobs.append(Job(photo, mask, output / name))
+        jobs.append(Job(photo, mask, output / output_name(photo, settings.ending)))
     return jobs, failures
 
 

@@ -16,7 +16,8 @@ from harmony_jax.devices.compiled_once import CompiledOnce
 from harmony_jax.errors import InputError
 from harmony_jax.models import HarmonizationModel
 from harmony_jax.normalization import denormalize, normalize
-from harmony_jax.photos.arguments import Photo, photo_and_mask
+from harmony_jax.photos.arguments import Photo, photo_and_mask, profile_of
+from harmony_jax.photos.color import Conversion, conversion_of
 from harmony_jax.photos.color_transform import fit_color_transform
 from harmony_jax.photos.formats import to_uint8
 from harmony_jax.photos.masks import FOREGROUND, PixelMask
@@ -108,8 +109,8 @@ class Harmonizer:
 
         Args:
             image: a photo: RGB [height, width, 3], uint8 or uint16, a NumPy or JAX array, or a
-                PIL image of any kind. Or several: a list of photos of any sizes, or an array
-                [batch, height, width, 3].
+                PIL image of any kind, whose colour profile is heeded; arrays are sRGB. Or several:
+                a list of photos of any sizes, or an array [batch, height, width, 3].
             mask: of each photo, in the same form: [height, width], 255 (True, or 1.0 in floating
                 point) on the foreground; in between, the change is mixed in. One of another size is
                 resized with a warning. None takes the photo's alpha channel.
@@ -153,6 +154,12 @@ class Harmonizer:
         for number, (image, mask) in enumerate(zip(images, masks, strict=True)):
             with _named(number, len(images)):
                 pairs.append(photo_and_mask(image, mask))
+        own: dict[int, tuple[Conversion, np.ndarray]] = {}  # those of other colours, as they were
+        for number, image in enumerate(images):
+            if (conversion := conversion_of(profile_of(image))) is not None:
+                pixels, mask = pairs[number]
+                own[number] = conversion, pixels
+                pairs[number] = conversion.to_srgb(pixels, mask), mask
         results: list[Harmonized] = []
         for batch in _batches(pairs):
             small = np.stack([shrink(to_uint8(pixels), size) for pixels, _ in batch])
@@ -170,6 +177,9 @@ class Harmonizer:
             for number, (pixels, mask) in enumerate(batch):
                 if resolution == "full":
                     image = self._recolor(found[number], pixels, mask, strength)
+                    if len(results) in own:
+                        conversion, before = own[len(results)]
+                        image = conversion.carried_back(before, pixels, image, mask)
                 else:
                     change = found[number] - small[number]
                     image = np.rint(small[number] + strength * change).astype(np.uint8)

@@ -1,8 +1,10 @@
-"""TIFF of more than 8 bits a channel, which PIL reads as 8."""
+"""TIFF: which kinds there are, and those that PIL does not read, or reads as something else."""
 
 import io
 import logging
 import math
+import operator
+from typing import NamedTuple
 
 import numpy as np
 import tifffile
@@ -10,34 +12,96 @@ from jaxtyping import UInt
 
 from harmony_jax.errors import InputError
 
-_DEEPEST = np.iinfo(np.uint16).max
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2  # of PhotometricInterpretation
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _INKS, _YCBCR = 0, 1, 2, 3, 5, 6
+_RAW_MEANINGS = (32803, 34892)  # a sensor's mosaic, and its linear values
+_COLORS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _INKS: 4}
 _MULTIPLIED, _SEPARATE = 1, 2  # kinds of alpha, of ExtraSamples
+_UNSIGNED = 1  # of SampleFormat
+_DNG_VERSION, _INK_SET = 50706, 332
+_GEO_TAGS = (33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113)  # the last two are GDAL's
+# What libtiff inside PIL has everywhere: none, CCITT's, LZW, JPEG's, deflate, PackBits.
+_BY_PIL = (1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946)
+_OLD_JPEG, _JPEG = 6, 7  # kinds of compression
 
 # Of damaged fields; without a handler they would go to the terminal.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
+
+
+class TiffKind(NamedTuple):
+    """What a file's first picture is.
+
+    Attributes:
+        size: width and height, in pixels.
+        by_pil: whether PIL reads every kind like this as it is; else `decode_tiff` does.
+        has_inks: whether it is CMYK.
+        fields: those of GeoTIFF, with their types and values.
+        profile: its colour profile.
+        xmp: its XMP.
+        iptc: its IPTC.
+        pages: how many pictures there are.
+    """
+
+    size: tuple[int, int]
+    by_pil: bool
+    has_inks: bool
+    fields: tuple[tuple[int, int, object], ...]
+    profile: bytes | None
+    xmp: bytes | None
+    iptc: bytes | None
+    pages: int
+
+
+def is_tiff(data: bytes) -> bool:
+    """Whether a file begins as TIFF or BigTIFF does."""
+    return data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def look_at_tiff(data: bytes, label: str) -> TiffKind:
+    """What is in a file, of which the pixels are not looked at.
+
+    Raises:
+        InputError: a kind that is not taken, which the message names.
+        Exception: of many kinds, for a damaged file.
+    """
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        page = file.pages.first
+        _check_kind(page, label)
+        fields = tuple(
+            (tag.code, int(tag.dtype), tag.value)
+            for code in _GEO_TAGS
+            if (tag := page.tags.get(code)) is not None
+        )
+        return TiffKind(
+            (operator.index(page.imagewidth), operator.index(page.imagelength)),
+            _is_for_pil(page),
+            int(page.photometric) == _INKS,
+            fields,
+            _bytes_of(page, 34675),
+            _bytes_of(page, 700),
+            _iptc_of(page),
+            _count(file),
+        )
 
 
 def decode_tiff(data: bytes, label: str) -> UInt[np.ndarray, "height width channels"]:
     """Decodes the first picture of a file, not turned upright.
 
     Args:
-        data: the file.
+        data: the file, of a kind that `look_at_tiff` takes.
         label: names it in messages.
 
     Returns:
-        uint16 over its whole range: grey, RGB, or either with alpha, which is not multiplied in.
+        uint8, or uint16 over its whole range: grey, RGB or CMYK, or one of them with alpha, which
+        is not multiplied in.
 
     Raises:
-        InputError: pixels of another kind.
+        InputError: there is no decoder for its compression.
         Exception: of many kinds, for a damaged file.
     """
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         page = file.pages.first
-        meaning, samples = int(page.photometric), page.samplesperpixel
-        if page.dtype != np.uint16 or meaning not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB):
-            kind = f"{tifffile.PHOTOMETRIC(meaning).name} {page.dtype}"
-            raise InputError(f"{label}: pixels of kind {kind}: convert them to RGB of 8 or 16 bits")
+        _check_kind(page, label)
+        meaning, samples = _meaning(page), page.samplesperpixel
         # What is missing would be read as black.
         parts = list(zip(page.dataoffsets, page.databytecounts, strict=True))
         if len(parts) < math.prod(page.chunked) or any(
@@ -45,14 +109,13 @@ def decode_tiff(data: bytes, label: str) -> UInt[np.ndarray, "height width chann
         ):
             raise ValueError("some of the pixels are missing")
         pixels = page.asarray()
-        shape = (page.imagelength, page.imagewidth)
         if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and samples > 1:
-            pixels = np.moveaxis(pixels, 0, -1)
-        pixels = pixels.reshape(*shape, samples)
+            pixels = np.moveaxis(pixels.reshape(samples, *page.shape[-2:]), 0, -1)
+        pixels = pixels.reshape(page.imagelength, page.imagewidth, samples)
         pixels = _widened(pixels, page.bitspersample)
         if meaning == _WHITE_IS_ZERO:
-            pixels[:, :, 0] = _DEEPEST - pixels[:, :, 0]
-        colors = 3 if meaning == _RGB else 1
+            pixels[:, :, 0] = np.iinfo(pixels.dtype).max - pixels[:, :, 0]
+        colors = _COLORS[meaning]
         tag = page.tags.get("ExtraSamples")  # without which a channel more is alpha, as in PIL
         extra = np.ravel(tag.value)[0] if tag else _SEPARATE
     if samples == colors or extra not in (_MULTIPLIED, _SEPARATE):  # a selection or the like
@@ -61,15 +124,118 @@ def decode_tiff(data: bytes, label: str) -> UInt[np.ndarray, "height width chann
     return _unmultiplied(pixels) if extra == _MULTIPLIED else pixels
 
 
+def _check_kind(page: tifffile.TiffPage, label: str) -> None:
+    """Raises InputError unless what the numbers mean is known to be read right."""
+    meaning, samples = _meaning(page), page.samplesperpixel
+    raw = any(
+        isinstance(nested, tifffile.TiffPage) and int(nested.photometric) in _RAW_MEANINGS
+        for nested in page.pages or ()
+    )
+    if meaning in _RAW_MEANINGS or raw or _DNG_VERSION in page.tags:
+        raise InputError(
+            f"{label}: a camera's raw file: develop it first, to TIFF of 16 bits or to JPEG"
+        )
+    bits = page.bitspersample if isinstance(page.bitspersample, int) else max(page.bitspersample)
+    reason = None
+    if page.tags.get("SampleFormat") is not None and page.sampleformat != _UNSIGNED:
+        names = {2: "signed numbers", 3: "floating point numbers"}
+        kind = names.get(page.sampleformat, f"numbers of kind {page.sampleformat}")
+        reason = f"{kind} of {bits} bits"
+    elif bits > 16:
+        reason = f"{bits} bits a channel"
+    elif meaning not in (*_COLORS, _PALETTE, _YCBCR):
+        reason = f"colours of kind {_name(tifffile.PHOTOMETRIC, meaning)}"
+    elif (page.is_tiled and getattr(page, "tiledepth", 1) > 1) or page.imagedepth > 1:
+        reason = "a volume"
+    elif not _is_for_pil(page):
+        uneven = not isinstance(page.bitspersample, int)
+        compression = int(page.compression)
+        if meaning not in _COLORS or bits < 8 or uneven or page.dtype not in (np.uint8, np.uint16):
+            reason = f"{_name(tifffile.PHOTOMETRIC, meaning)} of {bits} bits"
+        elif samples < _COLORS[meaning]:
+            reason = f"{_name(tifffile.PHOTOMETRIC, meaning)} of {samples} channels"
+        elif meaning == _INKS and (tag := page.tags.get(_INK_SET)) is not None and tag.value != 1:
+            reason = "inks other than cyan, magenta, yellow and black"
+        else:
+            try:
+                tifffile.TIFF.DECOMPRESSORS[compression]
+            except Exception:  # KeyError of one unknown, others of one not built in
+                reason = f"compression {_name(tifffile.COMPRESSION, compression)}"
+    if reason is not None:
+        raise InputError(
+            f"{label}: this kind of TIFF is not taken ({reason}): save it as RGB of 8 or 16 bits"
+        )
+
+
+def _is_for_pil(page: tifffile.TiffPage) -> bool:
+    """Whether it is of few bits, or a palette, or compressed as by a camera or a fax.
+
+    All else is left to tifffile: it knows more kinds, and damage makes libtiff write to the
+    terminal.
+    """
+    meaning, compression = int(page.photometric), int(page.compression)
+    if page.samplesperpixel > 1 and page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
+        return False
+    if compression not in _BY_PIL or meaning not in (*_COLORS, _PALETTE, _YCBCR):
+        return False
+    bits = int(np.ravel(page.bitspersample).max())
+    if bits != 8 or meaning == _PALETTE:
+        return bits <= 8
+    return compression == _OLD_JPEG or _meaning(page) == _YCBCR
+
+
+def _meaning(page: tifffile.TiffPage) -> int:
+    """What decoded numbers are: the decoder of JPEG makes RGB of YCbCr."""
+    meaning = int(page.photometric)
+    return _RGB if meaning == _YCBCR and int(page.compression) == _JPEG else meaning
+
+
+def _name(kinds: type, value: int) -> str:
+    try:
+        return str(kinds(value).name)
+    except ValueError:
+        return str(value)
+
+
+def _count(file: tifffile.TiffFile) -> int:
+    try:
+        return len(file.pages)
+    except Exception:  # others are damaged, which is no reason to refuse the first
+        return 1
+
+
+def _bytes_of(page: tifffile.TiffPage, code: int) -> bytes | None:
+    tag = page.tags.get(code)
+    if tag is None:
+        return None
+    value = tag.value
+    if isinstance(value, str):
+        value = value.encode("utf-8", "surrogateescape")
+    try:
+        return bytes(value) or None
+    except (TypeError, ValueError):
+        return None
+
+
+def _iptc_of(page: tifffile.TiffPage) -> bytes | None:
+    """Some programs say that its bytes are numbers of 32 bits, in the file's order."""
+    tag = page.tags.get(33723)
+    if tag is not None and int(tag.dtype) == 4:
+        return np.ravel(tag.value).astype(f"{page.parent.byteorder}u4").tobytes() or None
+    return _bytes_of(page, 33723)
+
+
 def _widened(pixels: np.ndarray, bits: int) -> np.ndarray:
-    """Values of fewer bits over the whole range of 16."""
-    if bits == 16:
+    """Values of fewer bits over the whole range of their type."""
+    most = np.iinfo(pixels.dtype).max
+    if bits == 8 * pixels.itemsize:
         return pixels
-    return np.rint(pixels * (_DEEPEST / (2**bits - 1))).astype(np.uint16)
+    return np.rint(pixels * (most / (2**bits - 1))).astype(pixels.dtype)
 
 
 def _unmultiplied(pixels: np.ndarray) -> np.ndarray:
     """Colours of which alpha has been multiplied into, as they were."""
+    most = np.iinfo(pixels.dtype).max
     alpha = pixels[:, :, -1:].astype(np.float64)
-    colors = pixels[:, :, :-1] * (_DEEPEST / np.maximum(alpha, 1))
-    return np.concatenate([np.rint(np.minimum(colors, _DEEPEST)), alpha], 2).astype(np.uint16)
+    colors = pixels[:, :, :-1] * (most / np.maximum(alpha, 1))
+    return np.concatenate([np.rint(np.minimum(colors, most)), alpha], 2).astype(pixels.dtype)

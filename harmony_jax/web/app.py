@@ -200,7 +200,7 @@ def _alpha_preview(picture: Picture) -> str | None:
 
 
 def _preview(picture: Picture) -> str:
-    small = picture._replace(pixels=_shrunk(picture.pixels), alpha=None, exif=None)
+    small = Picture(_shrunk(picture.pixels), None, picture.grey, picture.icc_profile)
     return _address("image/jpeg", encode_picture(small, ".jpg"))
 
 

@@ -10,8 +10,9 @@ from PIL import Image
 import harmony_jax.photos.folders
 from harmony_jax import Harmonizer, InputError
 from harmony_jax.photos.folders import Settings, harmonize_picture, predict
-from harmony_jax.photos.formats import Picture, read_picture, write_picture
+from harmony_jax.photos.formats import JpegOptions, Picture, read_picture, write_picture
 from harmony_jax.photos.outcome import Outcome
+from tests.photos import heic_files
 
 RNG = np.random.default_rng(0)
 
@@ -169,7 +170,7 @@ def test_an_alpha_channel_beside_a_mask_is_kept_but_in_jpeg(folder, caplog):
     np.testing.assert_array_equal(read_picture(folder / "out.png").alpha, alpha)
     assert not caplog.text
     predict("model", photo, mask, folder / "out.jpg")
-    assert "out.jpg: holds no alpha channel: the photo's is left out" in caplog.text
+    assert "out.jpg: JPEG holds no alpha channel: left out" in caplog.text
 
 
 def test_a_photo_without_mask_and_alpha(folder):
@@ -243,7 +244,7 @@ def test_what_cannot_begin(folder):
     refuse(photos / "cow.png", mask, out, r"cow\.png: no such file")
     refuse(photo, masks / "cow.png", out, r"cow\.png: no such file")
     refuse(photos, mask, out, "pass two files or two folders")
-    refuse(photo, mask, folder / "out.xyz", r"out\.xyz: unknown ending '\.xyz'")
+    refuse(photo, mask, folder / "out.xyz", r"out\.xyz: the ending '\.xyz' is unknown")
     refuse(photo, mask, photo, r"cat\.png: is the photo itself")
     refuse(photo, mask, mask, r"cat\.png: is the mask itself", overwrite=True)
     (folder / "there.png").touch()
@@ -323,3 +324,27 @@ def test_what_nobody_foresaw_costs_one_photo(folder, harmonizer, monkeypatch):
     assert outcome.written
     assert f"{folder / 'photos' / 'cat.png'}: RuntimeError: out of luck" in outcome.failures
     assert not (folder / "out" / "cat.png").exists()
+
+
+def test_photos_of_formats_that_are_not_written_become_png(folder, caplog):
+    for path in (folder / "photos").iterdir():
+        path.unlink()
+    image, mask = photo_and_mask(24, 32)
+    (folder / "photos" / "IMG_1.HEIC").write_bytes(heic_files.ALPHA)
+    Image.fromarray(image).save(folder / "photos" / "b.gif")
+    Image.fromarray(image).save(folder / "photos" / "c.jpg", quality=60)
+    for name in ("IMG_1", "b", "c"):
+        Image.fromarray(mask).save(folder / "masks" / f"{name}.png")
+    outcome = run(folder, Settings(jpeg=JpegOptions(quality=40)))
+    assert names(outcome.written) == {"IMG_1.png", "b.png", "c.jpg"}
+    assert not outcome.failures
+    assert "IMG_1.HEIC: this format is not written: the output ends in .png" in caplog.text
+    photo = read_picture(folder / "photos" / "IMG_1.HEIC")
+    found = read_picture(folder / "out" / "IMG_1.png")
+    np.testing.assert_array_equal(found.pixels[mask == 0], photo.pixels[mask == 0])
+    np.testing.assert_array_equal(found.alpha, photo.alpha)
+    Image.fromarray(image).save(folder / "expected.jpg", quality=40)
+    with Image.open(folder / "expected.jpg") as expected, Image.open(outcome.written[-1]) as found:
+        assert found.quantization == expected.quantization
+    with pytest.raises(InputError, match=r"o\.heic: the ending '\.heic' is read but not written"):
+        predict("model", folder / "photos" / "b.gif", None, folder / "o.heic")

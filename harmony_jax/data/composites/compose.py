@@ -111,8 +111,10 @@ def _coarse(xp: Any, mask: Any, cells: Any) -> Any:
 
     rows, columns = (weights(length) for length in mask.shape)
     area = rows.sum(1)[:, None] * columns.sum(1)[None]
-    knots = rows @ mask @ columns.T / xp.maximum(area, 1e-6)
-    smooth = rows.T @ knots @ columns
+    # Not as products of matrices: NumPy would start threads for them in every worker.
+    knots = xp.einsum("kx,lx->kl", xp.einsum("ky,yx->kx", rows, mask), columns)
+    knots = knots / xp.maximum(area, 1e-6)
+    smooth = xp.einsum("ky,kx->yx", rows, xp.einsum("kl,lx->kx", knots, columns))
     sharp = xp.clip(0.5 + (smooth - 0.5) * (max(mask.shape) / cells), 0, 1)
     return xp.where(sharp.sum() >= _LEAST_KEPT * mask.sum(), sharp, mask)
 
@@ -120,14 +122,17 @@ def _coarse(xp: Any, mask: Any, cells: Any) -> Any:
 def _moved(xp: Any, mask: Any, edge: Any) -> Any:
     """The mask a little larger or smaller, with a softer edge: blurred, and cut off elsewhere."""
 
-    def blur(length: int) -> Any:
-        distance = xp.arange(length, dtype=xp.float32)
-        kernel = xp.exp(-0.5 * ((distance[None] - distance[:, None]) / EDGE_BLUR) ** 2)
-        return kernel / kernel.sum(1, keepdims=True)
-
-    rows, columns = (blur(length) for length in mask.shape)
+    reach = round(3 * EDGE_BLUR)
+    taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / EDGE_BLUR) ** 2)
+    taps = (taps / taps.sum()).astype(np.float32)
+    blurred = xp.pad(mask, reach, mode="edge")
+    for axis in (0, 1):
+        length = mask.shape[axis]
+        lines = [slice(tap, tap + length) for tap in range(len(taps))]
+        places = [(line, slice(None)) if axis == 0 else (slice(None), line) for line in lines]
+        blurred = sum(weight * blurred[place] for weight, place in zip(taps, places, strict=True))
     threshold, gain = edge[0], edge[1]
-    moved = xp.clip(0.5 + gain * (rows @ mask @ columns.T - threshold), 0, 1)
+    moved = xp.clip(0.5 + gain * (blurred - threshold), 0, 1)
     return xp.where(moved.sum() >= xp.minimum(_LEAST_MASK, mask.sum()), moved, mask)
 
 

@@ -9,7 +9,9 @@ from harmony_jax.errors import InputError
 _SIDE = 144  # longest one, of the picture that is cut into segments
 _GOAL = (0.05, 0.4)  # share of the photo that joined segments come to
 _RATIO = (0.04, 0.5)  # of a region that is taken
-_ATTEMPTS = 12  # for each region
+_CANDIDATES = 16  # of which those most like objects are taken
+_MAX_IOU = 0.4  # of two that are taken
+_RING = 9  # pixels across, around a region that it is compared with
 _MAX_JOINS = 12
 _SMOOTH = 0.75  # pixels of the small picture
 
@@ -19,8 +21,10 @@ Mask = np.ndarray  # uint8 [height, width], 0 or 255
 def find_regions(photo: UInt8[np.ndarray, "height width 3"], count: int) -> list[Mask]:
     """Draws regions of a photo, always the same ones for the same photo.
 
-    The photo is cut into segments (Felzenszwalb and Huttenlocher, IJCV 2004), and a segment is
-    joined with neighbours until the region is as large as objects are.
+    The photo is cut into segments (Felzenszwalb and Huttenlocher, IJCV 2004), and segments are
+    joined with neighbours until they are as large as objects are. Of many such regions those are
+    taken that stand out most: whose colour differs from what surrounds them, and which end inside
+    of the photo. A part of an even surface would tell its colours too easily.
 
     Returns:
         Up to `count` masks of the small picture's size (`to_size` enlarges them): fewer where
@@ -40,15 +44,30 @@ def find_regions(photo: UInt8[np.ndarray, "height width 3"], count: int) -> list
     height, width = (max(1, round(scale * side)) for side in photo.shape[:2])
     small = cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA)
     segments = felzenszwalb(small, scale=180, sigma=0.9, min_size=120)
+    lab = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     rng = np.random.default_rng(0)
-    found: list[Mask] = []
-    for _ in range(_ATTEMPTS * count):
-        if len(found) == count:
-            break
-        region = _joined(segments, rng)
-        if _RATIO[0] < region.mean() < _RATIO[1]:
-            found.append(np.where(region, 255, 0).astype(np.uint8))
-    return found
+    drawn = [_joined(segments, rng) for _ in range(_CANDIDATES)]
+    plausible = [region for region in drawn if _RATIO[0] < region.mean() < _RATIO[1]]
+    found: list[np.ndarray] = []
+    for region in sorted(plausible, key=lambda region: -_prominence(region, lab)):
+        if len(found) < count and all(_iou(region, other) < _MAX_IOU for other in found):
+            found.append(region)
+    return [np.where(region, 255, 0).astype(np.uint8) for region in found]
+
+
+def _prominence(region: np.ndarray, lab: np.ndarray) -> float:
+    """Lab distance to what surrounds a region, less what of it lies along the photo's border."""
+    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_RING, _RING))
+    ring = (cv2.dilate(region.astype(np.uint8), disk) > 0) & ~region
+    if not ring.any():
+        return 0.0
+    distance = np.linalg.norm(lab[region].mean(0) - lab[ring].mean(0))
+    border = np.concatenate([region[0], region[-1], region[:, 0], region[:, -1]])
+    return float(distance) * (1 - border.mean())
+
+
+def _iou(one: np.ndarray, other: np.ndarray) -> float:
+    return (one & other).sum() / (one | other).sum()
 
 
 def to_size(region: Mask, height: int, width: int) -> Mask:

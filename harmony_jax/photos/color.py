@@ -1,0 +1,242 @@
+"""What a photo's numbers mean, and the way to sRGB, which networks are trained on, and back.
+
+Profiles are read by LittleCMS. Its quick way for numbers of 16 bits is off by up to 27 of 255
+(ProPhoto to sRGB), that for 8 bits by half a step: so the whole picture goes the way of 8 bits, and
+what changes, the foreground, the exact one.
+"""
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import imagecodecs
+import numpy as np
+from jaxtyping import UInt, UInt16
+
+from harmony_jax.errors import InputError
+
+_EXACT = imagecodecs.CMS.FLAGS.NOOPTIMIZE | imagecodecs.CMS.FLAGS.BLACKPOINTCOMPENSATION
+_QUICK = imagecodecs.CMS.FLAGS.BLACKPOINTCOMPENSATION
+_INTENT = imagecodecs.CMS.INTENT.RELATIVE_COLORIMETRIC
+_SRGB = imagecodecs.cms_profile("srgb")
+_AS_GOOD = 1.0  # of 255: a profile that differs less from sRGB is sRGB
+_ROWS_AT_ONCE = 64
+
+# Red, green, blue and white, by the numbers of ITU-T H.273.
+_D65 = (0.3127, 0.3290)
+_PRIMARIES = {
+    1: ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06), _D65),
+    4: ((0.67, 0.33), (0.21, 0.71), (0.14, 0.08), (0.310, 0.316)),
+    5: ((0.64, 0.33), (0.29, 0.60), (0.15, 0.06), _D65),
+    6: ((0.630, 0.340), (0.310, 0.595), (0.155, 0.070), _D65),
+    7: ((0.630, 0.340), (0.310, 0.595), (0.155, 0.070), _D65),
+    9: ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046), _D65),
+    11: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060), (0.314, 0.351)),
+    12: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060), _D65),
+    22: ((0.630, 0.340), (0.295, 0.605), (0.155, 0.077), _D65),
+}
+_UNSPECIFIED = 2
+# Curves that pictures have; those of video are shown as if they were sRGB's.
+_GAMMAS = {1: None, 4: 2.2, 5: 2.8, 6: None, 8: 1.0, 13: None, 14: None, 15: None}
+_HDR = {16: "PQ", 18: "HLG"}
+
+Primaries = Sequence[Sequence[float]]
+
+
+class Conversion(NamedTuple):
+    """From the colours of a profile to sRGB and back."""
+
+    profile: bytes
+
+    def to_srgb(
+        self, pixels: UInt[np.ndarray, "h w 3"], mask: np.ndarray
+    ) -> UInt16[np.ndarray, "h w 3"]:
+        """The picture in sRGB, over the whole range of uint16.
+
+        Args:
+            pixels: uint8, or uint16 over its whole range.
+            mask: [h, w], not 0 where it matters to less than a step of 255.
+        """
+        result = np.empty(pixels.shape, np.uint16)
+        for rows in _strips(mask):
+            part, inside = pixels[rows], mask[rows] > 0
+            result[rows] = _transformed(_shallow(part), self.profile, _SRGB, _QUICK)
+            result[rows][inside] = _exactly(_deep(part[inside]), self.profile, _SRGB)
+        return result
+
+    def carried_back(
+        self,
+        pixels: UInt[np.ndarray, "h w 3"],
+        srgb: UInt16[np.ndarray, "h w 3"],
+        changed: UInt16[np.ndarray, "h w 3"],
+        mask: np.ndarray,
+    ) -> UInt[np.ndarray, "h w 3"]:
+        """The picture with a change that was made in sRGB.
+
+        The difference is carried, so that colours that sRGB has not stay where nothing changes.
+
+        Args:
+            pixels: the picture in its own colours.
+            srgb: what `to_srgb` made of it.
+            changed: that after the change.
+            mask: [h, w]; where it is 0 the result equals `pixels`.
+        """
+        most = np.iinfo(pixels.dtype).max
+        result = pixels.copy()
+        for rows in _strips(mask):
+            inside = (mask[rows] > 0) & (changed[rows] != srgb[rows]).any(2)
+            before = _exactly(srgb[rows][inside], _SRGB, self.profile).astype(np.float32)
+            after = _exactly(changed[rows][inside], _SRGB, self.profile).astype(np.float32)
+            moved = pixels[rows][inside] + (after - before) * np.float32(most / 65535)
+            result[rows][inside] = np.rint(np.clip(moved, 0, most)).astype(pixels.dtype)
+        return result
+
+
+def conversion_of(profile: bytes | None) -> Conversion | None:
+    """How to convert a profile's colours; None if they are as good as sRGB, or it is unusable."""
+    if profile is None or not is_usable(profile, grey=True) or _is_srgb(profile):
+        return None
+    return Conversion(profile)
+
+
+@functools.lru_cache(16)
+def is_usable(profile: bytes, grey: bool) -> bool:
+    """Whether a profile is one of RGB, or for grey pictures of grey, that leads there and back."""
+    if len(profile) < 128 or profile[16:20] not in ((b"RGB ", b"GRAY") if grey else (b"RGB ",)):
+        return False
+    sample = np.full((1, 3), 30_000, np.uint16)
+    try:
+        _exactly(_exactly(sample, profile, _SRGB), _SRGB, profile)
+    except (imagecodecs.CmsError, ValueError):
+        return False
+    return True
+
+
+def check_range(profile: bytes, label: str) -> None:
+    """Raises InputError if a profile's brightness goes beyond white, which ICC says in `cicp`."""
+    count = int.from_bytes(profile[128:132], "big")
+    for at in range(132, min(132 + 12 * count, len(profile) - 11), 12):
+        if profile[at : at + 4] == b"cicp":
+            start = int.from_bytes(profile[at + 4 : at + 8], "big")
+            _check_transfer(profile[start + 9] if start + 9 < len(profile) else 2, label)
+
+
+def profile_of_code_points(primaries: int, transfer: int, label: str) -> bytes | None:
+    """The profile of colours that H.273's numbers describe, or None for sRGB.
+
+    Raises:
+        InputError: for brightness beyond white (HDR), or numbers that mean nothing known.
+    """
+    _check_transfer(transfer, label)
+    if primaries != _UNSPECIFIED and primaries not in _PRIMARIES:
+        raise InputError(
+            f"{label}: its colours (primaries {primaries} of H.273) are not known: "
+            "convert it to sRGB"
+        )
+    gamma = _GAMMAS.get(transfer)
+    return make_profile(_PRIMARIES.get(primaries, _PRIMARIES[1]), gamma)
+
+
+@functools.lru_cache(16)
+def make_profile(primaries: Primaries, gamma: float | None) -> bytes | None:
+    """A profile, or None for sRGB.
+
+    Args:
+        primaries: x and y of red, green, blue and white, as tuples.
+        gamma: exponent from stored numbers to light, or None for sRGB's curve.
+    """
+    if primaries == _PRIMARIES[1] and gamma is None:
+        return None
+    *colors, white = primaries
+    stored = np.linspace(0, 1, 4096)
+    if gamma is None:
+        low = stored / 12.92
+        light = np.where(stored <= 0.04045, low, ((stored + 0.055) / 1.055) ** 2.4)
+    curve: dict = (
+        {"transferfunction": light.astype(np.float32)} if gamma is None else {"gamma": gamma}
+    )
+    return _undated(
+        imagecodecs.cms_profile(
+            "rgb",
+            whitepoint=[*white, 1.0],
+            primaries=[value for color in colors for value in (*color, 1.0)],
+            **curve,
+        )
+    )
+
+
+def adobe_rgb() -> bytes:
+    """Adobe RGB (1998), which cameras name in EXIF without a profile."""
+    return _undated(imagecodecs.cms_profile("adobergb"))
+
+
+def _undated(profile: bytes) -> bytes:
+    """The same profile every time: without the moment it was made."""
+    return profile[:24] + bytes([7, 208, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0]) + profile[36:]
+
+
+def _check_transfer(transfer: int, label: str) -> None:
+    if transfer in _HDR:
+        raise InputError(
+            f"{label}: an HDR picture ({_HDR[transfer]}), brighter than white: save it as SDR"
+        )
+    if transfer != _UNSPECIFIED and transfer not in _GAMMAS:
+        raise InputError(
+            f"{label}: its brightness (transfer {transfer} of H.273) is not known: convert it to "
+            "sRGB"
+        )
+
+
+@functools.lru_cache(16)
+def _is_srgb(profile: bytes) -> bool:
+    if profile[16:20] == b"GRAY":
+        stored = np.repeat(np.linspace(0, 65535, 256).astype(np.uint16)[:, None], 3, 1)
+    else:
+        steps = np.linspace(0, 65535, 9).astype(np.uint16)
+        stored = np.stack(np.meshgrid(steps, steps, steps), -1).reshape(-1, 3)
+    found = _exactly(stored, profile, _SRGB).astype(float)
+    return bool(np.abs(found - stored).max() <= _AS_GOOD * 257)
+
+
+def _exactly(colors: np.ndarray, source: bytes, target: bytes) -> UInt16[np.ndarray, "n 3"]:
+    """Colours [n, 3] of uint16, one by one, as few tables fit all profiles."""
+    return _transformed(colors[None], source, target, _EXACT)[0]
+
+
+def _transformed(
+    pixels: np.ndarray, source: bytes, target: bytes, flags: int
+) -> UInt16[np.ndarray, "h w 3"]:
+    """Grey profiles have one channel, of which pictures have three that are equal."""
+    grey_source, grey_target = (profile[16:20] == b"GRAY" for profile in (source, target))
+    given = np.ascontiguousarray(pixels[..., :1] if grey_source else pixels)
+    if not given.size:
+        return np.empty(pixels.shape, np.uint16)
+    found = imagecodecs.cms_transform(
+        given[..., 0] if grey_source else given,
+        source,
+        target,
+        colorspace="gray" if grey_source else "rgb",
+        outcolorspace="gray" if grey_target else "rgb",
+        outdtype=np.uint16,
+        intent=_INTENT,
+        flags=flags,
+    )
+    if grey_target:
+        return np.repeat(found.reshape(*pixels.shape[:2], 1), 3, 2)
+    return found
+
+
+def _strips(mask: np.ndarray) -> Iterator[slice]:
+    """Rows of which what is made on the way stays small."""
+    for start in range(0, len(mask), _ROWS_AT_ONCE):
+        yield slice(start, start + _ROWS_AT_ONCE)
+
+
+def _deep(pixels: np.ndarray) -> np.ndarray:
+    return pixels if pixels.dtype == np.uint16 else pixels.astype(np.uint16) * 257
+
+
+def _shallow(pixels: np.ndarray) -> np.ndarray:
+    if pixels.dtype == np.uint8:
+        return pixels
+    return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)

@@ -1,0 +1,138 @@
+"""PNG's chunks: pixels of 16 bits, what colours mean, and text; PIL reads all else."""
+
+import struct
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+
+import imagecodecs
+import numpy as np
+from jaxtyping import UInt
+
+from harmony_jax.photos.color import make_profile, profile_of_code_points
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_HEADER = len(SIGNATURE) + 25  # signature, then the IHDR chunk
+
+Chunks = Sequence[tuple[bytes, bytes]]  # kinds and contents
+
+_PIXELS = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
+_TEXT = (b"tEXt", b"zTXt", b"iTXt")
+# Text that is read as XMP and EXIF, and written as such.
+_NOT_TEXT = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0", b"Raw profile type APP1\0")
+_GREY, _WITH_ALPHA = 0, (4, 6)  # kinds of colour, of IHDR
+_SRGB_GAMMA, _NEAR = 45_455, 500  # of gAMA, in 100,000ths
+_SRGB_CORNERS = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06), (0.3127, 0.3290))
+
+
+def chunks_of(data: bytes) -> Chunks:
+    """All chunks but those of the pixels, up to where the file ends or is damaged."""
+    return [
+        (kind, data[start + 8 : end - 4]) for kind, start, end in _places(data) if kind != b"IDAT"
+    ]
+
+
+def _places(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Where chunks begin and end, with their lengths, kinds and checksums."""
+    at = len(SIGNATURE)
+    while at + 12 <= len(data):
+        (size,) = struct.unpack_from(">I", data, at)
+        end = at + 12 + size
+        if end > len(data):
+            return
+        yield data[at + 4 : at + 8], at, end
+        at = end
+
+
+def bit_depth(data: bytes) -> int:
+    """How many bits a channel, or an index of the palette, has."""
+    return data[24]
+
+
+def decode_deep(data: bytes, chunks: Chunks) -> UInt[np.ndarray, "height width *channels"]:
+    """The picture of a file of 16 bits a channel, which is its first, in uint16.
+
+    libpng is given nothing that it could take another way: an animation's frames, or colours to
+    convert.
+
+    Raises:
+        Exception: of many kinds, for a damaged file.
+    """
+    parts = [data[start:end] for kind, start, end in _places(data) if kind in _PIXELS]
+    pixels = imagecodecs.png_decode(SIGNATURE + b"".join(parts))
+    key = dict(chunks).get(b"tRNS")
+    if key is None or data[25] in _WITH_ALPHA:
+        return pixels
+    pixels = np.atleast_3d(pixels)
+    transparent = (pixels == np.frombuffer(key[: 2 * pixels.shape[2]], ">u2")).all(2)
+    alpha = np.where(transparent, 0, 65535).astype(np.uint16)
+    return np.concatenate([pixels, alpha[:, :, None]], 2)
+
+
+def transparent_grey(data: bytes, chunks: Chunks) -> int | None:
+    """The grey, of 255, that is transparent in a picture of 2 or 4 bits; PIL takes it as stored."""
+    key, bits = dict(chunks).get(b"tRNS"), bit_depth(data)
+    if key is None or bits not in (2, 4) or data[25] != _GREY:
+        return None
+    return (int.from_bytes(key[:2], "big") & (2**bits - 1)) * (255 // (2**bits - 1))
+
+
+def profile_of(chunks: Chunks, label: str) -> bytes | None:
+    """What colours mean where there is no ICC profile, as one; None for sRGB.
+
+    Of several chunks the first counts, in the order cICP, sRGB, gAMA with cHRM.
+
+    Raises:
+        InputError: for brightness beyond white (HDR).
+    """
+    found = dict(chunks)
+    if len(points := found.get(b"cICP", b"")) == 4:
+        return profile_of_code_points(points[0], points[1], label)
+    if b"sRGB" in found:
+        return None
+    gamma: float | None = None
+    corners: tuple[tuple[float, ...], ...] = _SRGB_CORNERS
+    if len(stored := found.get(b"gAMA", b"")) == 4 and any(stored):
+        value = int.from_bytes(stored, "big")
+        gamma = None if abs(value - _SRGB_GAMMA) < _NEAR else 100_000 / value
+    if len(stored := found.get(b"cHRM", b"")) == 32:
+        values = [number / 100_000 for number in struct.unpack(">8I", stored)]
+        places = tuple(zip(values[::2], values[1::2], strict=True))
+        if np.abs(np.subtract((*places[1:], places[0]), corners)).max() > 0.002:
+            corners = (*places[1:], places[0])
+    return make_profile(corners, gamma)
+
+
+def has_color_points(chunks: Chunks) -> bool:
+    """Whether there is a cICP chunk, which counts more than an ICC profile."""
+    return any(kind == b"cICP" for kind, _ in chunks)
+
+
+def text_of(chunks: Chunks) -> tuple[tuple[bytes, bytes], ...]:
+    """The chunks of text that no other field of a picture holds."""
+    return tuple(
+        (kind, content)
+        for kind, content in chunks
+        if kind in _TEXT and not content.startswith(_NOT_TEXT)
+    )
+
+
+def encode_deep(pixels: UInt[np.ndarray, "height width *channels"]) -> bytes:
+    """A file of 16 bits a channel, without loss."""
+    kinds = imagecodecs.PNG
+    return bytes(  # by default it takes four times as long
+        imagecodecs.png_encode(
+            pixels, level=1, strategy=kinds.STRATEGY.RLE, filter=kinds.FILTER.SUB
+        )
+    )
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    """A chunk as it is stored."""
+    checksum = zlib.crc32(kind + content)
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
+
+
+def with_chunks(data: bytes, chunks: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """A file with chunks added behind its header."""
+    added = b"".join(chunk(*one) for one in chunks)
+    return data[:_HEADER] + added + data[_HEADER:]
