@@ -1,15 +1,15 @@
 """A model's arrays, apart from its structure: what functional training passes around."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flax import nnx
 
 
 class Variables(NamedTuple):
-    """What a model computes with."""
+    """What a model computes with: each an `nnx.State`, or as training holds it (`Vectors`)."""
 
-    params: nnx.State
-    batch_stats: nnx.State
+    params: Any
+    batch_stats: Any
 
 
 def split(model: nnx.Module) -> tuple[nnx.GraphDef, Variables]:

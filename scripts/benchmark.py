@@ -2,6 +2,7 @@
 
     python scripts/benchmark.py models [--names=improved_dih256,...|all] [--released=CLONE]
     python scripts/benchmark.py step [--names=improved_dih256,...|all]
+    python scripts/benchmark.py dispatch [--names=improved_dih256,...|all]
     python scripts/benchmark.py input --root=IHARMONY4 [--prepared=PREPARED]
     python scripts/benchmark.py composites --photos=PHOTOS
     python scripts/benchmark.py train --root=IHARMONY4 [--names=...] [--placements=stream,device]
@@ -11,6 +12,8 @@ models: compile seconds and ms an image, forward and forward+backward, and what 
         --released names a clone of the authors' PyTorch repository (needs torch and tensorboard),
         whose model is timed in turns with ours.
 step:   compile seconds and peak memory of the whole training step, each in a process of its own.
+dispatch: CPU ms that a call of the training step and of evaluation takes besides computing, and the
+        same were their arrays in a tree.
 input:  samples/s of the folders, the prepared set and samples held by the devices. A core's rate
         is in CPU time, all threads together.
 composites: ms an image for making composites of photos, in a worker and on the device.
@@ -57,6 +60,10 @@ def main() -> None:
         for name in names:
             for batch in arguments.batches:
                 measure(name, arguments.dtype, batch)
+    elif arguments.command == "dispatch":
+        dispatch = importlib.import_module("benchmarks.dispatch")
+        for name in names:
+            dispatch.measure(name)
     elif arguments.command == "full_resolution":
         full_resolution = importlib.import_module("benchmarks.full_resolution")
         if arguments.root:
@@ -95,8 +102,9 @@ def _parse() -> argparse.Namespace:
     models.add_argument(
         "--default-allocator", action="store_true", help="leave glibc's allocator as it is"
     )
-    full = commands.add_parser("full_resolution")
-    full.add_argument("--names", default="improved_dih256,hrnet18s_idih256", type=_words)
+    full, dispatch = (commands.add_parser(name) for name in ("full_resolution", "dispatch"))
+    for command in (full, dispatch):
+        command.add_argument("--names", default="improved_dih256,hrnet18s_idih256", type=_words)
     full.add_argument("--root", help="iHarmony4 as downloaded")
     for command in (step, train, full):
         command.add_argument("--here", action="store_true", help=argparse.SUPPRESS)

@@ -48,7 +48,7 @@ def lowered(function: Any, *arguments: Any) -> Counter:
 
 def lowered_step(config: ConfigDict) -> Counter:
     training = set_up(config, create_mesh(1), samples=100)
-    return lowered(training.step, training.state, batch_of(config))
+    return lowered(training.step, training.layout.vectors, batch_of(config))
 
 
 def large(name: str, backbone: str, **fields: Any) -> ConfigDict:

@@ -34,7 +34,7 @@ from harmony_jax.evaluation.ssim import ssim
 from harmony_jax.models import HarmonizationModel
 from harmony_jax.models.arithmetic import set_precision
 from harmony_jax.normalization import denormalize, network_inputs
-from harmony_jax.variables import Variables
+from harmony_jax.variables import Variables, split
 
 
 class EvaluationStoppedError(RuntimeError):
@@ -110,21 +110,23 @@ class Evaluator:
         self._batch_size = meshes.round_up(config.evaluation.batch_size, mesh)
         self._config, self._mesh = config, mesh
         self._sizing = sizing_of(config, model.size_divisor if model else 1)
-        graph = None
+        graph, tree = None, None
         if model is not None:
             if self._sizing.resize == "square":
                 model.check_image_size(*self._sizing.size(0, 0))
             model = nnx.clone(model)
             model.eval()
             set_precision(model, compute_precision(config, unset=EVALUATION_PRECISION))
-            graph = nnx.graphdef(model)
+            graph, structure = split(model)
+            tree = jax.tree.structure(structure)
 
-        def measure(variables: Variables | None, batch: dict[str, Array]) -> dict[str, Any]:
+        def measure(arrays: list[Array], batch: dict[str, Array]) -> dict[str, Any]:
             image, mask, _ = network_inputs(batch)
             results: dict[str, Any] = {}
-            if graph is None or variables is None:
+            if graph is None or tree is None:
                 prediction = batch["prediction"].astype(jnp.float32)
             else:
+                variables = jax.tree.unflatten(tree, arrays)
                 output = nnx.merge(graph, *variables)(image, mask)
                 prediction, blend_mask = output.image, output.blend_mask
                 if config.evaluation.flip:
@@ -147,7 +149,8 @@ class Evaluator:
             errors |= {COMPOSITE + name: values for name, values in composite_errors.items()}
             return {"errors": errors, "prediction": prediction, **results}
 
-        # Variables come as they are, in training perhaps divided over the mesh.
+        # Arrays come as they are, in training perhaps divided over the mesh; not as a tree, of
+        # which each call would look at every node.
         self._measure = jax.jit(measure)
 
     def evaluate(
@@ -182,6 +185,7 @@ class Evaluator:
             predictions,
             (jax.process_index(), jax.process_count()),
         )
+        arrays = jax.tree.leaves(variables)
         per_image: dict[int, ImageMetrics] = {}
         pictures: dict[int, Pictures] = {}
         stopped = False
@@ -191,7 +195,7 @@ class Evaluator:
             stopped = stops()
             if stopped:
                 break
-            results = self._measure(variables, batch)
+            results = self._measure(arrays, batch)
             errors, readable = _to_host((results.pop("errors"), readable))
             here = {}
             for row, index in enumerate(data.indices(number)):
@@ -208,9 +212,9 @@ class Evaluator:
             if here:
                 wanted = {**{name: batch[name] for name in names}, **results}
                 wanted |= {key: batch[key] for key in batch if key == "extent"}
-                arrays = _to_host(wanted)
+                fetched = _to_host(wanted)
                 for index, row in here.items():
-                    pictures[index] = _pictures({k: array[row] for k, array in arrays.items()})
+                    pictures[index] = _pictures({k: array[row] for k, array in fetched.items()})
         feed.close()
         close_batches(data.batches)
         if stopped:

@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from harmony_jax.models.arithmetic import widen
+from harmony_jax.models.platform_forms import by_platform
 
 Features = Float[Array, "batch height width features"]
 Statistics = Float[Array, " features"]
@@ -84,9 +85,8 @@ def _normalize_backward(
     x, mean, inverse_std, scale = residuals
     gradient = gradients[0].astype(jnp.float32)
     normalized = (x.astype(jnp.float32) - mean) * inverse_std
-    bias_gradient = gradient.sum((0, 1, 2))
-    scale_gradient = (gradient * normalized).sum((0, 1, 2))
-    count = float(x.size // x.shape[-1])  # of a pod's batch more than int32 holds
+    bias_gradient, scale_gradient = _sums(gradient, gradient * normalized)
+    count = _count(x)
     centred = gradient - bias_gradient / count - normalized * (scale_gradient / count)
     x_gradient = (centred * (scale * inverse_std)).astype(x.dtype)
     return x_gradient, jnp.zeros_like(mean), scale_gradient, bias_gradient
@@ -105,9 +105,32 @@ def _batch_statistics(x: Features, near_mean: Statistics) -> tuple[Statistics, S
     # One pass, which is what matters for large maps. Shifted to near the mean, the two numbers
     # that are subtracted are not both large; clipped, as rounding may go below zero.
     deviation = x - near_mean
-    offset = deviation.mean((0, 1, 2))
-    var = jnp.maximum(jnp.square(deviation).mean((0, 1, 2)) - jnp.square(offset), 0.0)
+    total, total_of_squares = _sums(deviation, jnp.square(deviation))
+    offset = total / _count(x)
+    var = jnp.maximum(total_of_squares / _count(x) - jnp.square(offset), 0.0)
     return near_mean + offset, var
+
+
+def _count(x: Features) -> float:
+    """Values of a channel; of a pod's batch more than int32 holds."""
+    return float(x.size // x.shape[-1])
+
+
+def _sums(a: Features, b: Features) -> tuple[Statistics, Statistics]:
+    """Each channel's sum, of both."""
+    return by_platform(a, b, cpu=_sums_apart, default=_sums_apart, cuda=_sums_at_once)
+
+
+def _sums_apart(a: Features, b: Features) -> tuple[Statistics, Statistics]:
+    return a.sum((0, 1, 2)), b.sum((0, 1, 2))
+
+
+def _sums_at_once(a: Features, b: Features) -> tuple[Statistics, Statistics]:
+    """As one operation: XLA:GPU makes two kernels of it, and three of two sums."""
+    zero = jnp.zeros((), a.dtype)
+    add = partial(jax.tree.map, jax.lax.add)
+    first, second = jax.lax.reduce((a, b), (zero, zero), add, (0, 1, 2))
+    return first, second
 
 
 def _affine(

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import jax
 from jax import lax
@@ -14,20 +15,23 @@ def by_platform(
     *arguments: jax.Array,
     cpu: Callable,
     default: Callable,
+    cuda: Callable | None = None,
     portable: Callable | None = None,
-) -> jax.Array:
+) -> Any:
     """Calls the form for the platform that the program is lowered for, not the one it is traced on.
 
     Args:
         *arguments: of either form.
         cpu: form for a CPU.
         default: form for accelerators.
+        cuda: form for NVIDIA's GPUs, where it is not that for other accelerators.
         portable: form for converters to other formats, see `portable_forms`; by default as for
             accelerators.
     """
     if _portable.get():
         return (portable or default)(*arguments)
-    return lax.platform_dependent(*arguments, cpu=cpu, default=default)
+    forms = {"cpu": cpu} if cuda is None else {"cpu": cpu, "cuda": cuda}
+    return lax.platform_dependent(*arguments, default=default, **forms)
 
 
 @contextmanager

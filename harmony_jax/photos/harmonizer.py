@@ -32,7 +32,7 @@ from harmony_jax.photos.formats import to_uint8
 from harmony_jax.photos.masks import FOREGROUND, PixelMask
 from harmony_jax.photos.pasting import Placement, paste
 from harmony_jax.photos.recolor import Recolor
-from harmony_jax.variables import Variables, split
+from harmony_jax.variables import split
 from harmony_jax.weights.released import checkpoint_path
 from harmony_jax.weights.saved_model import load_model
 
@@ -59,12 +59,15 @@ class Harmonizer:
 
     def __init__(self, model: HarmonizationModel, image_size: int):
         self._model, self._image_size = model, image_size
-        graph, self._variables = split(model)
+        graph, variables = split(model)
+        # Not as a tree, of which each call would look at every node.
+        self._arrays, tree = jax.tree.flatten(variables)
 
         def network(
-            variables: Variables, image: jax.Array, mask: jax.Array
+            arrays: list[jax.Array], image: jax.Array, mask: jax.Array
         ) -> tuple[jax.Array, jax.Array | None]:
             foreground = (mask > FOREGROUND).astype(jnp.float32)[..., None]
+            variables = jax.tree.unflatten(tree, arrays)
             output = nnx.merge(graph, *variables)(normalize(image), foreground)
             blend_mask = output.blend_mask
             return (
@@ -73,9 +76,9 @@ class Harmonizer:
             )
 
         def transform(
-            variables: Variables, image: jax.Array, mask: jax.Array
+            arrays: list[jax.Array], image: jax.Array, mask: jax.Array
         ) -> tuple[jax.Array, jax.Array | None]:
-            prediction, blend_mask = network(variables, image, mask)
+            prediction, blend_mask = network(arrays, image, mask)
             # A pixel that is half foreground shows half of the change, and counts a quarter.
             weight = jnp.square(mask.astype(jnp.float32) / 255)
             return jax.vmap(fit_color_transform)(image, prediction, weight), blend_mask
@@ -208,9 +211,9 @@ class Harmonizer:
                 with _named(len(results) + number, len(images)):
                     _check_small(small_mask, pair.mask)
             if resolution == "full":
-                found, blend_masks = self._transform(self._variables, small, small_masks)
+                found, blend_masks = self._transform(self._arrays, small, small_masks)
             else:
-                found, blend_masks = self._network(self._variables, small, small_masks)
+                found, blend_masks = self._network(self._arrays, small, small_masks)
             found = np.asarray(found)
             if not np.isfinite(found).all():
                 raise InputError("the network's output is not finite: choose another checkpoint")

@@ -18,8 +18,8 @@ from harmony_jax.errors import InputError
 from harmony_jax.planning.chips import Chip, Slice
 from harmony_jax.planning.hlo_text import instructions, memory_traffic
 from harmony_jax.planning.step_traffic import Collective, collectives, required, surplus
+from harmony_jax.training.layout import TrainState
 from harmony_jax.training.setup import abstract_batch, set_up
-from harmony_jax.training.step import TrainState
 
 _CHANNELS = 7  # of a sample: composite, real photo and mask
 
@@ -114,13 +114,14 @@ def lower_train_step(config: ConfigDict, mesh: Mesh) -> tuple[Any, TrainState]:
     """Traces the config's training step for a mesh, of any platform, without weights or data.
 
     Returns:
-        `jax.stages.Lowered`, and the state's shapes, types and shardings.
+        `jax.stages.Lowered`, and the state's shapes, types and shardings, as trees.
 
     Raises:
         InputError: the config cannot be trained, or not on as many devices.
     """
     training = set_up(config, mesh, COMPOSITES)
-    return training.step.lower(training.state, abstract_batch(config, mesh)), training.state
+    layout = training.layout
+    return training.step.lower(layout.vectors, abstract_batch(config, mesh)), layout.trees
 
 
 def plan_training(config: ConfigDict, tpu: Slice) -> Plan | None:

@@ -14,7 +14,7 @@ import jax
 
 from harmony_jax.planning.hlo_text import Array, Instruction
 from harmony_jax.training.freezing import is_frozen, parameter_name
-from harmony_jax.training.step import TrainState
+from harmony_jax.training.layout import TrainState
 
 GRADIENTS, STATISTICS, PARAMETERS, OTHER = "gradients", "batch statistics", "parameters", "other"
 PURPOSES = (GRADIENTS, STATISTICS, PARAMETERS, OTHER)
@@ -52,7 +52,7 @@ def required(state: TrainState, parts: int = 1, frozen: Sequence[str] = ()) -> d
     """Values that a step must send, by purpose.
 
     Args:
-        state: concrete or abstract, with its shardings.
+        state: concrete or abstract, as trees, with its shardings.
         parts: that the batch is computed in; each has batch statistics of its own.
         frozen: patterns of parameters that have no gradient (`optimizer.freeze`); a normalisation
             that is frozen has no batch statistics.

@@ -21,6 +21,7 @@ from harmony_jax.errors import InputError, StoppedError
 from harmony_jax.evaluation.evaluator import EvaluationStoppedError, Evaluator, spread
 from harmony_jax.evaluation.run import evaluate_workdir, evaluated_source
 from harmony_jax.training.continuation import check_continuation, flat, training_metadata
+from harmony_jax.training.layout import TrainState
 from harmony_jax.training.nonfinite import save_dump
 from harmony_jax.training.optimizer import BASE_BATCH_SIZE, batch_factor, learning_rates
 from harmony_jax.training.overview import parameter_table
@@ -28,7 +29,6 @@ from harmony_jax.training.preemption import StopRequest
 from harmony_jax.training.profiling import Trace
 from harmony_jax.training.progress import TENSORBOARD, Progress
 from harmony_jax.training.setup import Training, set_up
-from harmony_jax.training.step import TrainState
 from harmony_jax.training.writers import TensorBoardWriter, Writer
 from harmony_jax.weights.checkpoint import BEST, Checkpoints, Metadata
 from harmony_jax.weights.steps import FOLDER, is_being_written, saved_steps
@@ -183,7 +183,8 @@ def _tensorboard(config: ConfigDict, workdir: Path, start_step: int) -> Iterator
 
 def _progress(training: Training, state: TrainState, writers: Sequence[Writer]) -> Progress:
     """Begins to report, with a table of what is trained if there is anything left to do."""
-    config, params, step = training.config, state.variables.params, int(state.step)
+    config, step = training.config, int(state.step)
+    params = training.layout.trees.variables.params
     rates = learning_rates(config.optimizer, params)
     progress = Progress(writers, step, training.total_steps, config, training.schedule, rates)
     if step >= training.total_steps:
@@ -226,7 +227,8 @@ def _check_finite(
     if failed:
         batch = batch_of_step(source, training.config, training.mesh, failed)
         rate = float(training.schedule(failed - 1))
-        raise save_dump(workdir / "nonfinite" / str(failed), state, batch, metadata, rate)
+        trees = training.layout.as_trees(state)
+        raise save_dump(workdir / "nonfinite" / str(failed), trees, batch, metadata, rate)
 
 
 class _Validation:

@@ -18,8 +18,8 @@ from harmony_jax.devices.mesh import create_mesh
 from harmony_jax.disk import write_file
 from harmony_jax.errors import InputError, NonFiniteError
 from harmony_jax.training.continuation import completed
+from harmony_jax.training.layout import TrainState
 from harmony_jax.training.setup import set_up
-from harmony_jax.training.step import TrainState, state_at
 from harmony_jax.weights.checkpoint import Checkpoints, Metadata
 from harmony_jax.weights.steps import FOLDER
 
@@ -33,7 +33,7 @@ def save_dump(
 
     Args:
         folder: gets `checkpoints/STEP` (the state), `batch_PROCESS.npz` and `report.json`.
-        state: halted; the one before the failed step.
+        state: halted; the one before the failed step, as trees.
         batch: of the failed step.
         metadata: of the run's checkpoints.
         learning_rate: of the failed step.
@@ -91,8 +91,8 @@ def replay(folder: Path) -> dict[str, Any]:
     config = ConfigDict(completed(metadata["config"]), convert_dict=True)
     training = set_up(config, create_mesh(1), metadata["data"]["samples"])
     start = report["step"] - 1
-    variables = checkpoints.model(start, training.state.variables)
-    optimizer_state = checkpoints.optimizer_state(start, training.state.optimizer)
+    variables = checkpoints.model(start, training.layout.trees.variables)
+    optimizer_state = checkpoints.optimizer_state(start, training.layout.trees.optimizer)
     checkpoints.close()
     named = jax.tree_util.tree_leaves_with_path(variables)
     bad = [
@@ -100,7 +100,7 @@ def replay(folder: Path) -> dict[str, Any]:
         for path, leaf in named
         if not np.isfinite(np.asarray(leaf)).all()
     ]
-    _, metrics = training.step(state_at(start, variables, optimizer_state, training.mesh), batch)
+    _, metrics = training.step(training.state_at(start, variables, optimizer_state), batch)
     return {
         "step": report["step"],
         "samples": [str(name) for part in parts for name in part["names"]],

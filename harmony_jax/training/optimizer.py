@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import optax
@@ -139,7 +139,8 @@ def create_optimizer(
     return optax.multi_transform(
         {"trained": trained, "frozen": optax.set_to_zero()},
         lambda params: _by_name(
-            params, lambda name: "frozen" if is_frozen(name, freeze) else "trained"
+            params,
+            lambda name: "frozen" if treatment(name, freeze).label == "frozen" else "trained",
         ),
     )
 
@@ -154,20 +155,37 @@ def learning_rates(optimizer: ConfigDict, params: Any) -> dict[str, float]:
     return dict(names[label] for label in sorted(labels - {"frozen"}))
 
 
+class Treatment(NamedTuple):
+    """All that the optimizer asks of a parameter's name.
+
+    Parameters that are treated alike may share a vector (`layout`), so that whatever else an
+    optimizer is to ask belongs here.
+
+    Attributes:
+        label: `frozen`, `pretrained` or `new`.
+        is_kernel: not a bias, nor a norm's scale.
+    """
+
+    label: str
+    is_kernel: bool
+
+
+def treatment(name: str, freeze: Sequence[str] = ()) -> Treatment:
+    """How the parameter of this name is treated; `freeze` are the patterns of frozen ones."""
+    label = "pretrained" if is_pretrained(name) else "new"
+    return Treatment(
+        "frozen" if is_frozen(name, freeze) else label, name.rpartition(".")[2] == "kernel"
+    )
+
+
 def rate_labels(params: Any, freeze: Sequence[str] = ()) -> Any:
     """The tree of parameters with `frozen`, `pretrained` or `new` in place of each."""
-
-    def label(name: str) -> str:
-        if is_frozen(name, freeze):
-            return "frozen"
-        return "pretrained" if is_pretrained(name) else "new"
-
-    return _by_name(params, label)
+    return _by_name(params, lambda name: treatment(name, freeze).label)
 
 
 def kernels(params: Any) -> Any:
     """The tree of parameters with whether each is a kernel: not a bias, nor a norm's scale."""
-    return _by_name(params, lambda name: name.rpartition(".")[2] == "kernel")
+    return _by_name(params, lambda name: treatment(name).is_kernel)
 
 
 def _by_name(params: Any, value: Callable[[str], Any]) -> Any:

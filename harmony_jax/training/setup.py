@@ -19,17 +19,18 @@ from harmony_jax.devices import mesh as meshes
 from harmony_jax.losses import create_loss
 from harmony_jax.models import HarmonizationModel
 from harmony_jax.training.averaging import exchanged, with_average
+from harmony_jax.training.compiler_options import compiler_options
 from harmony_jax.training.freezing import freeze_parts
 from harmony_jax.training.initialization import initialize
+from harmony_jax.training.layout import Layout, TrainState
 from harmony_jax.training.optimizer import create_optimizer, learning_rate_schedule
 from harmony_jax.training.step import (
     StepOptions,
-    TrainState,
     TrainStep,
-    abstract_state,
     create_state,
     make_train_step,
     state_at,
+    state_layout,
 )
 from harmony_jax.variables import Variables
 from harmony_jax.weights.checkpoint import Checkpoints, Metadata
@@ -51,7 +52,7 @@ class Training:
         schedule: the learning rate, by steps already done.
         optimizer: of the parameters, with their moving average if there is one.
         model: the structure alone, in training mode but for its frozen parts.
-        state: shapes, types and shardings of what a step changes.
+        layout: of what a step changes: its arrays' shapes, types and shardings.
         step: the jitted step, compiled when it is first called or lowered.
     """
 
@@ -61,7 +62,7 @@ class Training:
     schedule: optax.Schedule
     optimizer: optax.GradientTransformation
     model: HarmonizationModel
-    state: TrainState
+    layout: Layout
     step: TrainStep
 
     @property
@@ -84,7 +85,8 @@ class Training:
         """
         model = build_model(self.config)
         initialize(model, self.config.init, meshes.replicated(self.mesh))
-        return create_state(model, self.optimizer, self.mesh)[1]
+        frozen = self.config.optimizer.freeze
+        return create_state(model, self.optimizer, self.mesh, frozen)[1]
 
     def compile_step(self) -> int:
         """Compiles the step now; its first call uses the program.
@@ -94,7 +96,7 @@ class Training:
             with, its program, and the batches that are ready or being made.
         """
         batch = abstract_batch(self.config, self.mesh)
-        stats = self.step.lower(self.state, batch).compile().memory_analysis()
+        stats = self.step.lower(self.layout.vectors, batch).compile().memory_analysis()
         if stats is None:  # not every platform tells
             return 0
         one = sum(leaf.size for leaf in jax.tree.leaves(batch)) // self.mesh.size  # of bytes
@@ -113,20 +115,27 @@ class Training:
 
         Arguments and errors as `Checkpoints.restore_newest` has them.
         """
-        found = checkpoints.restore_newest(self.state.variables, self.state.optimizer, check)
+        trees = self.layout.trees
+        found = checkpoints.restore_newest(trees.variables, trees.optimizer, check)
         if found is None:
             return None
         _LOGGER.info("Continuing after step %d (%s)", found.step, checkpoints.folder)
         variables, optimizer_state = exchanged(found.variables, found.optimizer)
-        return state_at(found.step, variables, optimizer_state, self.mesh)
+        return self.state_at(found.step, variables, optimizer_state)
+
+    def state_at(self, step: int, variables: Variables, optimizer_state: Any) -> TrainState:
+        """The state after so many steps, for the next one, from trees of arrays on the mesh."""
+        return self.layout.as_vectors(state_at(step, variables, optimizer_state, self.mesh))
 
     def variables_to_show(self, state: TrainState) -> Variables:
         """The model's as validation, inference and checkpoints have them: the average if any."""
-        return exchanged(state.variables, state.optimizer)[0]
+        trees = self.layout.as_trees(state)
+        return exchanged(trees.variables, trees.optimizer)[0]
 
     def save(self, checkpoints: Checkpoints, state: TrainState, metadata: Metadata) -> None:
         """Saves a state, so that `resume` finds it; arguments and errors as `Checkpoints.save`."""
-        variables, optimizer_state = exchanged(state.variables, state.optimizer)
+        trees = self.layout.as_trees(state)
+        variables, optimizer_state = exchanged(trees.variables, trees.optimizer)
         checkpoints.save(int(state.step), variables, optimizer_state, metadata)
 
 
@@ -152,10 +161,11 @@ def set_up(config: ConfigDict, mesh: Mesh, samples: int) -> Training:
     model: Any = nnx.eval_shape(lambda: build_model(config))
     frozen = tuple(config.optimizer.freeze)
     freeze_parts(model, frozen)
-    graph, state = abstract_state(model, optimizer, mesh)
-    options = StepOptions(config.seed, parts, config.train.recompute, frozen)
-    step = make_train_step(graph, state, loss, optimizer, mesh, options)
-    return Training(config, mesh, steps_per_epoch, schedule, optimizer, model, state, step)
+    layout = state_layout(model, optimizer, mesh, frozen)
+    compiler = compiler_options(config.train.compiler_options, mesh)
+    options = StepOptions(config.seed, parts, config.train.recompute, frozen, compiler)
+    step = make_train_step(layout, loss, optimizer, mesh, options)
+    return Training(config, mesh, steps_per_epoch, schedule, optimizer, model, layout, step)
 
 
 def abstract_batch(config: ConfigDict, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:

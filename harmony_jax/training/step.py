@@ -1,6 +1,7 @@
 """One step of training: its state, and the compiled function from state and batch to state."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +14,10 @@ from jax.sharding import Mesh
 from harmony_jax.devices import mesh as meshes
 from harmony_jax.losses import LossFunction
 from harmony_jax.normalization import network_inputs
+from harmony_jax.training.compiler_options import CautiousStep
 from harmony_jax.training.freezing import frozen_stopped
+from harmony_jax.training.layout import Layout, TrainState, shardings_of
+from harmony_jax.training.optimizer import treatment
 from harmony_jax.variables import Variables, split
 
 Batch = Mapping[str, jax.Array]
@@ -29,40 +33,29 @@ class StepOptions(NamedTuple):
         recompute: keep the convolutions' results alone for the backward pass, and compute the
             rest again; less memory, a little more arithmetic.
         frozen: patterns of parameters that get no gradient (`freezing`).
+        compiler: options that the compiler takes (`compiler_options`).
     """
 
     seed: int = 0
     parts: int = 1
     recompute: bool = False
     frozen: tuple[str, ...] = ()
+    compiler: Mapping[str, str] = MappingProxyType({})
 
 
 _DEFAULTS = StepOptions()
 
 
-class TrainState(NamedTuple):
-    """All that a step changes.
-
-    Attributes:
-        step: steps done.
-        halted: 0, or the step whose loss or gradient was not finite; from then on nothing
-            changes, so that the state is the one that the failed step began with.
-        variables: the model's.
-        optimizer: its moments.
-    """
-
-    step: jax.Array
-    halted: jax.Array
-    variables: Variables
-    optimizer: optax.OptState
-
-
-TrainStep = jax.stages.Wrapped  # jitted: state (donated) and batch to state and scalars
+# State (donated) and batch to state and scalars.
+TrainStep = jax.stages.Wrapped | CautiousStep
 
 
 def create_state(
-    model: nnx.Module, optimizer: optax.GradientTransformation, mesh: Mesh
-) -> tuple[nnx.GraphDef, TrainState]:
+    model: nnx.Module,
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh,
+    frozen: Sequence[str] = (),
+) -> tuple[Layout, TrainState]:
     """Splits a model into its structure and the state that training changes, on the mesh.
 
     The model keeps arrays of its own: steps donate the state.
@@ -71,42 +64,34 @@ def create_state(
         model: with the same values in every process, not on the mesh yet.
         optimizer: whose state is made where it will live.
         mesh: of all processes.
+        frozen: patterns of parameters that the optimizer leaves as they are.
     """
-    graph, variables = split(model)
+    layout = state_layout(model, optimizer, mesh, frozen)
+    _, variables = split(model)
     placed = meshes.place(variables, meshes.state_shardings(variables, mesh))
-    abstract = jax.eval_shape(optimizer.init, placed.params)
-    begin = jax.jit(optimizer.init, out_shardings=meshes.state_shardings(abstract, mesh))
-    return graph, state_at(0, placed, begin(placed.params), mesh)
+    start = jax.jit(optimizer.init, out_shardings=shardings_of(layout.trees.optimizer))
+    return layout, layout.as_vectors(state_at(0, placed, start(placed.params), mesh))
 
 
-def abstract_state(
-    model: nnx.Module, optimizer: optax.GradientTransformation, mesh: Mesh
-) -> tuple[nnx.GraphDef, TrainState]:
-    """As `create_state`, of an abstract model (`nnx.eval_shape`): shapes, types and shardings."""
+def state_layout(
+    model: nnx.Module,
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh,
+    frozen: Sequence[str] = (),
+) -> Layout:
+    """How the state of a model, concrete or abstract (`nnx.eval_shape`), is held."""
     graph, variables = split(model)
-    zero: Any = jax.ShapeDtypeStruct((), jnp.int32)
-    optimizer_state = jax.eval_shape(optimizer.init, variables.params)
-    return graph, with_shardings(TrainState(zero, zero, variables, optimizer_state), mesh)
+    return Layout(graph, variables, optimizer, mesh, lambda name: treatment(name, frozen))
 
 
 def state_at(step: int, variables: Variables, optimizer_state: Any, mesh: Mesh) -> TrainState:
-    """The state after so many steps, from arrays that are on the mesh already."""
+    """The state after so many steps, as trees, from arrays that are on the mesh already."""
     done, halted = meshes.place((np.int32(step), np.int32(0)), meshes.replicated(mesh))
     return TrainState(done, halted, variables, optimizer_state)
 
 
-def with_shardings(state: Any, mesh: Mesh) -> Any:
-    """The state's shapes and types with the shardings that `create_state` gives them."""
-    return jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        state,
-        meshes.state_shardings(state, mesh),
-    )
-
-
 def make_train_step(
-    graph: nnx.GraphDef,
-    state: TrainState,
+    layout: Layout,
     loss_function: LossFunction,
     optimizer: optax.GradientTransformation,
     mesh: Mesh,
@@ -115,23 +100,23 @@ def make_train_step(
     """Makes the jitted step: forward, backward, update.
 
     Args:
-        graph: structure of the model in training mode.
-        state: concrete or abstract; only its shapes matter.
+        layout: of the state.
         loss_function: prediction, target and mask to one loss an image.
         optimizer: of the parameters.
-        mesh: batches come sharded over it, the state as `meshes.state_shardings` says.
+        mesh: batches come sharded over it, the state as the layout says.
         options: how it is computed.
 
     Returns:
-        A jitted function of state (donated) and batch (`network_inputs`) to the new state and the
-        scalars `loss`, `gradient_norm` (of those that learn, before clipping), `parameter_norm`
-        (before the step), `update_norm` (of what the step adds to them) and `halted`.
+        A jitted function of state (donated, as vectors) and batch (`network_inputs`) to the new
+        state and the scalars `loss`, `gradient_norm` (of those that learn, before clipping),
+        `parameter_norm` (before the step), `update_norm` (of what the step adds to them) and
+        `halted`.
     """
 
-    seed, parts, recompute, frozen = options
+    seed, parts, recompute, frozen, compiler = options
 
     def loss(params: nnx.State, batch_stats: nnx.State, key: jax.Array, batch: Batch) -> Any:
-        model = nnx.merge(graph, frozen_stopped(params, frozen), batch_stats, copy=True)
+        model = nnx.merge(layout.graph, frozen_stopped(params, frozen), batch_stats, copy=True)
         image, mask, target = network_inputs(batch)
         prediction = model(image, mask, rngs=nnx.Rngs(dropout=key)).image
         return loss_function(prediction, target, mask).mean(), nnx.state(model, nnx.BatchStat)
@@ -163,21 +148,23 @@ def make_train_step(
 
     def train_step(state: TrainState, batch: Batch) -> Any:
         params, batch_stats = state.variables
+        places = layout.params.shardings
         whole = jax.lax.with_sharding_constraint(params, meshes.replicated(mesh))
         if meshes.divides_state(mesh):  # gathered once: without the barrier, before each use
             whole = jax.lax.optimization_barrier(whole)
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         compute = gradients_of if parts == 1 else gradients_in_parts
-        (value, new_stats), gradients = compute(whole, batch_stats, key, batch)
+        (value, new_stats), gradients = compute(
+            layout.params.separate(whole), layout.batch_stats.separate(batch_stats), key, batch
+        )
         # First whole, then divided: said at once, the compiler would divide the backward pass's
         # convolutions by channels, and exchange activations. It turns the two into one operation.
         gradients = jax.lax.with_sharding_constraint(gradients, meshes.replicated(mesh))
-        gradients = jax.lax.with_sharding_constraint(
-            gradients, meshes.state_shardings(gradients, mesh)
-        )
+        gradients = jax.lax.with_sharding_constraint(layout.params.join(gradients), places)
         norm = optax.tree.norm(gradients)
         updates, optimizer_state = optimizer.update(gradients, state.optimizer, params)
-        new = Variables(optax.apply_updates(params, updates), new_stats), optimizer_state
+        new_params = optax.apply_updates(params, updates)
+        new = Variables(new_params, layout.batch_stats.join(new_stats)), optimizer_state
         finite = jnp.isfinite(value) & jnp.isfinite(norm)
         halted = jnp.where((state.halted == 0) & ~finite, state.step + 1, state.halted)
         going = halted == 0
@@ -194,13 +181,18 @@ def make_train_step(
         step = state.step + going.astype(jnp.int32)
         return TrainState(step, halted, variables, optimizer_state), metrics
 
-    shardings = meshes.state_shardings(state, mesh)
-    return jax.jit(
-        train_step,
-        in_shardings=(shardings, meshes.sharded(mesh)),
-        out_shardings=(shardings, meshes.replicated(mesh)),
-        donate_argnums=0,
-    )
+    shardings = shardings_of(layout.vectors)
+
+    def jitted(compiler_options: dict[str, str]) -> jax.stages.Wrapped:
+        return jax.jit(
+            train_step,
+            in_shardings=(shardings, meshes.sharded(mesh)),
+            out_shardings=(shardings, meshes.replicated(mesh)),
+            donate_argnums=0,
+            compiler_options=compiler_options or None,
+        )
+
+    return CautiousStep(jitted, compiler) if compiler else jitted({})
 
 
 def _divide(array: jax.Array, parts: int, mesh: Mesh) -> jax.Array:

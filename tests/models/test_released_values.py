@@ -148,14 +148,15 @@ def test_training(name):
         # Its later losses follow the rounding, which differs with the number of devices.
         mesh = create_mesh(1)
     optimizer = create_optimizer(config.optimizer, optax.constant_schedule(1e-3))
-    graph, state = create_state(case.model, optimizer, mesh)
-    step = make_train_step(graph, state, create_loss(config.loss), optimizer, mesh)
+    layout, state = create_state(case.model, optimizer, mesh)
+    step = make_train_step(layout, create_loss(config.loss), optimizer, mesh)
 
     state, metrics = step(state, batch)
     losses = [float(metrics["loss"])]
-    moment = optax.tree.get(state.optimizer, "mu")
+    trees = layout.as_trees(state)
+    moment = optax.tree.get(trees.optimizer, "mu")
     gradients = {key: norm / 0.1 for key, norm in norms_by_torch_key(moment).items()}
-    statistics = norms_by_torch_key(state.variables.batch_stats)
+    statistics = norms_by_torch_key(trees.variables.batch_stats)
     for _ in range(3):
         state, metrics = step(state, batch)
         losses.append(float(metrics["loss"]))

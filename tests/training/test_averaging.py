@@ -53,8 +53,9 @@ def test_it_averages_what_the_steps_make_and_forgets_the_beginning_soon(training
 
 
 def test_it_is_divided_over_the_devices_as_the_parameters_are(training):
-    params = training.state.variables.params
-    average = exchanged(training.state.variables, training.state.optimizer)[0].params
+    trees = training.layout.trees
+    params = trees.variables.params
+    average = exchanged(trees.variables, trees.optimizer)[0].params
     found = [leaf.sharding for leaf in jax.tree.leaves(average)]
     assert found == [leaf.sharding for leaf in jax.tree.leaves(params)]
     assert not all(sharding.is_fully_replicated for sharding in found)
@@ -68,11 +69,11 @@ def test_a_checkpoints_model_is_the_average_and_training_continues_to_the_same_b
     training.save(checkpoints, states[2], {"model": {}})
     checkpoints.close()
     checkpoints = Checkpoints(tmp_path)
-    model = checkpoints.model(2, training.state.variables)  # as inference reads it
+    model = checkpoints.model(2, training.layout.trees.variables)  # as inference reads it
     shown = training.variables_to_show(states[2])
     for found, expected in zip(leaves(model), leaves(shown), strict=True):
         np.testing.assert_array_equal(found, expected)
-    raw = leaves(states[2].variables.params)
+    raw = leaves(training.layout.as_trees(states[2]).variables.params)
     assert not all(map(np.array_equal, leaves(model.params), raw))
     resumed = training.resume(checkpoints, lambda folder, metadata: None)
     checkpoints.close()
@@ -83,7 +84,8 @@ def test_a_checkpoints_model_is_the_average_and_training_continues_to_the_same_b
 
 def test_without_one_all_stays_as_it_was():
     training = setup.set_up(tiny_config(), create_mesh(1), 100)
-    variables, optimizer = exchanged(training.state.variables, training.state.optimizer)
-    assert variables is training.state.variables
-    assert optimizer is training.state.optimizer
+    trees = training.layout.trees
+    variables, optimizer = exchanged(trees.variables, trees.optimizer)
+    assert variables is trees.variables
+    assert optimizer is trees.optimizer
     assert isinstance(variables.params, nnx.State)

@@ -34,11 +34,12 @@ def file(trained, tmp_path_factory):
 
 
 def begun(checkpoint, **model):
-    """The state that a training of the tiny model starts with."""
+    """The state that a training of the tiny model starts with, as trees."""
     config = tiny_config()
     config.init.checkpoint = str(checkpoint)
     config.model.update(model)
-    return set_up(config, create_mesh(), samples=10).begin()
+    training = set_up(config, create_mesh(), samples=10)
+    return training.layout.as_trees(training.begin())
 
 
 def starts(caplog) -> list[str]:

@@ -140,8 +140,8 @@ def test_the_loss_curve_is_the_same_on_one_device_and_on_two():
     for count in (1, 2):
         mesh = create_mesh(count)
         optimizer = optax.adam(1e-3)
-        graph, state = create_state(build_model(config), optimizer, mesh)
-        step = make_train_step(graph, state, create_loss(config.loss), optimizer, mesh)
+        layout, state = create_state(build_model(config), optimizer, mesh)
+        step = make_train_step(layout, create_loss(config.loss), optimizer, mesh)
         losses = []
         for number in range(10):
             state, metrics = step(state, batch_of(config, number))
@@ -156,8 +156,8 @@ def test_training_learns_one_batch_by_heart():
     config.loss.name = "mse"
     mesh = create_mesh(1)
     optimizer = optax.adam(3e-3)
-    graph, state = create_state(build_model(config), optimizer, mesh)
-    step = make_train_step(graph, state, create_loss(config.loss), optimizer, mesh)
+    layout, state = create_state(build_model(config), optimizer, mesh)
+    step = make_train_step(layout, create_loss(config.loss), optimizer, mesh)
     batch = batch_of(config)
     batch["real"] = np.where(batch["mask"][..., None] > 0, 255 - batch["composite"], 128)
     batch["real"] = batch["real"].astype(np.uint8)

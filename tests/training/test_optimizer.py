@@ -150,10 +150,11 @@ def stepped(monkeypatch):
         monkeypatch.setattr(setup, "build_model", lambda _: MadeModel(dropout))
         training = setup.set_up(config, create_mesh(2), 100)
         state = training.begin()
-        states, scalars = [jax.device_get(state)], []
+        as_trees = training.layout.as_trees
+        states, scalars = [jax.device_get(as_trees(state))], []
         for number in range(count):
             state, metrics = training.step(state, batch_of(config, number))
-            states.append(jax.device_get(state))
+            states.append(jax.device_get(as_trees(state)))
             scalars.append({name: float(value) for name, value in metrics.items()})
         assert training.step._cache_size() == 1
         return states, scalars
@@ -257,6 +258,6 @@ def test_nothing_is_computed_back_into_what_is_frozen(monkeypatch):
         config = config_with(**fields)
         training = setup.set_up(config, create_mesh(1), 100)
         batch = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, batch_of(config)))
-        return training.step.lower(training.state, batch).cost_analysis()["flops"]
+        return training.step.lower(training.layout.vectors, batch).cost_analysis()["flops"]
 
     assert flops(freeze=("backbone.*",)) < 0.8 * flops()

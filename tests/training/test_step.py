@@ -20,9 +20,9 @@ def losses(steps: int = 4, shards: int = 1, **options) -> list[float]:
     config.train.batch_size = 8
     optimizer = create_optimizer(config.optimizer, learning_rate_schedule(config, 100.0))
     mesh = create_mesh(2, shards)
-    graph, state = create_state(build_model(config), optimizer, mesh)
+    layout, state = create_state(build_model(config), optimizer, mesh)
     step = make_train_step(
-        graph, state, create_loss(config.loss), optimizer, mesh, StepOptions(**options)
+        layout, create_loss(config.loss), optimizer, mesh, StepOptions(**options)
     )
     found = []
     for number in range(steps):
@@ -73,9 +73,9 @@ def test_the_gradient_of_two_equal_parts_is_that_of_one():
         (1, half),
         (2, {key: np.repeat(value, 2, axis=0) for key, value in half.items()}),
     ):
-        graph, state = create_state(build_model(config), optimizer, mesh)
+        layout, state = create_state(build_model(config), optimizer, mesh)
         step = make_train_step(
-            graph, state, create_loss(config.loss), optimizer, mesh, StepOptions(parts=parts)
+            layout, create_loss(config.loss), optimizer, mesh, StepOptions(parts=parts)
         )
         _, metrics = step(state, batch)
         norms.append(float(metrics["gradient_norm"]))
@@ -86,8 +86,8 @@ def test_nothing_changes_after_a_step_that_is_not_finite():
     config = tiny_config()
     optimizer = create_optimizer(config.optimizer, learning_rate_schedule(config, 100.0))
     mesh = create_mesh()
-    graph, state = create_state(build_model(config), optimizer, mesh)
-    step = make_train_step(graph, state, create_loss(config.loss), optimizer, mesh)
+    layout, state = create_state(build_model(config), optimizer, mesh)
+    step = make_train_step(layout, create_loss(config.loss), optimizer, mesh)
     before = jax.device_get(state.variables)
     bad = {key: value.astype(np.float32) for key, value in batch_of(config).items()}
     bad["real"][0, 0, 0, 0] = np.nan

@@ -1,0 +1,95 @@
+"""Compiler options of a step: taken, refused, or failing where the step runs."""
+
+import logging
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from harmony_jax import InputError
+from harmony_jax.devices.mesh import create_mesh
+from harmony_jax.training import compiler_options as options
+from harmony_jax.training import setup
+from tests.made_data import tiny_config
+from tests.training.made_model import MadeModel
+from tests.training.test_loop import batch_of
+
+COMMAND_BUFFERS = "xla_gpu_enable_command_buffer"
+
+
+def test_without_a_word_a_cpu_gets_none_and_a_gpu_has_convolutions_captured(monkeypatch):
+    """Any platform's compiler knows the option; that of this CPU says whether it is still one."""
+    mesh = create_mesh(1)
+    assert options.compiler_options(None, mesh) == {}
+    monkeypatch.setitem(options._BY_PLATFORM, "cpu", options._BY_PLATFORM["gpu"])
+    taken = options.compiler_options(None, mesh)
+    assert "CONVOLUTION" in taken[COMMAND_BUFFERS].split(",")
+    assert options.compiler_options((), mesh) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("xla_gpu_no_such_thing=1", "No such compile option"),
+        (f"{COMMAND_BUFFERS}=EVERYTHING", "'EVERYTHING' is not a valid enum value"),
+    ],
+)
+def test_what_the_compiler_refuses_is_named_in_a_line_and_left_out(caplog, text, reason):
+    taken = options.compiler_options((text, "xla_gpu_autotune_level=0"), create_mesh(1))
+    assert taken == {"xla_gpu_autotune_level": "0"}
+    (line,) = caplog.messages
+    assert line.startswith(f"train.compiler_options {text} is left out: ")
+    assert reason in line
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize("text", ["xla_gpu_autotune_level", "=1", "xla_gpu_autotune_level="])
+def test_a_text_of_another_form(text):
+    config = tiny_config()
+    config.train.compiler_options = (text,)
+    with pytest.raises(InputError, match=rf"^train\.compiler_options '{text}': expected NAME="):
+        setup.set_up(config, create_mesh(1), 100)
+
+
+def test_a_step_with_options_trains_as_one_without(monkeypatch):
+    monkeypatch.setattr(setup, "build_model", lambda _: MadeModel())
+    found = []
+    for texts in (None, ("xla_gpu_autotune_level=0",)):
+        config = tiny_config()
+        config.train.compiler_options = texts
+        training = setup.set_up(config, create_mesh(2), 100)
+        assert isinstance(training.step, options.CautiousStep) == bool(texts)
+        state = training.begin()
+        for number in range(2):
+            state, metrics = training.step(state, batch_of(config, number))
+        found.append(float(metrics["loss"]))
+    assert found[0] == found[1]
+
+
+def test_a_step_that_fails_with_its_options_goes_on_without_them(caplog):
+    made = []
+
+    def make(given):
+        made.append(given)
+
+        def fails(_) -> np.ndarray:
+            raise RuntimeError("capture failed")
+
+        def step(state, batch):
+            shape = jax.ShapeDtypeStruct((), jnp.float32)
+            more = jax.pure_callback(fails, shape, batch) if given else batch
+            return state + more, {}
+
+        return jax.jit(step, donate_argnums=0)
+
+    step = options.CautiousStep(make, {"a": "1", "b": "2"})
+    state = jnp.zeros(3)
+    caplog.set_level(logging.WARNING)
+    for _ in range(3):
+        state, _ = step(state, jnp.float32(2))
+    np.testing.assert_array_equal(state, [6, 6, 6])
+    assert made == [{"a": "1", "b": "2"}, {}]
+    (line,) = (text for text in caplog.messages if text.startswith("The step"))
+    assert line.startswith("The step is compiled without train.compiler_options a=1, b=2, with")
+    assert "(INTERNAL: " in line

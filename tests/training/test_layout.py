@@ -1,0 +1,91 @@
+"""How a step holds its state: few arrays, which mean the same as the trees they are made of."""
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from configs import hrnet18s_idih256
+from harmony_jax.devices.mesh import create_mesh
+from harmony_jax.training import layout as layouts
+from harmony_jax.training import setup
+from tests.made_data import tiny_config
+from tests.training.made_model import MadeModel
+from tests.training.test_loop import batch_of
+
+
+def test_a_step_takes_and_gives_few_arrays_and_no_tree():
+    """2,044 arrays as trees, which took a call 35 ms on the host (docs/performance.md)."""
+    config = hrnet18s_idih256.get_config()
+    config.optimizer.name, config.optimizer.clip_norm, config.train.ema_decay = "adamw", 1.0, 0.9
+    training = setup.set_up(config, create_mesh(1), 65742)
+    batch = setup.abstract_batch(config, training.mesh)
+    new, metrics = jax.eval_shape(training.step, training.layout.vectors, batch)
+    for state in (training.layout.vectors, new):
+        assert len(jax.tree.leaves(state)) <= 24
+        nodes = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, nnx.State))
+        assert not [node for node in nodes if isinstance(node, nnx.State)]
+    assert len(jax.tree.leaves(metrics)) == 5
+
+
+def config_of_all_that_goes_by_name():
+    config = tiny_config()
+    config.optimizer.name, config.optimizer.weight_decay = "adamw", 0.5
+    config.optimizer.clip_norm = 0.1
+    config.optimizer.freeze = ("model.norm.*", "backbone.hrnet.out.kernel")
+    config.train.ema_decay = 0.9
+    return config
+
+
+def trained(steps: int, shards: int = 1) -> tuple[setup.Training, list[np.ndarray]]:
+    """The training, and its state's arrays after some steps, in the order of the trees."""
+    config = config_of_all_that_goes_by_name()
+    training = setup.set_up(config, create_mesh(2, shards), 100)
+    state = training.begin()
+    for number in range(steps):
+        state, _ = training.step(state, batch_of(config, number))
+    trees = training.layout.as_trees(state)
+    return training, [np.asarray(leaf) for leaf in jax.tree.leaves(trees)]
+
+
+@pytest.fixture(params=["cpu", "divided", "gpu", "tpu"])
+def shards(request, monkeypatch) -> int:
+    """How arrays are joined on each platform, and where the state is divided: `mesh.shards`."""
+    monkeypatch.setattr(setup, "build_model", lambda _: MadeModel())
+    monkeypatch.setattr("harmony_jax.devices.mesh._MIN_SHARDED_SIZE", 12)  # some are divided
+    if request.param == "gpu":
+        monkeypatch.setattr(layouts, "_LAST_AXIS_FIRST", ("cpu",))
+    if request.param == "tpu":
+        monkeypatch.setattr(layouts, "_JOINED_BELOW", {"cpu": 12})
+    return 2 if request.param == "divided" else 1
+
+
+def test_joined_arrays_learn_as_each_by_itself(monkeypatch, shards):
+    """Rates, decay, freezing, clipping and the average are those of each array's own name."""
+    joined, found = trained(3, shards)
+    monkeypatch.setattr("harmony_jax.training.step.treatment", lambda name, frozen: name)
+    monkeypatch.setattr(layouts, "_LAST_AXIS_FIRST", ())
+    apart, expected = trained(3, shards)
+    counts = [len(training.layout.vectors.variables.params) for training in (joined, apart)]
+    assert counts[0] < counts[1] == len(jax.tree.leaves(apart.layout.trees.variables.params))
+    _, begun = trained(0, shards)
+    assert not all(map(np.array_equal, begun, found))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-7)
+
+
+def test_from_trees_and_back_nothing_changes(shards):
+    training = setup.set_up(config_of_all_that_goes_by_name(), create_mesh(2, shards), 100)
+    layout = training.layout
+    shapes, tree = jax.tree.flatten(layout.trees)
+    rng = np.random.default_rng(0)
+    arrays = [rng.integers(0, 99, leaf.shape).astype(leaf.dtype) for leaf in shapes]
+    places = [leaf.sharding for leaf in shapes]
+    placed = jax.tree.unflatten(tree, jax.device_put(arrays, places))
+    vectors = layout.as_vectors(placed)
+    again = layout.as_trees(vectors)
+    assert jax.tree.structure(again) == tree
+    for found, expected in zip(jax.tree.leaves(again), arrays, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    divided = [leaf for leaf in jax.tree.leaves(vectors) if not leaf.sharding.is_fully_replicated]
+    assert bool(divided) == (shards > 1)
