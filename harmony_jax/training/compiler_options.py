@@ -1,9 +1,7 @@
 """Compiler options of the training step (`train.compiler_options`).
 
-A GPU is handed a step as command buffers, which are kernels captured once and launched together.
-XLA leaves convolutions out by default, since not all can be captured, and each cuts the sequence
-apart: 200 and more launches a step. So here they are captured, and a step that cannot be is
-compiled without (`CautiousStep`).
+What the compiler refuses is left out, and a step that fails where it runs is compiled without
+(`CautiousStep`), so that an option of another version or machine costs a line in the log.
 """
 
 import logging
@@ -19,35 +17,24 @@ from harmony_jax.errors import InputError
 
 _LOGGER = logging.getLogger(__name__)
 
-_COMMAND_BUFFERS = "xla_gpu_enable_command_buffer"
-# XLA's default and CONVOLUTION; jaxlib 0.10 and 0.11 know all of them.
-_CAPTURED = (
-    *("FUSION", "CUBLAS", "CUBLASLT", "CUSTOM_CALL", "CUDNN", "DYNAMIC_SLICE_FUSION"),
-    *("CONDITIONAL", "CONVOLUTION"),
-)
 
-_BY_PLATFORM = {"gpu": (f"{_COMMAND_BUFFERS}={','.join(_CAPTURED)}",)}
-
-
-def compiler_options(texts: Sequence[str] | None, mesh: Mesh) -> dict[str, str]:
+def compiler_options(texts: Sequence[str], mesh: Mesh) -> dict[str, str]:
     """The options that the mesh's compiler takes; what it refuses is logged, a line each.
 
     Args:
-        texts: each NAME=VALUE; None for those that suit the mesh's platform.
+        texts: each NAME=VALUE.
         mesh: of any platform, also of devices that are not there.
 
     Raises:
         InputError: a text is not of this form.
     """
-    if texts is None:
-        texts = _BY_PLATFORM.get(mesh.devices.flat[0].platform, ())
     taken = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not (name and equals and value):
             raise InputError(
                 f"train.compiler_options {text!r}: expected NAME=VALUE, as in "
-                f"{_COMMAND_BUFFERS}=FUSION,CUBLAS"
+                "xla_gpu_enable_command_buffer=FUSION,CUBLAS"
             )
         if refusal := _refusal({name: value}, mesh):
             _LOGGER.warning("train.compiler_options %s is left out: %s", text, refusal)

@@ -40,7 +40,7 @@ _BEFORE: dict[str, Any] = {
     "optimizer.weight_decay": 0.0,
     "optimizer.freeze": [],
     "train.ema_decay": 0.0,
-    "train.compiler_options": None,
+    "train.compiler_options": [],
 }
 
 _LOGGER = logging.getLogger(__name__)

@@ -18,16 +18,6 @@ from tests.training.test_loop import batch_of
 COMMAND_BUFFERS = "xla_gpu_enable_command_buffer"
 
 
-def test_without_a_word_a_cpu_gets_none_and_a_gpu_has_convolutions_captured(monkeypatch):
-    """Any platform's compiler knows the option; that of this CPU says whether it is still one."""
-    mesh = create_mesh(1)
-    assert options.compiler_options(None, mesh) == {}
-    monkeypatch.setitem(options._BY_PLATFORM, "cpu", options._BY_PLATFORM["gpu"])
-    taken = options.compiler_options(None, mesh)
-    assert "CONVOLUTION" in taken[COMMAND_BUFFERS].split(",")
-    assert options.compiler_options((), mesh) == {}
-
-
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -55,7 +45,7 @@ def test_a_text_of_another_form(text):
 def test_a_step_with_options_trains_as_one_without(monkeypatch):
     monkeypatch.setattr(setup, "build_model", lambda _: MadeModel())
     found = []
-    for texts in (None, ("xla_gpu_autotune_level=0",)):
+    for texts in ((), ("xla_gpu_autotune_level=0",)):
         config = tiny_config()
         config.train.compiler_options = texts
         training = setup.set_up(config, create_mesh(2), 100)
