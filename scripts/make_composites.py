@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from configs import base
-from harmony_jax.command_line import Parser, log_to_terminal
+from harmony_jax.command_line import Parser
 from harmony_jax.data.composites.photo_set import PhotoSet
 from harmony_jax.data.composites.recipe import Recipe
 from harmony_jax.data.preparing.composites import CSV, UNREADABLE_LIST, CompositeFolder, Written
@@ -29,7 +29,6 @@ _SHOWN = 10
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Writes one set; a mistake ends in one line and exit status 1, as do unreadable photos."""
-    log_to_terminal()
     try:
         _run(_parse(arguments))
     except InputError as error:

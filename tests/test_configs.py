@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from configs import base
 from harmony_jax import InputError, create_model, list_models
 from harmony_jax.build import build_model, check_numbers, model_arguments
+from harmony_jax.data.composites.recipe import Recipe
 from harmony_jax.data.splits import open_split
 from harmony_jax.data.training_data import TrainingData
 from harmony_jax.devices import mesh as meshes
@@ -104,7 +105,18 @@ def table_config(number: int, key: str) -> ConfigDict:
 def test_every_model_has_its_config():
     names = {path.stem for path in FOLDER.glob("*.py")}
     tables = {f"table{number}" for number in EXPERIMENTS}
-    assert names == {"base", "demo", "paper_rows", *tables, *list_models()}
+    recipes = {"demo", "photos_small", "ready"}  # of composites made while training
+    assert names == {"base", "paper_rows", *recipes, *tables, *list_models()}
+
+
+@pytest.mark.parametrize("name", ["demo", "photos_small", "ready"])
+def test_a_recipe_for_photos_can_be_set_up(name):
+    config = importlib.import_module(f"configs.{name}").get_config()
+    check_numbers(config)
+    Recipe.of(config.data.composites)
+    training = set_up(config, meshes.mesh_of(jax.devices()[:1]), 1000)
+    assert training.total_steps == config.train.epochs * 1000 // config.train.batch_size
+    training.model.check_image_size(config.data.image_size, config.data.image_size)
 
 
 @pytest.mark.parametrize("name", list_models())

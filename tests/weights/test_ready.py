@@ -25,7 +25,6 @@ from harmony_jax.weights.released import READY_FILE, checkpoint_path
 from harmony_jax.weights.saved_model import load_model
 from scripts import convert_weights, export_model
 from tests.made_data import tiny_config
-from tests.pytorch import PTH
 
 ROOT = Path(__file__).parents[2]
 
@@ -159,7 +158,7 @@ def test_a_training_starts_from_it(arrays):
     assert_same(to_torch_state_dict(model), arrays)
 
 
-@pytest.mark.parametrize("ending", [".safetensors", PTH, ""])
+@pytest.mark.parametrize("ending", [".safetensors", ".pth", ""])
 def test_it_is_converted(arrays, tmp_path, ending):
     output = tmp_path / f"out{ending}"
     convert_weights.main(["--input=ready", f"--output={output}"])
