@@ -202,7 +202,7 @@ def _run_all(model: _Model, jobs: list[Job], settings: Settings) -> tuple[list[P
                 except Exception as error:
                     if model.error is not None:
                         executor.shutdown(cancel_futures=True)
-                        raise model.error  # noqa: B904
+                        raise model.error from None
                     failures[futures[future]] = _reason(futures[future], error)
                 bar.update()
         except KeyboardInterrupt:
