@@ -99,6 +99,28 @@ def conversion_of(profile: bytes | None) -> Conversion | None:
     return Conversion(profile)
 
 
+def convert(
+    pixels: UInt[np.ndarray, "h w 3"],
+    source: bytes | None,
+    target: bytes | None,
+    mask: np.ndarray,
+) -> UInt16[np.ndarray, "h w 3"]:
+    """The picture in another profile's colours, over the whole range of uint16.
+
+    Args:
+        pixels: uint8, or uint16 over its whole range.
+        source: their profile; None is sRGB.
+        target: the one wanted, likewise.
+        mask: [h, w]; where it is 0 nobody sees the colours, and they are black.
+    """
+    result = np.zeros(pixels.shape, np.uint16)
+    for rows in _strips(mask):
+        inside = mask[rows] > 0
+        colors = _deep(pixels[rows][inside])
+        result[rows][inside] = _exactly(colors, source or _SRGB, target or _SRGB)
+    return result
+
+
 @functools.lru_cache(16)
 def is_usable(profile: bytes, grey: bool) -> bool:
     """Whether a profile is one of RGB, or for grey pictures of grey, that leads there and back."""
