@@ -140,7 +140,7 @@ def check_range(profile: bytes, label: str) -> None:
     for at in range(132, min(132 + 12 * count, len(profile) - 11), 12):
         if profile[at : at + 4] == b"cicp":
             start = int.from_bytes(profile[at + 4 : at + 8], "big")
-            _check_transfer(profile[start + 9] if start + 9 < len(profile) else 2, label)
+            check_transfer(profile[start + 9] if start + 9 < len(profile) else 2, label)
 
 
 def profile_of_code_points(primaries: int, transfer: int, label: str) -> bytes | None:
@@ -149,7 +149,7 @@ def profile_of_code_points(primaries: int, transfer: int, label: str) -> bytes |
     Raises:
         InputError: for brightness beyond white (HDR), or numbers that mean nothing known.
     """
-    _check_transfer(transfer, label)
+    check_transfer(transfer, label)
     if primaries != _UNSPECIFIED and primaries not in _PRIMARIES:
         raise InputError(
             f"{label}: its colours (primaries {primaries} of H.273) are not known: "
@@ -197,7 +197,8 @@ def _undated(profile: bytes) -> bytes:
     return profile[:24] + bytes([7, 208, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0]) + profile[36:]
 
 
-def _check_transfer(transfer: int, label: str) -> None:
+def check_transfer(transfer: int, label: str) -> None:
+    """Raises InputError for a curve of H.273 that is of HDR, or not known."""
     if transfer in _HDR:
         raise InputError(
             f"{label}: an HDR picture ({_HDR[transfer]}), brighter than white: save it as SDR"

@@ -3,6 +3,7 @@
 import functools
 import io
 import logging
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -33,13 +34,14 @@ from harmony_jax.photos.companions import (
     xmp_of,
 )
 from harmony_jax.photos.exif import load_exif, read_exif
-from harmony_jax.photos.kinds import is_heif, unread_kind
+from harmony_jax.photos.jpeg_xl import JpegXlKind, decode_jpeg_xl, is_jpeg_xl, look_at_jpeg_xl
+from harmony_jax.photos.kinds import deep_jpeg, is_heif, unread_kind
 from harmony_jax.photos.picture import FORMATS, MAX_PIXELS, Picture, to_uint8
 from harmony_jax.photos.tiff import TiffKind, decode_tiff, is_tiff, look_at_tiff
 
 # Kinds by PIL's names; HEIF and the rarer kinds of TIFF are read by others.
 _BY_PIL = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "AVIF", "JPEG2000")
-_READABLE = "expected JPEG, PNG, WebP, TIFF, HEIC, AVIF, BMP, GIF or JPEG 2000"
+_READABLE = "expected JPEG, PNG, WebP, TIFF, HEIC, AVIF, BMP, GIF, JPEG 2000 or JPEG XL"
 
 # What puts a picture upright, by EXIF orientation (Exif 2.32, tag 0x0112).
 _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
@@ -54,6 +56,7 @@ _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 _SIDEWAYS = (5, 6, 7, 8)  # of which rows become columns
 
 _FRAMES = "holds more than one picture: the first is taken"
+_DEEP = "holds numbers of 32 bits or of floating point: 16 bits are kept"
 _BEHIND = "holds a gain map or further pictures: they are left out, and the XMP about them"
 
 _LOGGER = logging.getLogger(__name__)
@@ -70,6 +73,7 @@ class _Source(NamedTuple):
     image: Image.Image | None  # None where PIL cannot open it
     tiff: TiffKind | None = None
     heif: Any = None  # a HeifImage
+    jpeg_xl: JpegXlKind | None = None
 
 
 class _Stored(NamedTuple):
@@ -146,10 +150,13 @@ def _opened(data: bytes, label: str, max_pixels: int) -> _Source:
             source = _opened_tiff(data, label)
         elif is_heif(data):
             source = _opened_heif(data)
+        elif is_jpeg_xl(data):
+            kind = look_at_jpeg_xl(data, label)
+            source = _Source("JPEGXL", kind.size, None, jpeg_xl=kind)
         else:
-            image = Image.open(io.BytesIO(data), formats=_BY_PIL)
-            kind = "JPEG" if image.format == "MPO" else str(image.format)
-            source = _Source(kind, image.size, image)
+            image = Image.open(io.BytesIO(_for_pil(data)), formats=_BY_PIL)
+            name = "JPEG" if image.format == "MPO" else str(image.format)
+            source = _Source(name, image.size, image)
     except InputError:
         raise
     except Image.DecompressionBombError as error:
@@ -165,6 +172,12 @@ def _opened(data: bytes, label: str, max_pixels: int) -> _Source:
             "taken (--max-megapixels): make it smaller"
         )
     return source
+
+
+def _for_pil(data: bytes) -> bytes:
+    """The file; a JPEG of 12 bits as one of 8, of which PIL reads all but the pixels."""
+    at = deep_jpeg(data)
+    return data if at is None else data[:at] + b"\x08" + data[at + 1 :]
 
 
 def _opened_tiff(data: bytes, label: str) -> _Source:
@@ -198,6 +211,8 @@ def _stored(source: _Source, data: bytes, label: str) -> _Stored:
         return _stored_tiff(source.image, source.tiff, data, label)
     if source.heif is not None:
         return _stored_heif(source.heif, label)
+    if source.jpeg_xl is not None:
+        return _stored_jpeg_xl(source.jpeg_xl, data, label)
     image = source.image
     assert image is not None
     profile = image.info.get("icc_profile")
@@ -220,6 +235,9 @@ def _stored(source: _Source, data: bytes, label: str) -> _Stored:
         jpeg2000 = look_at_jpeg2000(data, label)
         profile = jpeg2000.profile
         channels = _of_bits(imagecodecs.jpeg2k_decode, data, jpeg2000.bits, image, label)
+    elif (at := deep_jpeg(data)) is not None:
+        channels = _widened(_decode_deep_jpeg(data, at, image, label), 12)
+        companions = companions._replace(iptc=iptc_of(image))
     else:
         image.load()
         channels = _eight_bits(image, label)
@@ -229,6 +247,15 @@ def _stored(source: _Source, data: bytes, label: str) -> _Stored:
         profile = None
     more = _others(image, companions.xmp)
     return _Stored(channels, image.getexif, profile, companions, more=more)
+
+
+def _decode_deep_jpeg(data: bytes, frame: int, image: Image.Image, label: str) -> np.ndarray:
+    """A JPEG of 12 bits, whose picture begins behind `frame`; PIL has read its header."""
+    if image.mode not in ("L", "RGB"):
+        raise InputError(f"{label}: JPEG of 12 bits and of inks: save it as PNG or TIFF of 16 bits")
+    if b"\xff\xd9" not in data[frame:]:  # what is missing would be made up
+        raise ValueError("truncated")
+    return imagecodecs.jpeg8_decode(data)
 
 
 def _stored_tiff(image: Image.Image | None, kind: TiffKind, data: bytes, label: str) -> _Stored:
@@ -246,7 +273,10 @@ def _stored_tiff(image: Image.Image | None, kind: TiffKind, data: bytes, label: 
     resolution = None if image is None else resolution_of(image)
     companions = Companions(resolution, kind.xmp, kind.iptc, geo=kind.fields)
     exif = image.getexif if image is not None else functools.partial(load_exif, data)
-    return _Stored(channels, exif, profile, companions, more=_FRAMES if kind.pages > 1 else None)
+    more = " and ".join(
+        said for said, holds in ((_DEEP, kind.deep), (_FRAMES, kind.pages > 1)) if holds
+    )
+    return _Stored(channels, exif, profile, companions, more=more or None)
 
 
 def _stored_heif(image: Any, label: str) -> _Stored:
@@ -266,6 +296,16 @@ def _stored_heif(image: Any, label: str) -> _Stored:
         pixels = _widened(pixels >> (16 - bits), bits)
     # Boxes say which way up it is, whatever EXIF says, and that has been done.
     return _Stored(pixels, exif, profile, companions, is_upright=True, more=more)
+
+
+def _stored_jpeg_xl(kind: JpegXlKind, data: bytes, label: str) -> _Stored:
+    if kind.is_jpeg:  # which comes with all that it had
+        jpeg = bytes(imagecodecs.jpegxl_decode_jpeg(data, numthreads=0))
+        return _stored(_opened(jpeg, label, math.prod(kind.size)), jpeg, label)
+    pixels = _widened(decode_jpeg_xl(data, kind, label), kind.bits)
+    exif = functools.partial(load_exif, kind.exif or b"")
+    more = _FRAMES if kind.several else None
+    return _Stored(pixels, exif, kind.profile, Companions(xmp=kind.xmp), is_upright=True, more=more)
 
 
 def _assemble(stored: _Stored, label: str) -> Picture:

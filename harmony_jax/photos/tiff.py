@@ -8,16 +8,19 @@ from typing import NamedTuple
 
 import numpy as np
 import tifffile
-from jaxtyping import UInt
+from jaxtyping import UInt, UInt16
 
 from harmony_jax.errors import InputError
+from harmony_jax.photos.color import is_usable
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _INKS, _YCBCR = 0, 1, 2, 3, 5, 6
 _RAW_MEANINGS = (32803, 34892)  # a sensor's mosaic, and its linear values
 _COLORS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _INKS: 4}
 _MULTIPLIED, _SEPARATE = 1, 2  # kinds of alpha, of ExtraSamples
-_UNSIGNED = 1  # of SampleFormat
-_DNG_VERSION, _INK_SET = 50706, 332
+_UNSIGNED, _FLOAT = 1, 3  # of SampleFormat
+_DNG_VERSION, _INK_SET, _PROFILE = 50706, 332, 34675
+_DEEP = (np.uint32, np.float16, np.float32)  # read as 16 bits
+_ROUNDING = 1e-3  # that floating point numbers may be off by
 _GEO_TAGS = (33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113)  # the last two are GDAL's
 # What libtiff inside PIL has everywhere: none, CCITT's, LZW, JPEG's, deflate, PackBits.
 _BY_PIL = (1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946)
@@ -34,6 +37,7 @@ class TiffKind(NamedTuple):
         size: width and height, in pixels.
         by_pil: whether PIL reads every kind like this as it is; else `decode_tiff` does.
         has_inks: whether it is CMYK.
+        deep: whether its numbers have more than 16 bits, or are of floating point.
         fields: those of GeoTIFF, with their types and values.
         profile: its colour profile.
         xmp: its XMP.
@@ -44,6 +48,7 @@ class TiffKind(NamedTuple):
     size: tuple[int, int]
     by_pil: bool
     has_inks: bool
+    deep: bool
     fields: tuple[tuple[int, int, object], ...]
     profile: bytes | None
     xmp: bytes | None
@@ -75,8 +80,9 @@ def look_at_tiff(data: bytes, label: str) -> TiffKind:
             (operator.index(page.imagewidth), operator.index(page.imagelength)),
             _is_for_pil(page),
             int(page.photometric) == _INKS,
+            page.dtype in _DEEP,
             fields,
-            _bytes_of(page, 34675),
+            _bytes_of(page, _PROFILE),
             _bytes_of(page, 700),
             _iptc_of(page),
             _count(file),
@@ -109,10 +115,12 @@ def decode_tiff(data: bytes, label: str) -> UInt[np.ndarray, "height width chann
         ):
             raise ValueError("some of the pixels are missing")
         pixels = page.asarray()
+        if pixels.dtype in _DEEP:
+            pixels = _narrowed(pixels, label)
         if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and samples > 1:
             pixels = np.moveaxis(pixels.reshape(samples, *page.shape[-2:]), 0, -1)
         pixels = pixels.reshape(page.imagelength, page.imagewidth, samples)
-        pixels = _widened(pixels, page.bitspersample)
+        pixels = _widened(pixels, min(page.bitspersample, 8 * pixels.itemsize))
         if meaning == _WHITE_IS_ZERO:
             pixels[:, :, 0] = np.iinfo(pixels.dtype).max - pixels[:, :, 0]
         colors = _COLORS[meaning]
@@ -136,8 +144,15 @@ def _check_kind(page: tifffile.TiffPage, label: str) -> None:
             f"{label}: a camera's raw file: develop it first, to TIFF of 16 bits or to JPEG"
         )
     bits = page.bitspersample if isinstance(page.bitspersample, int) else max(page.bitspersample)
+    deep = bits in (16, 24, 32) and meaning == _RGB and isinstance(page.bitspersample, int)
     reason = None
-    if page.tags.get("SampleFormat") is not None and page.sampleformat != _UNSIGNED:
+    if deep and page.sampleformat == _FLOAT:
+        # Linear light, or sRGB's numbers: without a profile nothing tells.
+        if not is_usable(_bytes_of(page, _PROFILE) or b"", grey=False):
+            reason = f"floating point numbers of {bits} bits without a usable colour profile"
+    elif deep and bits == 32 and page.sampleformat == _UNSIGNED:
+        pass  # over their whole range, as TIFF has them
+    elif page.tags.get("SampleFormat") is not None and page.sampleformat != _UNSIGNED:
         names = {2: "signed numbers", 3: "floating point numbers"}
         kind = names.get(page.sampleformat, f"numbers of kind {page.sampleformat}")
         reason = f"{kind} of {bits} bits"
@@ -150,7 +165,8 @@ def _check_kind(page: tifffile.TiffPage, label: str) -> None:
     elif not _is_for_pil(page):
         uneven = not isinstance(page.bitspersample, int)
         compression = int(page.compression)
-        if meaning not in _COLORS or bits < 8 or uneven or page.dtype not in (np.uint8, np.uint16):
+        known = page.dtype in (np.uint8, np.uint16, *_DEEP)
+        if meaning not in _COLORS or bits < 8 or uneven or not known:
             reason = f"{_name(tifffile.PHOTOMETRIC, meaning)} of {bits} bits"
         elif samples < _COLORS[meaning]:
             reason = f"{_name(tifffile.PHOTOMETRIC, meaning)} of {samples} channels"
@@ -231,6 +247,23 @@ def _widened(pixels: np.ndarray, bits: int) -> np.ndarray:
     if bits == 8 * pixels.itemsize:
         return pixels
     return np.rint(pixels * (most / (2**bits - 1))).astype(pixels.dtype)
+
+
+def _narrowed(pixels: np.ndarray, label: str) -> UInt16[np.ndarray, "..."]:
+    """Numbers of 32 bits, or of floating point from 0 to 1, as 16 bits.
+
+    Raises:
+        InputError: some are brighter than white (HDR), or no numbers.
+    """
+    if pixels.dtype.kind == "u":
+        return ((pixels.astype(np.uint64) * 65535 + 2**31) // (2**32 - 1)).astype(np.uint16)
+    low, high = float(pixels.min()), float(pixels.max())
+    if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):  # NaN too
+        raise InputError(
+            f"{label}: its numbers go from {low:g} to {high:g}, where 0 is black and 1 white: an "
+            "HDR picture: save it as SDR, of 16 bits"
+        )
+    return np.rint(np.clip(pixels.astype(np.float32), 0, 1) * 65535).astype(np.uint16)
 
 
 def _unmultiplied(pixels: np.ndarray) -> np.ndarray:
