@@ -16,7 +16,7 @@ from PIL import Image, ImageCms
 from harmony_jax.disk import read_file
 from harmony_jax.errors import InputError
 from harmony_jax.photos import png
-from harmony_jax.photos.boxes import look_at_avif, look_at_jpeg2000
+from harmony_jax.photos.boxes import check_heif_items, look_at_avif, look_at_jpeg2000
 from harmony_jax.photos.color import (
     adobe_rgb,
     check_range,
@@ -61,8 +61,9 @@ _BEHIND = "holds a gain map or further pictures: they are left out, and the XMP 
 
 _LOGGER = logging.getLogger(__name__)
 
-# Of damaged fields; without a handler they would go to the terminal.
-logging.getLogger("PIL").addHandler(logging.NullHandler())
+# Of damaged files; without a handler their words would go to the terminal.
+for _library in ("PIL", "imagecodecs", "tifffile"):
+    logging.getLogger(_library).addHandler(logging.NullHandler())
 
 
 class _Source(NamedTuple):
@@ -160,18 +161,22 @@ def _opened(data: bytes, label: str, max_pixels: int) -> _Source:
     except InputError:
         raise
     except Image.DecompressionBombError as error:
-        raise InputError(f"{label}: {error}: make it smaller") from error
+        raise InputError(f"{label}: far {_too_many(max_pixels)}") from error
     except Exception as error:  # of any kind, as above
         if unread := unread_kind(data):
             raise InputError(f"{label}: {unread}") from error
         raise InputError(f"{label}: not a picture, or a damaged one: {_READABLE}") from error
     width, height = source.size
     if width * height > max_pixels:
-        raise InputError(
-            f"{label}: {width} x {height} pixels: at most {max_pixels / 1e6:g} megapixels are "
-            "taken (--max-megapixels): make it smaller"
-        )
+        raise InputError(f"{label}: {width} x {height} are {_too_many(max_pixels)}")
     return source
+
+
+def _too_many(max_pixels: int) -> str:
+    return (
+        f"too many pixels: at most {max_pixels / 1e6:g} megapixels are taken (--max-megapixels): "
+        "make it smaller"
+    )
 
 
 def _for_pil(data: bytes) -> bytes:
@@ -184,23 +189,17 @@ def _opened_tiff(data: bytes, label: str) -> _Source:
     if unread := unread_kind(data):
         raise InputError(f"{label}: {unread}")
     kind = look_at_tiff(data, label)
-    image = None
     try:
         image = Image.open(io.BytesIO(data), formats=("TIFF",))
-    except Image.DecompressionBombError:
-        raise
-    except Exception as error:
-        if kind.by_pil:
-            raise InputError(
-                f"{label}: this kind of TIFF is not taken, or it is damaged: save it as RGB of 8 "
-                "or 16 bits"
-            ) from error
+    except Exception:  # which is for its fields alone
+        image = None
     return _Source("TIFF", kind.size, image, tiff=kind)
 
 
 def _opened_heif(data: bytes) -> _Source:
     import pi_heif  # few files need it
 
+    check_heif_items(data)
     file = pi_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False)
     image = file[file.primary_index]
     return _Source("HEIF", image.size, None, heif=image)
@@ -260,14 +259,9 @@ def _decode_deep_jpeg(data: bytes, frame: int, image: Image.Image, label: str) -
 
 def _stored_tiff(image: Image.Image | None, kind: TiffKind, data: bytes, label: str) -> _Stored:
     profile = kind.profile
-    if kind.by_pil:
-        assert image is not None
-        image.load()
-        channels = _eight_bits(image, label)
-    else:
-        channels = decode_tiff(data, label)
-        if kind.has_inks:
-            channels = _without_inks(channels, profile, label)
+    channels = decode_tiff(data, label)
+    if kind.has_inks:
+        channels = _without_inks(channels, profile, label)
     if kind.has_inks:
         profile = None
     resolution = None if image is None else resolution_of(image)
@@ -364,6 +358,10 @@ def _of_bits(
     decode: Callable[[bytes], np.ndarray], data: bytes, bits: int, image: Image.Image, label: str
 ) -> np.ndarray:
     """Pixels of so many bits over the whole range of their type; PIL makes 8 of all."""
+    if bits != 8 and getattr(image, "n_frames", 1) > 1:
+        raise InputError(
+            f"{label}: an animation of {bits} bits a channel: save its first picture as PNG"
+        )
     image.load()
     if bits == 8:
         return _eight_bits(image, label)

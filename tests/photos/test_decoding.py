@@ -3,6 +3,8 @@
 import io
 import logging
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -151,6 +153,48 @@ def test_usual_tiffs_are_as_opencv_reads_them(mode, compression):
     found, expected = decode_picture(data, "a.tif").pixels, by_opencv(data)
     expected = np.repeat(expected[:, :, None], 3, 2) if expected.ndim == 2 else expected
     assert np.abs(found.astype(int) - expected).max() <= (compression == "jpeg")
+
+
+def test_a_palette_with_alpha():
+    indices, alpha = noise(30, 40), noise(30, 40)
+    colors = noise(3, 256, kind=np.uint16)
+    data = bytearray(
+        tiff_of(
+            np.dstack([indices, alpha]),
+            photometric="minisblack",
+            planarconfig="contig",
+            extrasamples=["unassalpha"],
+            extratags=[(320, 3, 768, colors.ravel().tolist(), True)],
+        )
+    )
+    with tifffile.TiffFile(io.BytesIO(bytes(data))) as file:
+        data[file.pages.first.tags["PhotometricInterpretation"].valueoffset] = 3
+    found = decode_picture(bytes(data), "a.tif")
+    np.testing.assert_array_equal(found.pixels, (colors.T >> 8)[indices])
+    np.testing.assert_array_equal(found.alpha, alpha)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["1", "P", "YCbCr"])
+def test_a_tiff_is_turned_once(mode, orientation):
+    """Fax, palette and YCbCr go three ways, of which one decoder turns by itself."""
+    stored = Image.fromarray(cv2.resize(noise(5, 7, 3), (56, 40))).convert(mode)
+    options = {"compression": "group4"} if mode == "1" else {}
+    data = file_of(stored, "TIFF", tiffinfo={274: orientation}, **options)
+    turns = [
+        lambda a: a,
+        np.fliplr,
+        lambda a: np.rot90(a, 2),
+        np.flipud,
+        lambda a: a.swapaxes(0, 1),
+        lambda a: np.rot90(a, -1),
+        lambda a: np.rot90(a.swapaxes(0, 1), 2),
+        np.rot90,
+    ]
+    expected = turns[orientation - 1](np.asarray(stored.convert("RGB")).astype(int))
+    found = decode_picture(data, "a.tif").pixels
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).mean() < (2 if mode == "YCbCr" else 1e-9)
 
 
 def cielab() -> bytes:
@@ -459,3 +503,55 @@ def test_damage_is_quiet_but_for_its_own_line(capfd):
     decode_picture(known, "a.png")
     assert png_chunk(b"iCCP", profile) in known
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_gif_that_says_it_is_huge_takes_no_memory(monkeypatch):
+    data = bytearray(file_of(Image.new("P", (9, 9)), "GIF"))
+    data[6:10] = b"\xff\xff\xff\xff"
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000_000)  # as `expect_any_file` does
+    with pytest.raises(InputError, match=r"at most 1 megapixels are taken \(--max-megapixels\)"):
+        decode_picture(bytes(data), "a.gif", max_pixels=1_000_000)
+
+
+def test_an_animation_of_more_than_8_bits_is_refused():
+    frames = noise(2, 16, 16, 3).astype(np.uint16) * 4
+    data = bytes(imagecodecs.avif_encode(frames, bitspersample=10))
+    with pytest.raises(InputError, match=r"a\.avif: an animation of 10 bits a channel"):
+        decode_picture(data, "a.avif")
+
+
+def test_libraries_are_quiet_where_nothing_listens(tmp_path):
+    """Some log, some write to the terminal itself, and one takes the process down."""
+    interlaced = bytearray(png_of(noise(1, 1, 3, kind=np.uint16), 16, 2))
+    interlaced[28] = 1
+    interlaced[29:33] = struct.pack(">I", zlib.crc32(interlaced[12:29]))
+    lines = Image.fromarray(np.eye(64, dtype=bool))
+    fax = bytearray(file_of(lines, "TIFF", compression="group4"))
+    palette = bytearray(file_of(Image.fromarray(LOW).convert("P"), "TIFF", compression="tiff_lzw"))
+    for data in (fax, palette):
+        with tifffile.TiffFile(io.BytesIO(bytes(data))) as file:
+            start = file.pages.first.dataoffsets[0]
+        data[start + 8 : start + 30] = RNG.bytes(22)
+    heic = heic_files.TURNED.replace(b"\0Exif\0", b"\0E\xeaif\0", 1)
+    assert heic != heic_files.TURNED
+    files = {"a.png": interlaced, "b.tif": fax, "c.tif": palette, "d.heic": heic}
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    code = """
+import sys
+from harmony_jax import InputError
+from harmony_jax.photos.decoding import read_picture
+for name in sys.argv[1:]:
+    try:
+        print(read_picture(name).pixels.shape)
+    except InputError as error:
+        print(error)
+"""
+    command = [sys.executable, "-c", code, *files]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
+    shape, fax_line, palette_line, heic_line = result.stdout.splitlines()
+    assert shape == "(1, 1, 3)"
+    assert fax_line == "(64, 64, 3)"
+    assert palette_line.startswith("c.tif: damaged TIFF")
+    assert heic_line.startswith("d.heic: not a picture, or a damaged one")
