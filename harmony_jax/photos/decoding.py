@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import imagecodecs
 import numpy as np
 from PIL import Image, ImageCms
@@ -161,22 +162,19 @@ def _opened(data: bytes, label: str, max_pixels: int) -> _Source:
     except InputError:
         raise
     except Image.DecompressionBombError as error:
-        raise InputError(f"{label}: far {_too_many(max_pixels)}") from error
+        raise InputError(f"{label}: far too many pixels: {_most(max_pixels)}") from error
     except Exception as error:  # of any kind, as above
         if unread := unread_kind(data):
             raise InputError(f"{label}: {unread}") from error
         raise InputError(f"{label}: not a picture, or a damaged one: {_READABLE}") from error
     width, height = source.size
     if width * height > max_pixels:
-        raise InputError(f"{label}: {width} x {height} are {_too_many(max_pixels)}")
+        raise InputError(f"{label}: {width} x {height} pixels: {_most(max_pixels)}")
     return source
 
 
-def _too_many(max_pixels: int) -> str:
-    return (
-        f"too many pixels: at most {max_pixels / 1e6:g} megapixels are taken (--max-megapixels): "
-        "make it smaller"
-    )
+def _most(max_pixels: int) -> str:
+    return f"at most {max_pixels / 1e6:g} megapixels are taken (--max-megapixels): make it smaller"
 
 
 def _for_pil(data: bytes) -> bytes:
@@ -306,7 +304,7 @@ def _assemble(stored: _Stored, label: str) -> Picture:
     """Splits stored channels, and puts them upright."""
     channels = np.atleast_3d(stored.channels)
     grey = channels.shape[2] < 3
-    rgb = np.repeat(channels[:, :, :1], 3, 2) if grey else channels[:, :, :3]
+    rgb = _as_rgb(channels[:, :, 0]) if grey else channels[:, :, :3]
     alpha = channels[:, :, -1] if channels.shape[2] in (2, 4) else None
     found = read_exif(stored.exif, label)
     companions = stored.companions._replace(xmp=upright_xmp(stored.companions.xmp))
@@ -331,6 +329,13 @@ def _assemble(stored: _Stored, label: str) -> Picture:
         found.kept,
         companions,
     )
+
+
+def _as_rgb(grey: np.ndarray) -> np.ndarray:
+    """Three channels that are equal: OpenCV is ten times as fast as NumPy, and lets others run."""
+    if not grey.size:
+        return np.empty((*grey.shape, 3), grey.dtype)
+    return cv2.cvtColor(np.ascontiguousarray(grey), cv2.COLOR_GRAY2RGB)
 
 
 def _checked_profile(profile: bytes | None, grey: bool, label: str) -> bytes | None:
@@ -386,9 +391,8 @@ def _eight_bits(image: Image.Image, label: str) -> np.ndarray:
         )
     grey = image.mode in ("1", "L", "LA", "La")
     transparent = image.has_transparency_data
-    return np.asarray(
-        image.convert(("LA" if grey else "RGBA") if transparent else "L" if grey else "RGB")
-    )
+    mode = ("LA" if grey else "RGBA") if transparent else "L" if grey else "RGB"
+    return np.asarray(image if image.mode == mode else image.convert(mode))
 
 
 def _without_inks(channels: np.ndarray, profile: bytes | None, label: str) -> np.ndarray:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt, UInt8
+from jaxtyping import Bool, Float, UInt, UInt8
 
 from harmony_jax.errors import InputError
 from harmony_jax.photos.formats import Picture, to_eight_bits, to_uint8
@@ -195,18 +195,24 @@ def _has(picture: Picture) -> str:
 def _of_greys(values: UInt[np.ndarray, "height width"]) -> FoundMask:
     present = _greys(values)
     if len(present) == 2:
-        return FoundMask(np.where(values == present[1], 255, 0).astype(np.uint8))
+        return FoundMask(_white(values == present[1]))
     white = np.iinfo(values.dtype).max
     dark = to_uint8(present[-1:])[0] <= FOREGROUND
     few = (len(present) <= _MOST_GREYS and present[-1] < white) or (len(present) <= _FEW and dark)
     if len(present) > 2 and (few or _are_labels(values, present)):
-        mask = np.where(values == present[0], 0, 255).astype(np.uint8)
-        return FoundMask(mask, _of_several([(int(value),) for value in present]))
+        return FoundMask(
+            _white(values != present[0]), _of_several([(int(value),) for value in present])
+        )
     remark = None
     if len(present) == 3 and _flat_shares(values == present[1], 2)[1] >= _FLAT:
         share = (int(present[1]) - int(present[0])) / (int(present[2]) - int(present[0]))
         remark = f"where it is {present[1]}, {share:.0%} of the change is mixed in"
     return FoundMask(to_uint8(values), remark)
+
+
+def _white(chosen: Bool[np.ndarray, "height width"]) -> PixelMask:
+    """A mask of what is chosen."""
+    return np.multiply(chosen, 255, dtype=np.uint8)
 
 
 def _are_labels(values: UInt[np.ndarray, "height width"], present: np.ndarray) -> bool:
@@ -264,7 +270,7 @@ def _of_colors(pixels: UInt8[np.ndarray, "height width 3"]) -> FoundMask:
         )
     background = _background([_unpacked(color) for color in colors], pixels)
     values = [background, *(_unpacked(color) for color in colors)]
-    mask = np.where((pixels == np.array(background)).all(2), 0, 255).astype(np.uint8)
+    mask = _white((pixels != np.array(background, np.uint8)).any(2))
     return FoundMask(mask, _of_several(list(dict.fromkeys(values))))
 
 

@@ -172,6 +172,8 @@ def _unread_layout(page: tifffile.TiffPage, bits: int) -> str | None:
     """Why numbers of a known meaning cannot be had, or None."""
     meaning, samples, compression = _meaning(page), page.samplesperpixel, int(page.compression)
     name = _name(tifffile.PHOTOMETRIC, meaning)
+    if page.planarconfig not in (tifffile.PLANARCONFIG.CONTIG, tifffile.PLANARCONFIG.SEPARATE):
+        return "pixels in an unknown order"
     if _is_for_libtiff(page):
         known = (1, 1) if compression in _FAX else (8, 1), (8, 3)
         return None if (bits, samples) in known else f"{name} of {bits} bits"
