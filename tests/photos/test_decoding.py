@@ -252,6 +252,16 @@ def test_floating_point_with_a_profile(kind):
         decode_picture(tiff_of(stored, photometric="rgb", iccprofile=bytes(200)), "a.tif")
 
 
+def test_planes_in_an_order_that_is_no_number_are_refused():
+    """A field of another type is neither; two of three planes would be what lay in memory."""
+    data = bytearray(tiff_of(noise(9, 9, 3), photometric="rgb"))
+    with tifffile.TiffFile(io.BytesIO(bytes(data))) as file:
+        at = file.pages.first.tags["PlanarConfiguration"].offset
+    data[at + 2] = 7  # bytes, of which there is one
+    with pytest.raises(InputError, match=r"a\.tif: this kind of TIFF is not taken \(pixels in an"):
+        decode_picture(bytes(data), "a.tif")
+
+
 # PNG
 
 
