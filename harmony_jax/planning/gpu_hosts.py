@@ -127,5 +127,4 @@ def _cuda_version() -> int:
 
 
 def _install(major: int) -> str:
-    jax_version = jax.__version__
-    return f"pip install jax-cuda{major}-plugin=={jax_version} jax-cuda{major}-pjrt=={jax_version}"
+    return f"pip install 'jax[cuda{major}-local]=={jax.__version__}'"  # no NVIDIA libraries

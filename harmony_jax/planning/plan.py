@@ -227,7 +227,7 @@ def plan_training(config: ConfigDict, target: Target, samples: int | None = None
             _resident_bytes(config, samples) // chips,
         ),
         # XLA counts the body of the loop over parts once. For GPUs it does not count.
-        flops=cost["flops"] * parts if cost else gpu_program.product_flops(program),
+        flops=float(cost["flops"] * parts if cost else gpu_program.product_flops(program)),
         bytes_moved=sum(memory_traffic(instruction) for instruction in program),
         bytes_accessed=cost["bytes accessed"] * parts if cost else None,
         collectives=sent,

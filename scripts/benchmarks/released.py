@@ -15,7 +15,16 @@ _LOG = "iharm.utils.log"
 def released_model(clone: Path, name: str) -> Any:
     """One of the authors' models, on the CPU, as their training makes it.
 
-    Ends the program where the clone has no such model, or PyTorch is not installed.
+    Ends the program as `released_configurations` does.
+    """
+    config = copy.deepcopy(released_configurations(clone, name)[name])  # making a model changes it
+    return config["model"](**config["params"])
+
+
+def released_configurations(clone: Path, name: str) -> dict[str, Any]:
+    """Those of the clone, by name.
+
+    Ends the program where the clone has none of this name, or PyTorch is not installed.
     """
     try:
         import torch  # noqa: F401
@@ -35,8 +44,7 @@ def released_model(clone: Path, name: str) -> Any:
 
     if name not in ALL_MCONFIGS:
         sys.exit(f"error: {clone} has no configuration {name}: choose {', '.join(ALL_MCONFIGS)}")
-    config = copy.deepcopy(ALL_MCONFIGS[name])  # making a model changes it
-    return config["model"](**config["params"])
+    return ALL_MCONFIGS
 
 
 def released_loss(output: Any, target: Any, mask: Any) -> Any:

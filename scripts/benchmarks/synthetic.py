@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from benchmarks.released import released_loss, released_model
+from benchmarks.released import released_configurations, released_loss, released_model
 from benchmarks.timing import Run, in_new_process, in_turns
 from harmony_jax.data.iharmony4 import COMPOSITES
 from harmony_jax.devices.gpu_trace import read_trace
@@ -79,6 +79,7 @@ def measure(name: str, batch_size: int, arguments: argparse.Namespace) -> None:
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     makers = {f"jax {jax.__version__}": partial(_ours, name, batch_size, arguments.dtype)}
     if arguments.released:
+        released_configurations(arguments.released, name)
         _check_device_of_pytorch()
         for title, compiled in (("PyTorch", False), ("PyTorch, compiled", True)):
             makers[title] = partial(
@@ -230,10 +231,8 @@ def _batch(batch_size: int, side: int) -> dict[str, np.ndarray]:
 
 
 def _check_device_of_pytorch() -> None:
-    try:
-        import torch
-    except ModuleNotFoundError:
-        return  # `released_model` says so
+    import torch
+
     if (jax.default_backend() == "gpu") != torch.cuda.is_available():
         sys.exit(
             f"error: JAX computes on {jax.devices()[0].device_kind}, PyTorch "

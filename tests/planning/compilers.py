@@ -11,5 +11,5 @@ needs_libtpu = pytest.mark.skipif(
 needs_cuda_plugin = pytest.mark.skipif(
     importlib.util.find_spec("jax_cuda13_plugin") is None
     and importlib.util.find_spec("jax_cuda12_plugin") is None,
-    reason="JAX's CUDA plugin is not installed: pip install jax-cuda13-plugin jax-cuda13-pjrt",
+    reason="JAX's CUDA plugin is not installed: pip install 'jax[cuda13-local]'",
 )

@@ -47,7 +47,7 @@ def test_without_the_cuda_plugin_the_error_says_what_to_install(monkeypatch):
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr("harmony_jax.planning.gpu_hosts.version", version)
-    with pytest.raises(InputError, match=rf"jax-cuda13-plugin=={jax.__version__} jax-cuda13-pjrt"):
+    with pytest.raises(InputError, match=rf"pip install 'jax\[cuda13-local\]=={jax.__version__}'"):
         find_target("h200:8")
 
 
