@@ -198,6 +198,13 @@ def plan_training(config: ConfigDict, target: Target, samples: int | None = None
         )
     if samples is None:
         samples = training_samples(config.data)
+    if samples is None and config.data.placement == "device":
+        _LOGGER.warning(
+            "The plan has no memory for the samples of data.name %s, %d bytes each over all chips: "
+            "--samples says how many there are",
+            config.data.name,
+            resident_bytes_a_sample(config.data),
+        )
     lowered, state = lower_train_step(config, meshes.mesh_of(target.devices, shards))
     _LOGGER.info("Compiling the step of %d images for %s", config.train.batch_size, target.name)
     try:
