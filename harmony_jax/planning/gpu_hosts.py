@@ -1,6 +1,7 @@
 """Devices of hosts with GPUs for the compiler (JAX's CUDA plugin), without any GPU or driver."""
 
 import math
+import os
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -89,6 +90,9 @@ def devices(name: str, kind: str, shape: Sequence[int]) -> list[Any]:
         bandwidth=int(CHIPS[kind].bandwidth),
         cuda=_cuda_version(),
     )
+    # The compiler would print pages where a batch does not fit, which the plan says in one line.
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "1":  # JAX's own choice
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     try:
         found = topologies.get_topology_desc(
             platform="cuda",
