@@ -31,14 +31,15 @@ class GpuTrace(NamedTuple):
 
 
 def read_trace(folder: Path, steps: int) -> GpuTrace | None:
-    """Reads the trace in a folder; None where it has no GPU.
+    """Reads this process's trace in a folder; None where it has no GPU.
 
     Args:
         folder: that `jax.profiler.trace` was given.
         steps: that were traced, and nothing else.
     """
-    (path,) = folder.glob("plugins/profile/*/*.xplane.pb")
-    planes = list(ProfileData.from_file(str(path)).planes)
+    files = folder.glob("plugins/profile/*/*.xplane.pb")
+    traces = [ProfileData.from_file(str(path)) for path in files]
+    planes = [plane for trace in traces for plane in trace.planes]
     gpus = [plane for plane in planes if plane.name.startswith("/device:GPU")]
     if not gpus:
         return None
