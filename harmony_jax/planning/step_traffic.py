@@ -26,6 +26,7 @@ _KINDS = frozenset(
         *("collective-permute", "collective-broadcast"),
     )
 )
+_SCALARS = 8  # that may be joined: the loss and norms
 
 
 class Collective(NamedTuple):
@@ -164,6 +165,8 @@ def _purpose(kind: str, op_name: str, arrays: Iterable[Array]) -> str:
         return GRADIENTS if "transpose(jvp" in op_name else STATISTICS
     if kind not in ("all-reduce", "reduce-scatter"):
         return OTHER
+    if not op_name:  # joined end to end; the backward pass's, as the forward pass waits for each
+        return GRADIENTS if sum(array.size for array in arrays) > _SCALARS else OTHER
     # Kernels, which the compiler may have joined with anything: the name is that of one member.
     if "transpose(jvp" in op_name or any(len(array.shape) > 1 for array in arrays):
         return GRADIENTS

@@ -10,6 +10,7 @@ from harmony_jax.planning.gpu_program import (
 from harmony_jax.planning.hlo_text import instructions
 from harmony_jax.planning.step_traffic import (
     GRADIENTS,
+    OTHER,
     STATISTICS,
     Collective,
     collectives,
@@ -121,3 +122,16 @@ def test_collectives_of_a_gpu():
         Collective("all-gather", GRADIENTS, "f32", 1, 64, 256, 4, 2),
         Collective("all-reduce", STATISTICS, "f32", 1, 16, 64, 4, 2),
     ]
+
+
+def test_collectives_that_the_compiler_joined_have_no_name():
+    nameless = PROGRAM.replace(
+        "all-reduce-start(%input_reduce_fusion), ", "all-reduce-start(%one), "
+    )
+    nameless = nameless.replace('metadata={op_name="jit(step)/jvp()/reduce_sum"}', "metadata={}")
+    nameless = nameless.replace("f32[1,16]{1,0} bitcast", "f32[16]{0} bitcast")
+    (joined,) = (c for c in collectives(instructions(nameless), 4, 2) if c.kind == "all-reduce")
+    assert joined.purpose == GRADIENTS
+    norms = nameless.replace("f32[16]{0} bitcast", "f32[2]{0} bitcast")
+    (joined,) = (c for c in collectives(instructions(norms), 4, 2) if c.kind == "all-reduce")
+    assert joined.purpose == OTHER
