@@ -6,6 +6,7 @@
     python scripts/benchmark.py input --root=IHARMONY4 [--prepared=PREPARED]
     python scripts/benchmark.py composites --photos=PHOTOS
     python scripts/benchmark.py train --root=IHARMONY4 [--names=...] [--placements=stream,device]
+    python scripts/benchmark.py train --synthetic [--names=...] [--batches=64] [--released=CLONE]
     python scripts/benchmark.py full_resolution [--names=improved_dih256,...] [--root=IHARMONY4]
 
 models: compile seconds and ms an image, forward and forward+backward, and what `step` prints.
@@ -19,6 +20,10 @@ input:  samples/s of the folders, the prepared set and samples held by the devic
 composites: ms an image for making composites of photos, in a worker and on the device.
 train:  images/s of the training loop and the share of time spent waiting for data, each
         combination of model, batch and placement in a process of its own.
+        --synthetic: the step alone, its data on the device: images/s, what the host takes for a
+        call, kernels and launches (of a GPU, from a trace), and the floors of arithmetic and bytes
+        with their share of the step. --released: beside the authors' model under autocast, with
+        channels_last and fused Adam, with and without torch.compile, in turns in one process.
 full_resolution: ms and peak memory of a 12-megapixel photo, each model in a process of its own;
         with --root, PSNR inside the mask and fMSE at full size with the real photo at 256 pixels
         for a prediction, which is what the way to full resolution alone keeps.
@@ -71,6 +76,14 @@ def main() -> None:
         measure = full_resolution.measure if arguments.here else full_resolution.measure_apart
         for name in names:
             measure(name)
+    elif arguments.synthetic:
+        synthetic = importlib.import_module("benchmarks.synthetic")
+        measure = synthetic.measure if arguments.here else synthetic.measure_apart
+        if not arguments.here:
+            synthetic.print_header()
+        for name in names:
+            for batch in arguments.batches:
+                measure(name, batch, arguments)
     else:
         training = importlib.import_module("benchmarks.training")
         measure = training.measure if arguments.here else training.measure_apart
@@ -91,7 +104,9 @@ def _parse() -> argparse.Namespace:
     for command, batches in ((models, "1,8"), (step, "16"), (train, "16")):
         command.add_argument("--names", default="improved_dih256,hrnet18s_idih256", type=_words)
         command.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
-        command.add_argument("--batches", default=batches, type=_numbers, help="images a step")
+        command.add_argument(
+            "--batches", "--batch_size", default=batches, type=_numbers, help="images a step"
+        )
     models.add_argument("--rounds", type=int, default=7)
     models.add_argument(
         "--precision",
@@ -108,7 +123,10 @@ def _parse() -> argparse.Namespace:
     full.add_argument("--root", help="iHarmony4 as downloaded")
     for command in (step, train, full):
         command.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
-    train.add_argument("--root", required=True, help="iHarmony4, downloaded or prepared")
+    train.add_argument("--root", help="iHarmony4, downloaded or prepared")
+    train.add_argument("--synthetic", action="store_true", help="the step alone, without data")
+    train.add_argument("--released", type=Path, help="with --synthetic: a clone of their code")
+    train.add_argument("--rounds", type=int, default=3, help="with --synthetic, of so many steps")
     train.add_argument("--placements", default="stream,device", type=_words)
     train.add_argument("--steps", type=int, default=20, help="steps to time")
     composites = commands.add_parser("composites")
@@ -122,7 +140,13 @@ def _parse() -> argparse.Namespace:
     )
     loading.add_argument("--samples", type=int, default=256)
     loading.add_argument("--rounds", type=int, default=5)
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.command == "train":
+        if bool(arguments.root) == arguments.synthetic:
+            train.error("choose --root=IHARMONY4, or --synthetic for the step alone")
+        if arguments.released and not arguments.synthetic:
+            train.error("--released needs --synthetic: PyTorch's step is measured without data")
+    return arguments
 
 
 def _words(text: str) -> list[str]:

@@ -1,1 +1,1 @@
-"""A training on a TPU slice, on paper: its step compiled ahead of time, and counted."""
+"""A training on TPUs or GPUs, on paper: its step compiled ahead of time, and counted."""

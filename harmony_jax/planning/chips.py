@@ -1,106 +1,76 @@
-"""TPU chips and slices: what Google publishes of them, and their devices for the compiler."""
+"""Chips that training runs on, TPUs and GPUs: what their makers publish of them."""
 
-import importlib.util
-import math
-import os
-import re
-from typing import Any, NamedTuple
-
-import jax
-from jax.experimental import topologies
-
-from harmony_jax.errors import InputError
-
-MAX_CHIPS = 256
-
-_NAME = re.compile(r"(?P<chip>[a-z0-9]+):(?P<shape>\d+(x\d+){1,2})")
-_HOST = (2, 2, 1)  # chips of a host that the compiler lays a slice out in
+from typing import NamedTuple
 
 
 class Chip(NamedTuple):
-    """One chip; both TensorCores of those with two, which programs see as one device.
+    """One chip; both TensorCores of a TPU with two, which programs see as one device.
 
     Attributes:
-        flops: peak bfloat16 FLOP/s. Convolutions of float32 values run at this rate too: by
-            default their operands are rounded to bfloat16.
-        memory: bytes of HBM that a program can have.
+        flops: peak FLOP/s of bfloat16 values.
+        float32_flops: of float32 values as accelerators multiply them by default: a TPU rounds them
+            to bfloat16, a GPU to TF32.
+        memory: bytes of HBM; of a TPU's, those that a program can have.
         bandwidth: bytes/s between HBM and the cores.
-        links: bytes/s that a chip can send to its neighbours, all links together (and receive as
-            many at the same time).
-        dimensions: of the torus or mesh of a slice.
-        config_name: what makes the compiler see a chip as one device.
+        links: bytes/s that a chip can send to others of its slice or host, all links together (and
+            receive as many at the same time).
+        network: bytes/s that a chip can send to other hosts; 0: hosts are joined by the links.
     """
 
     flops: float
+    float32_flops: float
     memory: float
     bandwidth: float
     links: float
-    dimensions: int
-    config_name: str = "default"
+    network: float = 0.0
+
+    def peak(self, dtype: str) -> float:
+        """FLOP/s of a model that computes in float32 or bfloat16, at the default precision."""
+        return self.flops if dtype == "bfloat16" else self.float32_flops
 
 
-# Bandwidths and FLOP/s: https://cloud.google.com/tpu/docs/v4, .../v5e, .../v5p and .../v6e, "System
-# architecture". The links' is that of one direction, half of the pages' bidirectional one: v5e 400
-# GB/s (and 1600 Gb/s in one), v6e 800 GB/s; v5p 4800 Gb/s in one. The page of v4 gives only the
-# all-reduce bandwidth of its 4,096 chips, 1.1 PB/s, which for v5e and v6e is the sum of these.
+_GIB = 2**30
+
+
+def _tpu(flops: float, memory: float, bandwidth: float, links: float) -> Chip:
+    return Chip(flops, flops, memory, bandwidth, links)
+
+
+# TPUs. Bandwidths and FLOP/s: https://cloud.google.com/tpu/docs/v4, .../v5e, .../v5p and .../v6e,
+# "System architecture". The links' is that of one direction, half of the pages' bidirectional one:
+# v5e 400 GB/s (and 1600 Gb/s in one), v6e 800 GB/s; v5p 4800 Gb/s in one. The page of v4 gives only
+# the all-reduce bandwidth of its 4,096 chips, 1.1 PB/s, which for v5e and v6e is the sum of these.
 # Memory: what libtpu 0.0.42 says is available when a program does not fit; the pages give 32 GiB,
 # 16 GB, 95 GB and 32 GB.
-_GIB = 2**30
+#
+# GPUs, on SXM boards of eight: https://www.nvidia.com/en-us/data-center/h100 and .../h200. FLOP/s
+# without sparsity are half of the pages' 1,979 and 989 (TF32) TFLOPS. NVLink: 900 GB/s in both
+# directions together. Network: one ConnectX-7 of 400 Gb/s for each GPU, as in NVIDIA's DGX H100 and
+# H200. Memory: what CUDA reports, of which JAX takes a share (`targets`).
 CHIPS = {
-    "v4": Chip(275e12, 30.75 * _GIB, 1200e9, 1.1e15 / 4096, 3, "megacore"),
-    "v5e": Chip(197e12, 15.75 * _GIB, 819e9, 200e9, 2),
-    "v5p": Chip(459e12, 95.74 * _GIB, 2765e9, 600e9, 3),
-    "v6e": Chip(918e12, 31.25 * _GIB, 1638e9, 400e9, 2),
+    "v4": _tpu(275e12, 30.75 * _GIB, 1200e9, 1.1e15 / 4096),
+    "v5e": _tpu(197e12, 15.75 * _GIB, 819e9, 200e9),
+    "v5p": _tpu(459e12, 95.74 * _GIB, 2765e9, 600e9),
+    "v6e": _tpu(918e12, 31.25 * _GIB, 1638e9, 400e9),
+    "h100": Chip(989.5e12, 494.7e12, 84942979072, 3352e9, 450e9, 50e9),
+    "h200": Chip(989.5e12, 494.7e12, 151397597184, 4800e9, 450e9, 50e9),
+}
+
+# By the beginning of JAX's `device_kind`.
+_KINDS = {
+    "TPU v4": "v4",
+    "TPU v5 lite": "v5e",
+    "TPU v5e": "v5e",
+    "TPU v5p": "v5p",
+    "TPU v5": "v5p",
+    "TPU v6": "v6e",
+    "NVIDIA H100 80GB HBM3": "h100",
+    "NVIDIA H200": "h200",
 }
 
 
-class Slice(NamedTuple):
-    """A slice of a pod, such as v5e:4x4."""
-
-    name: str
-    chip: Chip
-    devices: list[Any]  # for the compiler alone; neighbours are of the same host
-
-
-def find_slice(name: str) -> Slice:
-    """The slice of that name, without any TPU.
-
-    Args:
-        name: chip and number of chips along each dimension: v5e:4x4, v5p:4x4x8.
-
-    Raises:
-        InputError: libtpu is not installed, or there is no such slice of up to 256 chips.
-    """
-    match = _NAME.fullmatch(name)
-    chip = CHIPS.get(match["chip"]) if match else None
-    if match is None or chip is None:
-        raise InputError(
-            f"--topology={name}: choose {', '.join(CHIPS)} and a shape, as in v5e:4x4, v5p:4x4x8"
-        )
-    shape = [int(side) for side in match["shape"].split("x")]
-    if len(shape) != chip.dimensions:
-        raise InputError(
-            f"--topology={name}: a slice of {match['chip']} has {chip.dimensions} dimensions"
-        )
-    count = math.prod(shape)
-    if not 1 <= count <= MAX_CHIPS:
-        raise InputError(f"--topology={name}: {count} chips; choose 1 to {MAX_CHIPS}")
-    if importlib.util.find_spec("libtpu") is None:
-        raise InputError("libtpu, the TPU compiler, is missing: pip install 'harmony_jax[tpu]'")
-    # libtpu would look for a TPU, its metadata server and its lock; to compile it needs none.
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
-    os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")
-    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
-    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
-    sides = [*shape, 1][:3]
-    try:
-        devices = topologies.get_topology_desc(
-            platform="tpu",
-            topology_name=name,
-            chip_config_name=chip.config_name,
-            chips_per_host_bounds=[min(pair) for pair in zip(sides, _HOST, strict=True)],
-        ).devices
-    except (jax.errors.JaxRuntimeError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"--topology={name}: libtpu has no such slice ({reason})") from error
-    return Slice(name, chip, sorted(devices, key=lambda device: (device.process_index, device.id)))
+def chip_of(device_kind: str) -> Chip | None:
+    """The chip that JAX calls so (`jax.devices()[0].device_kind`), if it is one of these."""
+    names = (name for kind, name in _KINDS.items() if device_kind.startswith(kind))
+    name = next(names, None)
+    return CHIPS[name] if name else None

@@ -4,6 +4,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 _BITS = {
@@ -53,6 +54,9 @@ class Instruction(NamedTuple):
         opcode: fusion, all-reduce, ...
         op_name: what it was compiled from, as the tracer names it.
         results, operands: its arrays.
+        read: bytes of the operands that it reads from main memory, padding included; of one that
+            it only takes slices of, those of the slices.
+        attributes: the text behind the operands.
         times: how often it runs each time the program does: more than once in a loop.
         is_scheduled: it runs by itself, not as a part of a fusion.
     """
@@ -62,6 +66,8 @@ class Instruction(NamedTuple):
     op_name: str
     results: tuple[Array, ...]
     operands: tuple[Array, ...]
+    read: int
+    attributes: str
     times: int
     is_scheduled: bool
 
@@ -78,70 +84,143 @@ def instructions(text: str) -> list[Instruction]:
     computations, entry = _computations(text)
     times, scheduled = _calls(computations, entry)
     found = []
-    for computation, lines in computations.items():
-        if not times[computation]:
+    for name, computation in computations.items():
+        if not times[name]:
             continue
-        results = {line.name: tuple(_arrays(line.types)) for line in lines}
-        for line in lines:
-            named = re.findall(r"%([\w.\-]+)", _operands(line.rest))
-            operands = tuple(array for name in named for array in results.get(name, ()))
+        for line in computation.lines:
+            named = computation.operands[line.name]
             op_name = _OP_NAME.search(line.rest)
             found.append(
                 Instruction(
                     line.name,
                     line.opcode,
                     op_name[1] if op_name else "",
-                    results[line.name],
-                    operands,
-                    times[computation],
-                    computation in scheduled,
+                    computation.results[line.name],
+                    tuple(array for other in named for array in computation.results.get(other, ())),
+                    _bytes_read_by(computations, computation, line) if name in scheduled else 0,
+                    line.rest[len(_operands(line.rest)) + 1 :],
+                    times[name],
+                    name in scheduled,
                 )
             )
     return found
 
 
 # These move nothing: they name values, or their parts are counted by themselves.
-_FREE = frozenset(
+FREE = frozenset(
     (
         *("parameter", "constant", "iota", "tuple", "get-tuple-element", "bitcast", "opt-barrier"),
         *("while", "conditional", "call", "after-all", "partition-id", "replica-id"),
     )
 )
+_SLICES = frozenset(("slice", "dynamic-slice"))
 
 
 def memory_traffic(instruction: Instruction) -> int:
     """Bytes that an operation reads from and writes to main memory, padding included.
 
-    Each operand counts once and as a whole, though a fusion may read a part of it.
+    Each operand counts once, and as a whole unless it is only sliced.
     """
     opcode = instruction.opcode
-    if not instruction.is_scheduled or opcode in _FREE or opcode.endswith("-done"):
+    if not instruction.is_scheduled or opcode in FREE or opcode.endswith("-done"):
         return 0
     if opcode in ("copy-start", "slice-start"):
         # From one place to another, of which on-chip memory does not count.
         ends = instruction.results[:2]
         copied = min(array.stored_bytes for array in ends)
         return copied * sum(array.in_main_memory for array in ends) * instruction.times
-    arrays = instruction.operands + instruction.results
-    moved = sum(array.stored_bytes for array in arrays if array.in_main_memory)
-    return moved * instruction.times
+    written = sum(array.stored_bytes for array in instruction.results if array.in_main_memory)
+    return (instruction.read + written) * instruction.times
 
 
-def _computations(text: str) -> tuple[dict[str, list[_Line]], str]:
-    computations: dict[str, list[_Line]] = {}
+class _Computation:
+    """Its lines, and which of them make and use each value."""
+
+    def __init__(self) -> None:
+        self.lines: list[_Line] = []
+
+    @cached_property
+    def results(self) -> dict[str, tuple[Array, ...]]:
+        return {line.name: tuple(_arrays(line.types)) for line in self.lines}
+
+    @cached_property
+    def operands(self) -> dict[str, list[str]]:
+        return {line.name: re.findall(r"%([\w.\-]+)", _operands(line.rest)) for line in self.lines}
+
+    @cached_property
+    def uses(self) -> dict[str, list[tuple[_Line, int]]]:
+        found = defaultdict(list)
+        for line in self.lines:
+            for place, name in enumerate(self.operands[line.name]):
+                found[name].append((line, place))
+        return found
+
+    @cached_property
+    def parameters(self) -> dict[int, str]:
+        return {
+            int(_operands(line.rest)): line.name
+            for line in self.lines
+            if line.opcode == "parameter"
+        }
+
+
+def _computations(text: str) -> tuple[dict[str, _Computation], str]:
+    computations: dict[str, _Computation] = {}
     entry = ""
-    lines: list[_Line] = []
+    computation = _Computation()
     for line in text.splitlines():
         if header := _COMPUTATION.match(line):
-            lines = computations[header[2]] = []
+            computation = computations[header[2]] = _Computation()
             entry = header[2] if header[1] else entry
         elif instruction := _INSTRUCTION.match(line):
-            lines.append(_Line(*instruction.groups()))
+            computation.lines.append(_Line(*instruction.groups()))
     return computations, entry
 
 
+def _bytes_read_by(
+    computations: dict[str, _Computation], computation: _Computation, line: _Line
+) -> int:
+    if line.opcode in FREE:
+        return 0
+    return sum(
+        _bytes_read(computations, computation, line, place)
+        for place, operand in enumerate(computation.operands[line.name])
+        if any(array.in_main_memory for array in computation.results.get(operand, ()))
+    )
+
+
+def _bytes_read(
+    computations: dict[str, _Computation], computation: _Computation, line: _Line, place: int
+) -> int:
+    """What an operation reads of one operand: at most the whole, of which it may take slices."""
+    operand = computation.operands[line.name][place]
+    arrays = computation.results.get(operand, ())
+    whole = sum(array.stored_bytes for array in arrays)
+    if line.opcode in _SLICES and place == 0:
+        return min(whole, sum(array.stored_bytes for array in computation.results[line.name]))
+    called = [name for _, names in _CALLED.findall(line.rest) for name in _words(names)]
+    if line.opcode != "fusion" or not called:
+        return whole
+    fused = computations[called[0]]
+    parameter = fused.parameters.get(place)
+    return min(whole, _bytes_used(computations, fused, parameter)) if parameter else whole
+
+
+def _bytes_used(computations: dict[str, _Computation], computation: _Computation, name: str) -> int:
+    """What a computation reads of one of its values, all of it if that is its result."""
+    if name not in computation.uses:
+        return sum(array.stored_bytes for array in computation.results[name])
+    used = 0
+    for line, place in computation.uses[name]:
+        if line.opcode in ("bitcast", "reshape"):
+            used += _bytes_used(computations, computation, line.name)
+        else:
+            used += _bytes_read(computations, computation, line, place)
+    return used
+
+
 def _calls(
-    computations: dict[str, list[_Line]], entry: str
+    computations: dict[str, _Computation], entry: str
 ) -> tuple[dict[str, int], frozenset[str]]:
     """How often each computation runs, and which are scheduled: not parts of a fusion."""
     times: dict[str, int] = defaultdict(int)
@@ -151,25 +230,29 @@ def _calls(
         times[computation] += runs
         if by_itself:
             scheduled.add(computation)
-        for line in computations.get(computation, ()):
+        for line in computations[computation].lines if computation in computations else ():
             apart = by_itself and line.opcode in ("while", "conditional", "call")
             for kind, names in _CALLED.findall(line.rest):
                 if kind == "to_apply" and line.opcode != "call":
                     continue  # the sum of a reduction
                 trips = _trips(line, computations) if line.opcode == "while" else 1
-                for name in re.findall(r"[\w.\-]+", names):
+                for name in _words(names):
                     visit(name, runs * trips, apart)
 
     visit(entry, 1, True)
     return times, frozenset(scheduled)
 
 
-def _trips(loop: _Line, computations: dict[str, list[_Line]]) -> int:
+def _words(names: str) -> list[str]:
+    return re.findall(r"[\w.\-]+", names)
+
+
+def _trips(loop: _Line, computations: dict[str, _Computation]) -> int:
     """How often a loop runs: as XLA noted it, or what its condition compares the counter with."""
     if noted := _TRIPS.search(loop.rest):
         return int(noted[1])
     condition = _CONDITION.search(loop.rest)
-    lines = computations[condition[1]] if condition else []
+    lines = computations[condition[1]].lines if condition else []
     limits = [_CONSTANT.match(line.rest) for line in lines if line.opcode == "constant"]
     return max((int(limit[1]) for limit in limits if limit), default=1)
 

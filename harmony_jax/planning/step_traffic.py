@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import jax
 
+from harmony_jax.planning.device_groups import device_groups
 from harmony_jax.planning.hlo_text import Array, Instruction
 from harmony_jax.training.freezing import is_frozen, parameter_name
 from harmony_jax.training.layout import TrainState
@@ -25,6 +26,7 @@ _KINDS = frozenset(
         *("collective-permute", "collective-broadcast"),
     )
 )
+_SCALARS = 8  # that may be joined: the loss and norms
 
 
 class Collective(NamedTuple):
@@ -38,6 +40,8 @@ class Collective(NamedTuple):
         operations: of the step; one may send many arrays.
         values: in the whole arrays: what is reduced, or what a gather ends with.
         bytes: of these.
+        devices: that exchange values with one another.
+        hosts: that these are on.
     """
 
     kind: str
@@ -46,6 +50,20 @@ class Collective(NamedTuple):
     operations: int
     values: int
     bytes: int
+    devices: int
+    hosts: int = 1
+
+    def sent(self) -> tuple[float, float]:
+        """Bytes that a device sends at the least: within its host, and to other hosts.
+
+        An all-reduce passes all but a device's own share on twice, first sums, then results;
+        everything else once. Between hosts, each device of a host passes on its part of the host's.
+        """
+        rounds = 2 if self.kind == "all-reduce" else 1
+        on_host = self.devices / self.hosts
+        within = rounds * self.bytes * (1 - 1 / on_host)
+        between = rounds * self.bytes / on_host * (1 - 1 / self.hosts)
+        return within, between
 
 
 def required(state: TrainState, parts: int = 1, frozen: Sequence[str] = ()) -> dict[str, int]:
@@ -71,29 +89,46 @@ def required(state: TrainState, parts: int = 1, frozen: Sequence[str] = ()) -> d
     return values
 
 
-def collectives(program: Iterable[Instruction]) -> list[Collective]:
-    """The program's collective operations, grouped; the largest group first."""
-    groups: dict[tuple[str, str, str], list[tuple[int, Array]]] = defaultdict(list)
-    counts: dict[tuple[str, str, str], int] = defaultdict(int)
+def collectives(
+    program: Iterable[Instruction], devices: int, devices_a_host: int
+) -> list[Collective]:
+    """The program's collective operations, grouped; the largest group first.
+
+    Args:
+        program: compiled for so many devices.
+        devices: in the order of its mesh.
+        devices_a_host: neighbours in this order.
+    """
+    groups: dict[tuple[str, str, str, int, int], list[tuple[int, Array]]] = defaultdict(list)
+    counts: dict[tuple[str, str, str, int, int], int] = defaultdict(int)
     for instruction in program:
         kind = _kind(instruction)
         if kind in _KINDS:
             arrays = _sent(instruction)
             purpose = _purpose(kind, instruction.op_name, arrays)
+            joined = device_groups(instruction.attributes, devices)
+            hosts = max(len(set(group // devices_a_host)) for group in joined)
+            place = joined.shape[1], hosts
             for dtype in dict.fromkeys(array.dtype for array in arrays):
-                counts[kind, purpose, dtype] += instruction.times
+                counts[kind, purpose, dtype, *place] += instruction.times
             for array in arrays:
-                groups[kind, purpose, array.dtype].append((instruction.times, array))
+                groups[kind, purpose, array.dtype, *place].append((instruction.times, array))
     found = [
         Collective(
-            *group,
+            *group[:3],
             counts[group],
             sum(times * array.size for times, array in sent),
             sum(times * array.bytes for times, array in sent),
+            *group[3:],
         )
         for group, sent in groups.items()
     ]
     return sorted(found, key=lambda collective: -collective.bytes)
+
+
+def is_collective(instruction: Instruction) -> bool:
+    """Whether it sends something to other devices, or waits for it."""
+    return _kind(instruction).removesuffix("-done") in _KINDS
 
 
 def surplus(found: Iterable[Collective], needed: dict[str, int]) -> dict[str, int]:
@@ -121,10 +156,17 @@ def _sent(instruction: Instruction) -> tuple[Array, ...]:
 
 
 def _purpose(kind: str, op_name: str, arrays: Iterable[Array]) -> str:
-    if kind == "all-gather":
+    # GPUs have the two sums of a batch normalisation as one operation, whose parts on the devices
+    # are gathered.
+    of_sums = "/reduce" in op_name
+    if kind == "all-gather" and not of_sums:
         return PARAMETERS
+    if kind == "all-gather":
+        return GRADIENTS if "transpose(jvp" in op_name else STATISTICS
     if kind not in ("all-reduce", "reduce-scatter"):
         return OTHER
+    if not op_name:  # joined end to end; the backward pass's, as the forward pass waits for each
+        return GRADIENTS if sum(array.size for array in arrays) > _SCALARS else OTHER
     # Kernels, which the compiler may have joined with anything: the name is that of one member.
     if "transpose(jvp" in op_name or any(len(array.shape) > 1 for array in arrays):
         return GRADIENTS

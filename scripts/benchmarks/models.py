@@ -1,9 +1,7 @@
 """`benchmark.py models`: forward and backward passes, beside the released PyTorch code."""
 
 import argparse
-import copy
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -16,6 +14,7 @@ import numpy as np
 from flax import nnx
 
 from benchmarks import step
+from benchmarks.released import released_loss, released_model
 from benchmarks.timing import Run, in_turns, shown
 from harmony_jax.build import EVALUATION_PRECISION, TRAINING_PRECISION
 from harmony_jax.devices.host_memory import keep_freed_memory
@@ -98,15 +97,9 @@ def _run(compiled: Callable[..., Any], inputs: tuple[Any, ...]) -> None:
 
 def _released(clone: Path, name: str, batch: int) -> dict[str, Run]:
     """The authors' model, forward without gradients and forward+backward."""
-    sys.path.insert(0, str(clone))
-    np.int = int  # type: ignore[attr-defined]  # their code is older than NumPy 1.24
+    model = released_model(clone, name)
     import torch
-    from iharm.mconfigs import ALL_MCONFIGS
 
-    if name not in ALL_MCONFIGS:
-        sys.exit(f"error: {clone} has no configuration {name}: choose {', '.join(ALL_MCONFIGS)}")
-    config = copy.deepcopy(ALL_MCONFIGS[name])  # making a model changes it
-    model = config["model"](**config["params"])
     side = released_image_size(name)
     image, target = (torch.randn(batch, 3, side, side) for _ in range(2))
     mask = (torch.rand(batch, 1, side, side) > 0.5).float()
@@ -119,8 +112,7 @@ def _released(clone: Path, name: str, batch: int) -> dict[str, Run]:
     def backward() -> None:
         model.train()
         model.zero_grad()
-        square = (model(image, mask)["images"] - target) ** 2
-        (square.sum((1, 2, 3)) / (3 * mask.sum((1, 2, 3)).clamp(min=100))).mean().backward()
+        released_loss(model(image, mask)["images"], target, mask).backward()
 
     return {"forward": forward, "forward+backward": backward}
 

@@ -84,3 +84,45 @@ def test_a_loop_counts_as_often_as_it_runs():
 def test_operations_know_what_they_were_compiled_from():
     assert BY_NAME["all-reduce.1"].op_name == "jit(step)/jvp()/reduce_sum"
     assert [array.shape for array in BY_NAME["all-reduce.1"].operands] == [(300,)]
+
+
+# Shortened from a program compiled for a GPU.
+SLICED = """\
+%fused_slice (p0: f32[1000]) -> f32[8] {
+  %p0 = f32[1000]{0} parameter(0)
+  %bitcast.1 = f32[10,100]{1,0} bitcast(%p0)
+  %slice.1 = f32[1,4]{1,0} slice(%bitcast.1), slice={[0:1], [0:4]}
+  %slice.2 = f32[1,4]{1,0} slice(%bitcast.1), slice={[1:2], [0:4]}
+  ROOT %joined = f32[8]{0} concatenate(%slice.1, %slice.2), dimensions={0}
+}
+
+%fused_both (p1: f32[1000], p2: f32[10]) -> f32[10] {
+  %p2 = f32[10]{0} parameter(1)
+  %p1 = f32[1000]{0} parameter(0)
+  %slice.3 = f32[10]{0} slice(%p1), slice={[0:10]}
+  ROOT %added = f32[10]{0} add(%slice.3, %p2)
+}
+
+%fused_whole (p3: f32[1000]) -> f32[1000] {
+  %p3 = f32[1000]{0} parameter(0)
+  %slice.4 = f32[10]{0} slice(%p3), slice={[0:10]}
+  ROOT %negated = f32[1000]{0} negate(%p3)
+}
+
+ENTRY %main (vector: f32[1000], short: f32[10]) -> f32[8] {
+  %vector = f32[1000]{0} parameter(0)
+  %short = f32[10]{0} parameter(1)
+  %sliced = f32[8]{0} fusion(%vector), kind=kLoop, calls=%fused_slice
+  %both = f32[10]{0} fusion(%vector, %short), kind=kLoop, calls=%fused_both
+  %whole = f32[1000]{0} fusion(%vector), kind=kLoop, calls=%fused_whole
+  ROOT %alone = f32[5]{0} slice(%vector), slice={[0:5]}
+}
+"""
+
+
+def test_of_what_is_sliced_only_the_slices_are_read():
+    found = {instruction.name: instruction for instruction in instructions(SLICED)}
+    assert memory_traffic(found["sliced"]) == 4 * (8 + 8)
+    assert memory_traffic(found["both"]) == 4 * (10 + 10 + 10)
+    assert memory_traffic(found["whole"]) == 4 * (1000 + 1000)
+    assert memory_traffic(found["alone"]) == 4 * (5 + 5)

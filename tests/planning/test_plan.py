@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import subprocess
 import sys
@@ -7,45 +6,58 @@ from pathlib import Path
 import jax
 import pytest
 
-from configs import base, improved_dih256
+from configs import base, improved_dih256, ready
 from harmony_jax import InputError
 from harmony_jax.devices.mesh import mesh_of
 from harmony_jax.planning import plan as planning
-from harmony_jax.planning.chips import CHIPS, Slice, find_slice
+from harmony_jax.planning.chips import CHIPS
+from harmony_jax.planning.gpu_program import Graphs
 from harmony_jax.planning.plan import (
+    Launches,
     Memory,
     Plan,
     find_largest_batch,
     lower_train_step,
     plan_training,
+    resident_bytes_a_sample,
+    training_samples,
 )
 from harmony_jax.planning.report import batches_text, plan_json, plan_text
-from harmony_jax.planning.step_traffic import GRADIENTS, STATISTICS, Collective
+from harmony_jax.planning.step_traffic import GRADIENTS, PARAMETERS, STATISTICS, Collective
+from harmony_jax.planning.targets import Target, find_target
 from tests.made_data import tiny_config
+from tests.planning.compilers import needs_cuda_plugin, needs_libtpu
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "plan_tpu.py"
-
-needs_libtpu = pytest.mark.skipif(
-    importlib.util.find_spec("libtpu") is None,
-    reason="libtpu, the TPU compiler, is not installed: pip install 'harmony_jax[tpu]'",
-)
+SCRIPT = Path(__file__).parents[2] / "scripts" / "plan.py"
 
 
 def made_plan(**changes) -> Plan:
     fields = {
-        "topology": "v5e:4x4",
-        "chip": CHIPS["v5e"],
-        "chips": 16,
+        "target": Target("v5e:4x4", CHIPS["v5e"], [None] * 16, "tpu", 16),
+        "dtype": "bfloat16",
         "batch_size": 512,
         "epochs": 180,
+        "samples": 65742,
         "memory": Memory(2**30, 2**30, 2**20, 0),
         "flops": 197e12,  # one second
         "bytes_moved": 2 * 819_000_000_000,  # two seconds
         "bytes_accessed": 3e12,
-        "collectives": [Collective("all-reduce", GRADIENTS, "f32", 1, 25 * 10**8, 10**10)],
+        "collectives": [Collective("all-reduce", GRADIENTS, "f32", 1, 25 * 10**8, 10**10, 16)],
         "surplus": {GRADIENTS: 0, STATISTICS: 0},
     }
     return Plan(**(fields | changes))
+
+
+def made_gpu_plan(**changes) -> Plan:
+    """16 hosts with 8 GPUs."""
+    fields = {
+        "target": Target("h200:16x8", CHIPS["h200"], [None] * 128, "cuda", 8),
+        "batch_size": 128 * 64,
+        "bytes_accessed": None,
+        "collectives": [Collective("all-reduce", GRADIENTS, "bf16", 3, 10**8, 2 * 10**8, 128, 16)],
+        "launches": Launches({"convolutions": 498, "reductions": 659}, 264, Graphs(287, 659, 498)),
+    }
+    return made_plan(**(fields | changes))
 
 
 def test_the_busiest_resource_bounds_the_step():
@@ -57,7 +69,7 @@ def test_the_busiest_resource_bounds_the_step():
     assert plan.bound == "memory"
     assert plan.images_per_second == pytest.approx(256)
     assert plan.hours == pytest.approx(180 * 65742 / 256 / 3600)
-    gathered = [Collective("all-gather", "parameters", "f32", 1, 1, 10**13)]
+    gathered = [Collective("all-gather", "parameters", "f32", 1, 1, 10**13, 16)]
     plan = made_plan(collectives=gathered)
     assert plan.bound == "interconnect"
     assert plan.images_per_second == pytest.approx(512 / (15 / 16 * 1e13 / 200e9))
@@ -69,15 +81,77 @@ def test_the_report_says_what_it_is():
         "slice         v5e:4x4, 16 chips",
         "batch         512 images, 32 a chip",
         "memory        2.00 GiB a chip of 15.75",
-        "1 all-reduce of 10000.000 MB f32: gradients",
+        "sent          a step and chip: 18750.00 MB over interconnect",
+        "1 all-reduce of 10000.000 MB f32 among 16 chips: gradients",
         "values beyond gradients and statistics once: gradients +12,345",
         "bound by      memory",
         "at most       256 images/s",
+        "at least      12.8 h for 180 epochs of 65,742 samples",
         "not a measurement",
     ):
         assert line in text
+    assert "kernels" not in text
     assert "largest batch that fits: 512" in batches_text([made_plan()])
     assert json.loads(json.dumps(plan_json(made_plan())))["images_per_second"] == 256
+
+
+def test_gpus_send_over_two_links():
+    plan = made_gpu_plan()
+    assert plan.bytes_sent == {
+        "NVLink": pytest.approx(2 * 2e8 * 7 / 8),
+        "network": pytest.approx(2 * 2e8 / 8 * 15 / 16),
+    }
+    assert plan.seconds["NVLink"] == pytest.approx(plan.bytes_sent["NVLink"] / 450e9)
+    assert plan.seconds["network"] == pytest.approx(plan.bytes_sent["network"] / 50e9)
+    one_host = Target("h200:8", CHIPS["h200"], [None] * 8, "cuda", 8)
+    assert list(made_gpu_plan(target=one_host, batch_size=512).bytes_sent) == ["NVLink"]
+    # float32 is TF32 by default, at half the rate; on a TPU it is bfloat16.
+    assert made_gpu_plan(dtype="float32").seconds["compute"] == pytest.approx(
+        2 * plan.seconds["compute"], rel=1e-3
+    )
+    assert made_plan(dtype="float32").seconds == made_plan().seconds
+
+
+def test_the_report_of_gpus():
+    text = plan_text(made_gpu_plan())
+    for line in (
+        "GPUs          h200:16x8, 16 host(s) with 8 GPU(s)",
+        "batch         8192 images, 64 a GPU",
+        "kernels       1,157 a step: 498 convolutions, 659 reductions; 264 convolutions with "
+        "channels that are no multiple of 8",
+        "launches      785 a step: 287 CUDA graphs that hold 659 kernels and copies, 498 alone",
+        "sent          a step and GPU: 350.00 MB over NVLink, 46.88 MB over network",
+        "3 all-reduce of 200.000 MB bf16 among 128 GPUs over 16 hosts: gradients",
+        "Left out: gaps between launches",
+    ):
+        assert line in text
+    assert "as XLA counts" not in text
+    found = json.loads(json.dumps(plan_json(made_gpu_plan())))
+    assert (found["topology"], found["chips"]) == ("h200:16x8", 128)
+    assert found["launches"]["graphs"]["graphs"] == 287
+    silent = made_gpu_plan(launches=Launches({"convolutions": 498}, 264, None))
+    assert "launches      not said by this version of the compiler" in plan_text(silent)
+    assert plan_json(silent)["launches"]["graphs"] is None
+    alone = Target("h200:1", CHIPS["h200"], [None], "cuda", 1)
+    assert "sent" not in plan_text(made_gpu_plan(target=alone, collectives=[]))
+
+
+def test_an_epoch_is_what_the_config_says():
+    data = base.get_config().data
+    assert training_samples(data) == 65742
+    data.subsets = ("HFlickr", "Hday2night")
+    assert training_samples(data) == 7449 + 311
+    data.subsets = ("HFlick",)
+    with pytest.raises(InputError, match=r"data\.subsets 'HFlick': choose of HCOCO, HAdobe5k"):
+        training_samples(data)
+    data = ready.get_config().data
+    assert training_samples(data) is None
+    assert resident_bytes_a_sample(data) == 4 * 336**2
+    plan = made_plan(samples=None)
+    assert plan.hours is None
+    text = plan_text(plan)
+    assert "at least      0.195 h for each 1,000 samples of the data, in 180 epochs" in text
+    assert "65,742" not in text
 
 
 @pytest.mark.parametrize("limit", [0, 1, 2, 3, 37, 64, 100, 200])
@@ -85,7 +159,7 @@ def test_the_search_ends_within_an_eighth_of_the_limit(monkeypatch, limit):
     """With a compiler in which up to `limit` images fit on each chip."""
     tried = []
 
-    def compiled(config, tpu):
+    def compiled(config, target, samples):
         chip_batch = config.train.batch_size // 16
         tried.append(chip_batch)
         return made_plan(batch_size=config.train.batch_size) if chip_batch <= limit else None
@@ -93,7 +167,7 @@ def test_the_search_ends_within_an_eighth_of_the_limit(monkeypatch, limit):
     monkeypatch.setattr(planning, "plan_training", compiled)
     config = base.get_config()
     config.train.batch_size = 32 * 16
-    plans = find_largest_batch(config, Slice("v5e:4x4", CHIPS["v5e"], [None] * 16))
+    plans = find_largest_batch(config, made_plan().target)
     fitting = [plan.chip_batch for plan in plans]
     assert len(tried) == len(set(tried))
     assert fitting == sorted(size for size in tried if size <= limit)
@@ -101,28 +175,6 @@ def test_the_search_ends_within_an_eighth_of_the_limit(monkeypatch, limit):
         assert limit - max(1, limit // 8) <= fitting[-1] <= limit
         assert fitting[-1] == limit or limit > 8
     assert config.train.batch_size == 32 * 16
-
-
-@pytest.mark.parametrize(
-    ("topology", "message"),
-    [
-        ("v5e", "choose v4, v5e, v5p, v6e and a shape"),
-        ("v3:4x4", "choose v4, v5e, v5p, v6e and a shape"),
-        ("v5e:4x4x4", "a slice of v5e has 2 dimensions"),
-        ("v5p:4x4", "a slice of v5p has 3 dimensions"),
-        ("v5e:16x32", "512 chips; choose 1 to 256"),
-        ("v5e:0x4", "0 chips"),
-    ],
-)
-def test_slices_that_cannot_be(topology, message):
-    with pytest.raises(InputError, match=f"--topology={topology}: .*{message}"):
-        find_slice(topology)
-
-
-def test_without_libtpu_the_error_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"pip install 'harmony_jax\[tpu\]'"):
-        find_slice("v5e:4x4")
 
 
 @pytest.mark.parametrize(
@@ -152,27 +204,12 @@ def quick():
 
 
 @needs_libtpu
-@pytest.mark.parametrize(
-    ("topology", "chips"),
-    [("v4:2x2x2", 8), ("v5e:1x1", 1), ("v5e:16x16", 256), ("v5p:4x8x8", 256), ("v6e:2x4", 8)],
-)
-def test_each_chip_is_one_device(topology, chips):
-    assert len(find_slice(topology).devices) == chips
-
-
-@needs_libtpu
-def test_a_slice_that_the_compiler_refuses():
-    with pytest.raises(InputError, match=r"--topology=v5e:3x5: libtpu has no such slice \(.*3x5"):
-        find_slice("v5e:3x5")
-
-
-@needs_libtpu
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_compiled_step_of_idih(quick, dtype):
     config = improved_dih256.get_config()
     config.model.dtype = dtype
     config.train.batch_size = 32 * 4
-    plan = plan_training(config, find_slice("v5e:2x2"))
+    plan = plan_training(config, find_target("v5e:2x2"))
     assert plan.chip_batch == 32
     # Forward 3.3 GFLOP an image; the backward pass has two such products for each of its own.
     assert plan.flops / plan.chip_batch == pytest.approx(3 * 3.3e9, rel=0.05)
@@ -190,7 +227,7 @@ def test_a_batch_that_does_not_fit(quick):
     config = tiny_config()
     config.data.image_size = 512
     config.train.batch_size = 2**12
-    assert plan_training(config, find_slice("v5e:1x1")) is None
+    assert plan_training(config, find_target("v5e:1x1")) is None
 
 
 @needs_libtpu
@@ -206,7 +243,33 @@ def test_fields_that_the_slice_cannot_have(section, field, value, message):
     config = tiny_config()
     config[section][field] = value
     with pytest.raises(InputError, match=message):
-        plan_training(config, find_slice("v5e:2x2"))
+        plan_training(config, find_target("v5e:2x2"))
+
+
+@needs_cuda_plugin
+def test_a_compiled_step_for_gpus():
+    """On two hosts with two GPUs, the state divided within each host."""
+    config = tiny_config()
+    config.mesh.shards = 2
+    config.train.batch_size = 16
+    plan = plan_training(config, find_target("h200:2x2"))
+    assert sum(plan.memory) < plan.chip.memory
+    # XLA counts elementwise operations, too: a seventh in so small a model.
+    config.train.batch_size = plan.chip_batch
+    traced, _ = lower_train_step(config, mesh_of(jax.devices()[:1]))
+    assert 0.8 < plan.flops / traced.cost_analysis()["flops"] < 1
+    assert plan.launches.kernels["convolutions"] == 23
+    graphs = plan.launches.graphs
+    assert 0 < graphs.graphs < graphs.captured
+    # Loops aside, a kernel is in a graph or alone; collectives are launched, too.
+    operations = sum(collective.operations for collective in plan.collectives)
+    kernels = sum(plan.launches.kernels.values())
+    assert graphs.captured + graphs.alone == pytest.approx(kernels + operations, abs=3)
+    (gradients,) = (c for c in plan.collectives if c.purpose == GRADIENTS and c.bytes > 10_000)
+    assert (gradients.devices, gradients.hosts) == (4, 2)
+    (gathered,) = (c for c in plan.collectives if c.purpose == PARAMETERS)
+    assert (gathered.devices, gathered.hosts) == (2, 1)
+    assert plan.bytes_sent["network"] < plan.bytes_sent["NVLink"]
 
 
 def test_batches_of_more_values_than_int32_holds():

@@ -8,6 +8,7 @@ from harmony_jax.planning.step_traffic import (
     GRADIENTS,
     PARAMETERS,
     STATISTICS,
+    Collective,
     collectives,
     required,
     surplus,
@@ -35,6 +36,18 @@ def test_a_step_sends_gradients_and_statistics_once(shards, freeze):
         assert needed[GRADIENTS] == NUM_PARAMETERS
         assert needed[STATISTICS] == 2 * BATCHNORM_CHANNELS
     assert (needed[PARAMETERS] > 0) == (shards > 1)
-    found = collectives(instructions(lowered.compile().as_text()))
+    devices = jax.device_count()
+    found = collectives(instructions(lowered.compile().as_text()), devices, devices)
     assert {collective.dtype for collective in found} == {"f32"}
+    assert {(collective.devices, collective.hosts) for collective in found} == {(devices, 1)}
     assert all(0 <= values <= SCALARS for values in surplus(found, needed).values()), found
+
+
+def test_what_a_device_sends_on_each_link():
+    """8 hosts with 4 devices: sums within hosts, parts of these between them, and back."""
+    reduced = Collective("all-reduce", GRADIENTS, "f32", 1, 100, 400, devices=32, hosts=8)
+    assert reduced.sent() == (2 * 400 * 3 / 4, 2 * 100 * 7 / 8)
+    gathered = Collective("all-gather", PARAMETERS, "f32", 1, 100, 400, devices=4)
+    assert gathered.sent() == (400 * 3 / 4, 0)
+    between = Collective("all-reduce", GRADIENTS, "f32", 1, 100, 400, devices=2, hosts=2)
+    assert between.sent() == (0, 400)

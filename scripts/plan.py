@@ -1,11 +1,13 @@
-"""Plans a training on a TPU slice from a machine without one; docs/tpu_planning.md says more.
+"""Plans a training on TPUs or GPUs from a machine without any; docs/planning.md says more.
 
-    python scripts/plan_tpu.py --config=configs/hrnet18s_idih256.py --topology=v5e:4x4 \\
+    python scripts/plan.py --config=configs/hrnet18s_idih256.py --topology=v5e:4x4 \\
         [--config.train.batch_size=2048] [--config.model.dtype=bfloat16] \\
-        [--find_batch] [--quick] [--json]
+        [--samples=9000] [--find_batch] [--quick] [--json]
+    python scripts/plan.py --config=configs/hrnet18s_idih256.py --topology=h200:16x8
 
-Compiles the config's training step for the slice (pip install 'harmony_jax[tpu]') and prints its
-memory, FLOPs, bytes and collectives, and what they allow: images/s at most, hours at least.
+Compiles the config's training step for a slice of TPUs (pip install 'harmony_jax[tpu]') or for
+hosts with GPUs (JAX's CUDA plugin) and prints its memory, FLOPs, bytes, kernels and collectives,
+and what they allow: images/s at most, hours at least.
 """
 
 import json
@@ -18,12 +20,17 @@ from ml_collections import ConfigDict, config_flags
 
 from harmony_jax.command_line import log_to_terminal, parse_flags
 from harmony_jax.errors import InputError
-from harmony_jax.planning.chips import Slice, find_slice
 from harmony_jax.planning.plan import Plan, find_largest_batch, plan_training
 from harmony_jax.planning.report import batches_text, plan_json, plan_text
+from harmony_jax.planning.targets import Target, find_target
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file; its fields are flags too.")
-_TOPOLOGY = flags.DEFINE_string("topology", None, "Chip and shape of the slice: v5e:4x4.")
+_TOPOLOGY = flags.DEFINE_string(
+    "topology", None, "TPU slice (v5e:4x4), or GPUs of one host or several (h200:8, h200:16x8)."
+)
+_SAMPLES = flags.DEFINE_integer(
+    "samples", None, "Of an epoch; by default those of iHarmony4's lists.", lower_bound=1
+)
 _FIND_BATCH = flags.DEFINE_bool(
     "find_batch", False, "Find the largest batch that fits, beginning with train.batch_size."
 )
@@ -45,21 +52,21 @@ def main(arguments: list[str]) -> None:
         if _CONFIG.value is None or _TOPOLOGY.value is None:
             missing = _CONFIG if _CONFIG.value is None else _TOPOLOGY
             raise InputError(f"--{missing.name} is missing")
-        _print_plans(_plans(_CONFIG.value, find_slice(_TOPOLOGY.value)))
+        _print_plans(_plans(_CONFIG.value, find_target(_TOPOLOGY.value)))
     except InputError as error:
         sys.exit(f"error: {error}")
 
 
-def _plans(config: ConfigDict, tpu: Slice) -> list[Plan]:
+def _plans(config: ConfigDict, target: Target) -> list[Plan]:
     if _FIND_BATCH.value:
-        plans = find_largest_batch(config, tpu)
+        plans = find_largest_batch(config, target, _SAMPLES.value)
     else:
-        plan = plan_training(config, tpu)
+        plan = plan_training(config, target, _SAMPLES.value)
         plans = [plan] if plan else []
     if not plans:
         raise InputError(
             f"train.batch_size {config.train.batch_size}: does not fit into the memory of "
-            f"{tpu.name}: choose less, or a larger train.accumulate, or train.recompute"
+            f"{target.name}: choose less, or a larger train.accumulate, or train.recompute"
         )
     return plans
 
