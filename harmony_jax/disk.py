@@ -1,9 +1,14 @@
 """Files read and written whole, or not at all."""
 
 import os
+import shutil
+import sys
 import tempfile
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from harmony_jax.errors import InputError
 
@@ -23,13 +28,22 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
     return data
 
 
-# Names of files that are being written.
+# Names of files and folders that are being written.
 _UNFINISHED: set[Path] = set()
+
+_LONG_ENDING = ".unfinished"  # of what takes long to write, and a killed process leaves
 
 
 def remove_unfinished() -> None:
     """Removes what is being written, by any thread: for a process that ends at once."""
     for path in list(_UNFINISHED):
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)  # another thread may still write into it
+    else:
         path.unlink(missing_ok=True)
 
 
@@ -54,6 +68,123 @@ def write_file(path: str | os.PathLike[str], data: bytes) -> None:
             _UNFINISHED.discard(temporary)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}): choose another") from error
+
+
+@contextmanager
+def unfinished_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A file to write bit by bit: under a temporary name, and renamed when the block ends.
+
+    If the block raises, it is removed. What processes that were killed left of the same file is
+    removed first; a process that still writes is known by its lock.
+
+    Raises:
+        InputError: the folder cannot be made or written.
+    """
+    path = Path(path)
+    temporary = _temporary(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_left_over(path)
+        _UNFINISHED.add(temporary)
+        try:
+            with temporary.open("x+b") as file:
+                _lock(file.fileno())
+                yield file
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        finally:
+            _UNFINISHED.discard(temporary)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}): choose another") from error
+
+
+@contextmanager
+def unfinished_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A folder to fill: under a temporary name, and renamed when the block ends.
+
+    In a folder that is there already the files come beside its own, in place of those of the same
+    names. If the block raises, nothing comes. What killed processes left is removed, as by
+    `unfinished_file`.
+
+    Raises:
+        InputError: the folder cannot be made or written.
+    """
+    path = Path(path)
+    temporary = _temporary(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_left_over(path)
+        _UNFINISHED.add(temporary)
+        try:
+            temporary.mkdir()
+            with _locked_folder(temporary):
+                yield temporary
+            if path.exists():
+                for file in sorted(temporary.iterdir()):
+                    file.replace(path / file.name)
+                temporary.rmdir()
+            else:
+                temporary.replace(path)
+        except BaseException:
+            _remove(temporary)
+            raise
+        finally:
+            _UNFINISHED.discard(temporary)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}): choose another") from error
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{_LONG_ENDING}")
+
+
+def _remove_left_over(path: Path) -> None:
+    """Removes what other processes began to write and were killed."""
+    start = f".{path.name}."
+    for other in path.parent.iterdir():
+        name = other.name
+        if name.startswith(start) and len(name) == len(start) + 8 + len(_LONG_ENDING):
+            if name.endswith(_LONG_ENDING) and not _in_use(other):
+                with suppress(PermissionError):  # another user's
+                    _remove(other)
+
+
+if sys.platform == "win32":  # where nobody can remove what a process has open
+
+    def _lock(descriptor: int) -> None:
+        pass
+
+    def _in_use(path: Path) -> bool:
+        return path.is_dir()
+
+    @contextmanager
+    def _locked_folder(path: Path) -> Iterator[None]:
+        yield
+
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> None:
+        """Until the descriptor is closed, or the process ends in whatever way."""
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _in_use(path: Path) -> bool:
+        try:
+            with _locked_folder(path):
+                return False
+        except BlockingIOError:
+            return True
+
+    @contextmanager
+    def _locked_folder(path: Path) -> Iterator[None]:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            _lock(descriptor)
+            yield
+        finally:
+            os.close(descriptor)
 
 
 def check_writable(folder: str | os.PathLike[str]) -> None:

@@ -1,0 +1,208 @@
+"""A clip in a file, frame by frame, with all that lies beside its pictures."""
+
+from collections import deque
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from harmony_jax.errors import InputError
+from harmony_jax.video.frames import ClipFrame
+from harmony_jax.video.library import load, reason
+from harmony_jax.video.pixels import check_colors, check_format, worked_format
+
+_ALPHA_DECODERS = {"vp9": "libvpx-vp9", "vp8": "libvpx"}  # FFmpeg's own leave alpha out
+_SLACK = 3  # frames that a file's own count may be off by
+
+
+class Source(NamedTuple):
+    """What is known of a clip before its frames.
+
+    Attributes:
+        container: PyAV's, open.
+        stream: of its pictures.
+        others: of all else.
+        count: its frames, or None if it does not tell.
+        rate: frames a second, on average.
+    """
+
+    container: Any
+    stream: Any
+    others: list[Any]
+    count: int | None
+    rate: Fraction
+
+
+class Clip:
+    """A file of video, to be read once from its beginning.
+
+    Args:
+        path: the file.
+
+    Raises:
+        InputError: it cannot be read, is no video, or one of a kind that is not taken.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._av = load()
+        self._container = _opened(self._av, path)
+        try:
+            self.source = self._described()
+            self._decoder = self._made_decoder()
+        except BaseException:
+            self._container.close()
+            raise
+        self.passed_on: deque[Any] = deque()  # packets of other streams, in the order of the file
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._container.close()
+
+    def frames(self) -> Iterator[ClipFrame]:
+        """The frames in order of time.
+
+        Each is a copy that may be changed. On the way, packets of other streams come into
+        `passed_on`.
+
+        Raises:
+            InputError: a part cannot be decoded, or there is no frame.
+        """
+        copy: Any = None
+        number, last = 0, None
+        for frame in self._decoded():
+            if last is None:
+                check_format(frame.format, str(self.path))
+                copy = _Copy(self._av, frame)
+            if copy.shape != (frame.width, frame.height, frame.format.name):
+                raise InputError(
+                    f"{self.path}: frame {number} is {frame.width} x {frame.height} "
+                    f"{frame.format.name}, those before {copy.shape[0]} x {copy.shape[1]} "
+                    f"{copy.shape[2]}: cut the clip there"
+                )
+            check_colors(frame, str(self.path))
+            if frame.pts is None:
+                frame.pts = 0 if last is None else last + self._step(frame)
+            if last is not None and frame.pts <= last:  # broken; nothing could be written so
+                frame.pts = last + 1
+            last = frame.pts
+            yield ClipFrame(copy.of(frame), _turns(frame))
+            number += 1
+        if last is None:
+            raise InputError(f"{self.path}: there is no frame in it: replace it")
+        self.read = number
+
+    def ends_early(self) -> bool:
+        """Whether it had fewer frames than it told, once all were read."""
+        count = self.source.count
+        return count is not None and self.read < count - max(_SLACK, count // 100)
+
+    def _step(self, frame: Any) -> int:
+        base = frame.time_base or self.source.stream.time_base
+        return max(1, round(1 / (self.source.rate * base)))
+
+    def _described(self) -> Source:
+        streams = self._container.streams
+        pictures = [
+            stream
+            for stream in streams.video
+            if not stream.disposition & self._av.stream.Disposition.attached_pic
+        ]
+        if not pictures:
+            kinds = ", ".join(sorted({stream.type for stream in streams})) or "nothing"
+            raise InputError(f"{self.path}: there is no video in it, only {kinds}")
+        stream = pictures[0]
+        if stream.codec_context is None:
+            raise InputError(f"{self.path}: no decoder for its video is at hand: convert it first")
+        others = [other for other in streams if other is not stream]
+        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+        count = stream.frames or None
+        if count is None and self._container.duration:
+            count = round(self._container.duration * rate / 1_000_000)
+        return Source(self._container, stream, others, count, Fraction(rate))
+
+    def _made_decoder(self) -> Any:
+        stream = self.source.stream
+        name = stream.codec_context.name
+        tags = {key.lower(): value for key, value in stream.metadata.items()}
+        if name in _ALPHA_DECODERS and tags.get("alpha_mode") == "1":
+            decoder = self._av.CodecContext.create(_ALPHA_DECODERS[name], "r")
+            decoder.extradata = stream.codec_context.extradata
+            return decoder
+        stream.codec_context.thread_type = "AUTO"
+        return stream.codec_context
+
+    def _decoded(self) -> Iterator[Any]:
+        stream, time = self.source.stream, None
+        packets = iter(self._container.demux())
+        while True:
+            try:
+                packet = next(packets, None)
+                if packet is None:
+                    break
+                if packet.stream is not stream:
+                    if packet.dts is not None or packet.pts is not None:
+                        self.passed_on.append(packet)
+                    continue
+                frames = self._decoder.decode(packet if packet.size else None)
+            except (self._av.FFmpegError, ValueError) as error:
+                place = f" after {time:.2f} s" if time is not None else ""
+                raise InputError(
+                    f"{self.path}: cannot be decoded{place} ({reason(error)}): replace or "
+                    "repair it"
+                ) from error
+            for frame in frames:
+                time = frame.time if frame.time is not None else time
+                yield frame
+            if not packet.size:
+                break
+
+
+class _Copy:
+    """Copies frames, which decoders go on reading, and unpacks them where that is needed."""
+
+    def __init__(self, av: Any, frame: Any):
+        self.shape = (frame.width, frame.height, frame.format.name)
+        self._graph = av.filter.Graph()
+        self._end_of_file = (av.BlockingIOError, av.EOFError)
+        source = self._graph.add_buffer(
+            width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
+        )
+        name = worked_format(frame.format.name, frame.format.is_big_endian)
+        parts = [source, self._graph.add("format", pix_fmts=name), self._graph.add("copy")]
+        parts.append(self._graph.add("buffersink"))
+        for part, other in zip(parts[:-1], parts[1:], strict=True):
+            part.link_to(other)
+        self._graph.configure()
+
+    def of(self, frame: Any) -> Any:
+        self._graph.push(frame)
+        return self._graph.pull()
+
+
+def _turns(frame: Any) -> int:
+    """Quarter turns, counterclockwise, from how a frame is stored to how it is shown."""
+    return round(frame.rotation / 90) % 4
+
+
+def _opened(av: Any, path: Path) -> Any:
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder: check the path")
+    if not path.stat().st_size:
+        raise InputError(f"{path}: the file is empty: replace it")
+    try:
+        return av.open(str(path), metadata_errors="replace")
+    except (av.FFmpegError, OSError) as error:
+        raise InputError(
+            f"{path}: cannot be read as a video ({reason(error)}): check or replace it"
+        ) from error
+
+
+def display_matrix(frame: Any) -> list[int] | None:
+    """How a frame is turned to be shown, as FFmpeg stores it; None for upright ones."""
+    for side_data in frame.side_data:
+        if side_data.type.name == "DISPLAYMATRIX":
+            return [int(value) for value in np.frombuffer(side_data, "<i4")]
+    return None

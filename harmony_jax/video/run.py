@@ -1,0 +1,258 @@
+"""Harmonizes a clip: from file to file, or folders of frames, in constant memory."""
+
+import logging
+import os
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from harmony_jax.devices.host_cores import usable_cores
+from harmony_jax.disk import check_writable
+from harmony_jax.errors import InputError
+from harmony_jax.photos.color_transform import Coefficients
+from harmony_jax.photos.harmonizer import Harmonizer
+from harmony_jax.photos.steady import Steadiness, check_steadiness
+from harmony_jax.video.files import CONTAINERS
+from harmony_jax.video.folder import FolderClip, FolderFrame
+from harmony_jax.video.frames import ClipFrame
+from harmony_jax.video.mask_sources import MaskOptions, MaskSource
+from harmony_jax.video.pipeline import Ahead, mapped
+from harmony_jax.video.reading import Clip
+from harmony_jax.video.writing import WriteOptions, clip_writer, folder_writer
+
+_LOGGER = logging.getLogger(__name__)
+
+_AHEAD = 4  # frames that wait between two stages
+_DEFAULT_RATE = Fraction(25)  # of folders, that do not tell
+
+AnyFrame = ClipFrame | FolderFrame
+
+
+class VideoSettings(NamedTuple):
+    """How a clip is harmonized and written.
+
+    Attributes:
+        strength: how much of the change to make, from 0 to 1.
+        steadiness: how the change is averaged over time.
+        masks: how masks are read.
+        write: codec and quality.
+        rate: frames a second of a folder; None: 25.
+        ending: of pictures written into a folder, such as .png; None: as they were, or .png.
+        overwrite: whether an output that is there already is replaced.
+    """
+
+    strength: float = 1.0
+    steadiness: Steadiness = Steadiness()
+    masks: MaskOptions = MaskOptions()
+    write: WriteOptions = WriteOptions()
+    rate: Fraction | None = None
+    ending: str | None = None
+    overwrite: bool = False
+
+
+_DEFAULTS = VideoSettings()
+
+
+def harmonize_clip(
+    checkpoint: str | os.PathLike[str] | None,
+    clip: Path,
+    mask: Path | None,
+    output: Path,
+    settings: VideoSettings = _DEFAULTS,
+) -> Path:
+    """Harmonizes a clip.
+
+    Args:
+        checkpoint: as `Harmonizer.from_checkpoint` takes.
+        clip: a file of video, or a folder of frames.
+        mask: a file of video, a folder of frames, a picture for all frames, or None: alpha.
+        output: a file whose ending is in `CONTAINERS`, or a folder for pictures.
+        settings: all else.
+
+    Returns:
+        What was written.
+
+    Raises:
+        InputError: an input is missing or cannot be used, or the output cannot be written; it is
+            not there then.
+    """
+    try:
+        return _harmonize_clip(checkpoint, clip, mask, output, settings)
+    except OSError as error:
+        place = error.filename or output
+        raise InputError(f"{place}: cannot be used ({error.strerror}): choose another") from error
+
+
+def _harmonize_clip(
+    checkpoint: str | os.PathLike[str] | None,
+    clip: Path,
+    mask: Path | None,
+    output: Path,
+    settings: VideoSettings,
+) -> Path:
+    check_steadiness(settings.steadiness)
+    for path in (clip, mask):
+        if path is not None and not path.exists():
+            raise InputError(f"{path}: no such file or folder: check the path")
+    output = _output(clip, mask, output, settings)
+    check_writable(output.parent)
+    rate = settings.rate or _DEFAULT_RATE
+    source = FolderClip(clip, rate) if clip.is_dir() else Clip(clip)
+    with closing(source), closing(MaskSource(mask, settings.masks)) as masks:
+        frames = _Frames(source, masks)
+        if _is_file(output):
+            target = clip_writer(output, source, settings.write)
+        else:
+            target = folder_writer(output, settings.ending, source)
+        with target as writer:
+            harmonizer = Harmonizer.from_checkpoint(checkpoint)
+            harmonized = _harmonized(harmonizer, frames, settings)
+            with closing(harmonized), closing(_progress(harmonized, source)) as shown:
+                for frame in shown:
+                    writer.write(frame)
+            frames.check()
+            writer.finish(is_cut=frames.masks_ended)
+    frames.remark(output)
+    return output
+
+
+def _output(clip: Path, mask: Path | None, output: Path, settings: VideoSettings) -> Path:
+    """Where the result goes; raises InputError unless it can."""
+    if clip.is_file() and output.is_dir() and settings.ending is None:
+        output = output / clip.with_suffix(
+            clip.suffix if clip.suffix.lower() in CONTAINERS else ".mp4"
+        ).name
+    if output.suffix and not output.is_dir() and not _is_file(output):
+        raise InputError(
+            f"{output}: the ending {output.suffix!r} is not written: use "
+            f"{', '.join(CONTAINERS)}, or a folder for pictures"
+        )
+    for kind, path in (("clip", clip), ("mask", mask)):
+        if path is not None and output.exists() and output.samefile(path):
+            raise InputError(f"{output}: is the {kind} itself: choose another output")
+    if not settings.overwrite and output.exists() and (output.is_file() or any(output.iterdir())):
+        raise InputError(f"{output}: is there already: choose another, or pass --overwrite")
+    if not _is_file(output):
+        for name, value in (("codec", settings.write.codec), ("quality", settings.write.quality)):
+            if value is not None:
+                raise InputError(f"--{name} goes with a file of video, and {output} is a folder")
+    elif settings.ending is not None:
+        raise InputError(f"--format {settings.ending[1:]} goes with a folder: {output} is a file")
+    return output
+
+
+def _is_file(output: Path) -> bool:
+    return output.suffix.lower() in CONTAINERS and not output.is_dir()
+
+
+class _Frames:
+    """Frames with their masks, and what there was to say of them."""
+
+    def __init__(self, source: Clip | FolderClip, masks: MaskSource):
+        self._source, self._masks = source, masks
+        self.count = 0
+        self.masks_ended = False
+        self._foreground = 0
+        self._masks_left = False
+        self._changed = 0
+
+    def __iter__(self) -> Iterator[AnyFrame]:
+        for frame in self._source.frames():
+            try:
+                mask = self._masks.of(frame)
+            except InputError as error:
+                name = str(self._masks.path or self._source.path)
+                text = str(error) if name in str(error) else f"{name}: {error}"
+                raise InputError(text) from error
+            if mask is None:
+                self.masks_ended = True
+                return
+            if self._masks.path is None:
+                frame.drop_alpha()
+            frame.mask = mask
+            self.count += 1
+            self._foreground += bool(mask.any())
+            yield frame
+        self._masks_left = not self._masks.ended()
+
+    def changed(self) -> None:
+        """One more frame has a transform."""
+        self._changed += 1
+
+    def check(self) -> None:
+        """Raises InputError unless something could be harmonized."""
+        label = self._masks.path or self._source.path
+        if not self.count:
+            raise InputError(f"{label}: there is no frame in it: replace it")
+        if not self._foreground:
+            raise InputError(
+                f"{label}: the mask has no foreground in any of {self.count} frames: it is white on it"
+            )
+        if not self._changed:
+            raise InputError(
+                f"{label}: the network can see foreground and background in none of {self.count} "
+                "frames: the foreground is too small, or there is no background"
+            )
+
+    def remark(self, output: Path) -> None:
+        """Says what was not as expected."""
+        if self.masks_ended:
+            _LOGGER.warning(
+                "%s: ends after %d frames, before %s does: so does %s",
+                *(self._masks.path, self.count, self._source.path, output),
+            )
+        elif self._masks_left:
+            _LOGGER.warning(
+                "%s: has more frames than %s, which has %d: they are left out",
+                *(self._masks.path, self._source.path, self.count),
+            )
+        if not self.masks_ended and self._source.ends_early():
+            _LOGGER.warning(
+                "%s: ends early, after %d frames of %d: what was there is in %s",
+                *(self._source.path, self.count, self._source.source.count, output),
+            )
+        if self._changed < self._foreground:
+            _LOGGER.warning(
+                "%s: %d frames stay as they are: the network cannot see foreground and background",
+                *(self._source.path, self._foreground - self._changed),
+            )
+
+
+def _harmonized(
+    harmonizer: Harmonizer, frames: _Frames, settings: VideoSettings
+) -> Generator[AnyFrame, None, None]:
+    """Frames in order, harmonized; each stage in threads of its own."""
+
+    def paint(item: tuple[AnyFrame, Coefficients | None]) -> AnyFrame:
+        frame, coefficients = item
+        if coefficients is not None:
+            frames.changed()
+            frame.recolor(coefficients, settings.strength)
+        return frame
+
+    workers = max(2, usable_cores())
+    read = Ahead(frames, _AHEAD)
+    with closing(read), ThreadPoolExecutor(workers) as executor:
+        followed = harmonizer.transforms(read, settings.steadiness)
+        done = Ahead(mapped(paint, followed, executor, workers + 1), _AHEAD)
+        with closing(done):
+            yield from done
+
+
+def _progress(
+    frames: Iterator[AnyFrame], source: Clip | FolderClip
+) -> Generator[AnyFrame, None, None]:
+    total = len(source.paths) if isinstance(source, FolderClip) else source.source.count
+    with (
+        logging_redirect_tqdm([logging.getLogger("harmony_jax")]),
+        tqdm(total=total, unit="frame", disable=None) as bar,
+    ):
+        for frame in frames:
+            yield frame
+            bar.update()
