@@ -31,7 +31,8 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
 # Names of files and folders that are being written.
 _UNFINISHED: set[Path] = set()
 
-_LONG_ENDING = ".unfinished"  # of what takes long to write, and a killed process leaves
+# Of what takes long to write, and a killed process leaves: letters in its name, and the ending.
+_MARK, _LONG_ENDING = 8, ".unfinished"
 
 
 def remove_unfinished() -> None:
@@ -137,18 +138,19 @@ def unfinished_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{_LONG_ENDING}")
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:_MARK]}{_LONG_ENDING}")
 
 
 def _remove_left_over(path: Path) -> None:
     """Removes what other processes began to write and were killed."""
     start = f".{path.name}."
     for other in path.parent.iterdir():
-        name = other.name
-        if name.startswith(start) and len(name) == len(start) + 8 + len(_LONG_ENDING):
-            if name.endswith(_LONG_ENDING) and not _in_use(other):
-                with suppress(PermissionError):  # another user's
-                    _remove(other)
+        middle = other.name.removeprefix(start).removesuffix(_LONG_ENDING)
+        if other.name != f"{start}{middle}{_LONG_ENDING}" or len(middle) != _MARK:
+            continue
+        with suppress(PermissionError):  # another user's
+            if not _in_use(other):
+                _remove(other)
 
 
 if sys.platform == "win32":  # where nobody can remove what a process has open

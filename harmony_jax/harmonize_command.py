@@ -29,8 +29,8 @@ In folders, the mask of cat.jpg is cat.png (or another ending) or cat_mask.png, 
 folder; that of a_b_c.jpg may be a_b.png. Outputs that are there already are kept, so the same
 command continues.
 
-A clip is a file of video, or with --video a folder of its frames. Its masks are a clip, a folder, one
-picture for all frames, or its alpha channel. The output is a file of video, or a folder.
+A clip is a file of video, or with --video a folder of its frames. Its masks are a clip, a folder,
+one picture for all frames, or its alpha channel. The output is a file of video, or a folder.
 
 Exit status: 0, every photo is done; 1, a mistake, nothing was done; 2, some photos of a folder
 failed, and are listed; 130, stopped with Ctrl-C.
@@ -75,7 +75,11 @@ def _end(number: int, frame: FrameType | None) -> NoReturn:
     if "harmony_jax.disk" in sys.modules:  # else there is nothing that writes
         sys.modules["harmony_jax.disk"].remove_unfinished()
     begun = "harmony_jax.video.run" in sys.modules
-    what = "nothing is written, the same command begins again" if begun else "the same command continues"
+    what = (
+        "nothing is written, the same command begins again"
+        if begun
+        else "the same command continues"
+    )
     print(f"\nstopped: {what}", file=sys.stderr, flush=True)
     os._exit(130)  # as a shell reports it
 

@@ -27,16 +27,17 @@ from harmony_jax.photos.arguments import (
     profile_of,
 )
 from harmony_jax.photos.color import Conversion, conversion_of
-from harmony_jax.photos.color_transform import Coefficients, fit_color_transform
+from harmony_jax.photos.color_transform import fit_color_transform
 from harmony_jax.photos.formats import to_uint8
 from harmony_jax.photos.masks import FOREGROUND, PixelMask
-from harmony_jax.photos.picture_frame import PictureFrame, frames_of
 from harmony_jax.photos.pasting import Placement, paste
+from harmony_jax.photos.picture_frame import PictureFrame, frames_of
 from harmony_jax.photos.recolor import Recolor
 from harmony_jax.photos.steady import (
     SMOOTHING,
     AnyFrame,
     Steadiness,
+    Transform,
     check_steadiness,
     steady_transforms,
 )
@@ -227,16 +228,18 @@ class Harmonizer:
             yield self.recolored(picture, coefficients, strength)
 
     def recolored(
-        self, picture: PictureFrame, coefficients: Coefficients | None, strength: float
+        self, picture: PictureFrame, coefficients: Transform | None, strength: float
     ) -> np.ndarray:
         """A frame that takes on its transform; None leaves it as it is."""
-        return picture.pixels if coefficients is None else picture.recolored(
-            self._recolor, coefficients, strength
+        return (
+            picture.pixels
+            if coefficients is None
+            else picture.recolored(self._recolor, coefficients, strength)
         )
 
     def transforms(
         self, frames: Iterable[AnyFrame], steadiness: Steadiness
-    ) -> Iterator[tuple[AnyFrame, Coefficients | None]]:
+    ) -> Iterator[tuple[AnyFrame, Transform | None]]:
         """The color transforms of a clip's frames; see `steady_transforms`."""
         self._model.check_image_size(self._image_size, self._image_size)
         return steady_transforms(frames, self._image_size, self._fit_all, steadiness)

@@ -1,18 +1,19 @@
 """Pictures in order of time, as frames of a clip."""
 
 from collections.abc import Iterable, Iterator
+from itertools import repeat
 
+import jax
 import numpy as np
 from PIL import Image
 
 from harmony_jax.data.resizing import shrink
 from harmony_jax.errors import InputError
-from harmony_jax.photos.arguments import Pair, Photo, photo_and_mask, profile_of
+from harmony_jax.photos.arguments import Photo, photo_and_mask, profile_of
 from harmony_jax.photos.color import conversion_of
-from harmony_jax.photos.color_transform import Coefficients
 from harmony_jax.photos.formats import Picture, to_uint8
 from harmony_jax.photos.recolor import Recolor
-from harmony_jax.photos.steady import Small, reach_of
+from harmony_jax.photos.steady import Small, Transform, reach_of
 
 
 class PictureFrame:
@@ -45,9 +46,7 @@ class PictureFrame:
         seen = shrink(to_uint8(self._seen), size)
         return Small(seen, shrink(self.mask, size), reach_of(self.mask))
 
-    def recolored(
-        self, recolor: Recolor, coefficients: Coefficients, strength: float
-    ) -> np.ndarray:
+    def recolored(self, recolor: Recolor, coefficients: Transform, strength: float) -> np.ndarray:
         """The picture with its colours changed inside the mask."""
         image = recolor(coefficients, self._srgb, self.mask, strength)
         if self._conversion is None or not self.mask.any():
@@ -70,7 +69,8 @@ def frames_of(
 def _paired(
     frames: Iterable[Photo], masks: Iterable[Photo] | Photo | None
 ) -> Iterator[tuple[Photo, Photo | None]]:
-    is_one = isinstance(masks, (Image.Image, Picture)) or getattr(masks, "ndim", 0) == 2
-    if masks is None or is_one:
-        return ((frame, masks) for frame in frames)
-    return zip(frames, masks, strict=False)
+    if masks is None or isinstance(masks, (Image.Image, Picture)):
+        return zip(frames, repeat(masks))
+    if isinstance(masks, (np.ndarray, jax.Array)) and masks.ndim == 2:
+        return zip(frames, repeat(masks))
+    return zip(frames, masks, strict=False)  # the shorter one decides

@@ -16,7 +16,6 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from harmony_jax.errors import InputError
-from harmony_jax.photos.color_transform import Coefficients
 from harmony_jax.photos.masks import FOREGROUND
 
 SMOOTHING = 4.0  # frames; docs/performance.md compares others
@@ -72,6 +71,8 @@ class Frame(Protocol):
         ...
 
 
+Transform = Float32[np.ndarray, "12 size size"]  # as `Coefficients`, on the host
+
 AnyFrame = TypeVar("AnyFrame", bound=Frame)
 
 Fit = Callable[
@@ -99,7 +100,7 @@ def reach_of(mask: UInt8[np.ndarray, "height width"]) -> tuple[float, float, flo
 
 def steady_transforms(
     frames: Iterable[AnyFrame], size: int, fit: Fit, steadiness: Steadiness
-) -> Iterator[tuple[AnyFrame, Coefficients | None]]:
+) -> Iterator[tuple[AnyFrame, Transform | None]]:
     """The color transform of every frame of a clip.
 
     Of a clip of any length only the frames around one are in memory.
@@ -114,7 +115,7 @@ def steady_transforms(
         Each frame with its transform, which is right where the frame's mask is; None for a frame
         without foreground, and for those whose foreground the network could not see anywhere near.
     """
-    window = _Window(size, fit, steadiness)
+    window: _Window[AnyFrame] = _Window(size, fit, steadiness)
     for frame in frames:
         window.add(frame)
         yield from window.ready(at_end=False)
@@ -180,7 +181,7 @@ class _Window(Generic[AnyFrame]):
         if self._unseen == self._batch or (self._unseen and late):
             self._answer()
 
-    def ready(self, at_end: bool) -> Iterator[tuple[AnyFrame, Coefficients | None]]:
+    def ready(self, at_end: bool) -> Iterator[tuple[AnyFrame, Transform | None]]:
         """The frames whose neighbours are all there."""
         while self._next < self._count:
             neighbours = [
@@ -225,7 +226,7 @@ class _Window(Generic[AnyFrame]):
 
     def _average(
         self, current: _Entry[AnyFrame], others: list[_Entry[AnyFrame]]
-    ) -> Coefficients | None:
+    ) -> Transform | None:
         if current.reach is None:
             return None
         if self._sigma == 0:
@@ -262,18 +263,16 @@ class _Window(Generic[AnyFrame]):
 
     def _part(self, reach: tuple[float, float, float, float]) -> tuple[slice, slice]:
         top, left, bottom, right = (share * self._size for share in reach)
-        return tuple(
-            slice(
-                max(0, math.floor(start) - _MARGIN),
-                min(self._size, math.ceil(end) + _MARGIN),
-            )
+        rows, columns = (
+            slice(max(0, math.floor(start) - _MARGIN), min(self._size, math.ceil(end) + _MARGIN))
             for start, end in ((top, bottom), (left, right))
         )
+        return rows, columns
 
 
 def _moved(side: slice, by: int, size: int) -> slice | np.ndarray:
     """Rows or columns of another frame; the outermost for those that lie outside."""
-    if 0 <= side.start + by and side.stop + by <= size:
+    if side.start >= -by and side.stop + by <= size:
         return slice(side.start + by, side.stop + by)
     return np.clip(np.arange(side.start + by, side.stop + by), 0, size - 1)
 

@@ -1,5 +1,7 @@
 """Which codec a clip is written in, how well, and in which pixel format."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from harmony_jax.errors import InputError
@@ -11,7 +13,7 @@ QUALITY = 70  # of 1 to 100: of H.264 a constant rate factor of 15, at which no 
 class _Codec(NamedTuple):
     encoder: str  # FFmpeg's name
     worst: float | None  # the rate factor of quality 0, where 100 is 0; None: without loss
-    options: dict[str, str] = {}
+    options: Mapping[str, str] = MappingProxyType({})
 
 
 # By FFmpeg's names of what they write. Presets: docs/performance.md.
@@ -76,7 +78,9 @@ def encoding_for(
     allowed = [name for name in at_hand if _CODECS[name].encoder in output.supported_codecs]
     if wanted is not None:
         if wanted not in at_hand:
-            raise InputError(f"--codec {wanted}: there is no encoder of it: use one of {_list(at_hand)}")
+            raise InputError(
+                f"--codec {wanted}: there is no encoder of it: use one of {_list(at_hand)}"
+            )
         if wanted not in allowed:
             raise InputError(
                 f"{label}: does not hold {wanted}: use one of {_list(allowed)}, or another ending"

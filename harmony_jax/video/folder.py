@@ -8,12 +8,11 @@ import numpy as np
 
 from harmony_jax.disk import read_file
 from harmony_jax.errors import InputError
-from harmony_jax.photos.color_transform import Coefficients
 from harmony_jax.photos.formats import MAX_PIXELS, Picture, decode_picture
 from harmony_jax.photos.masks import PixelMask, alpha_mask
 from harmony_jax.photos.picture_frame import PictureFrame
 from harmony_jax.photos.recolor import Recolor
-from harmony_jax.photos.steady import Small
+from harmony_jax.photos.steady import Small, Transform
 from harmony_jax.video.files import pictures_in
 
 
@@ -55,7 +54,7 @@ class FolderFrame:
         self._frame = PictureFrame(self.picture, self.mask)
         return self._frame.small(size)
 
-    def recolor(self, coefficients: Coefficients, strength: float) -> None:
+    def recolor(self, coefficients: Transform, strength: float) -> None:
         """Changes its colours inside the mask."""
         assert self._frame is not None
         pixels = self._frame.recolored(self._paint, coefficients, strength)
@@ -75,7 +74,8 @@ class FolderClip:
 
     def __init__(self, path: Path, rate: Fraction):
         self.path, self.rate = path, rate
-        self.paths = pictures_in(path)
+        self._paths = pictures_in(path)
+        self.count = len(self._paths)
 
     def close(self) -> None:
         """Nothing stays open."""
@@ -83,7 +83,7 @@ class FolderClip:
     def frames(self) -> Iterator[FolderFrame]:
         """The pictures; raises InputError for one that cannot be read, or of another size."""
         paint, size = Recolor(), None
-        for path in self.paths:
+        for path in self._paths:
             picture = decode_picture(read_file(path), str(path), MAX_PIXELS)
             height, width, _ = picture.pixels.shape
             if size is not None and size != (height, width):

@@ -5,9 +5,8 @@ from typing import Any
 import numpy as np
 
 from harmony_jax.data.resizing import shrink
-from harmony_jax.photos.color_transform import Coefficients
 from harmony_jax.photos.masks import PixelMask
-from harmony_jax.photos.steady import Small, reach_of
+from harmony_jax.photos.steady import Small, Transform, reach_of
 from harmony_jax.video.pixels import (
     Planes,
     alpha_of,
@@ -61,7 +60,7 @@ class ClipFrame:
         seen = np.rot90(seen_by_network(self._planes, size), self.turns)
         return Small(np.ascontiguousarray(seen), shrink(mask, size), reach_of(mask))
 
-    def recolor(self, coefficients: Coefficients, strength: float) -> None:
+    def recolor(self, coefficients: Transform, strength: float) -> None:
         """Changes its colours inside the mask; the transform is of the upright frame."""
         assert self.mask is not None
         stored = np.rot90(coefficients, -self.turns, axes=(1, 2))

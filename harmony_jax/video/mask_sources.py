@@ -126,7 +126,7 @@ class MaskSource:
         return np.ascontiguousarray(np.rot90(mask, -frame.turns))
 
     def _of_clip(self, clip: Clip) -> Iterator[PixelMask]:
-        codec = load().Codec(clip.source.stream.codec_context.name, "r")
+        codec = load().Codec(clip.streams.pictures.codec_context.name, "r")
         is_exact = codec.lossless and not codec.lossy
         for frame in clip.frames():
             clip.passed_on.clear()

@@ -5,6 +5,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -38,10 +39,8 @@ class Ahead(Generic[T]):
         """Ends the thread, whether or not all was taken."""
         self._stopped.set()
         while self._thread.is_alive():
-            try:
+            with suppress(queue.Empty):
                 self._queue.get(timeout=0.05)
-            except queue.Empty:
-                pass
         self._thread.join()
 
     def _run(self, items: Iterable[T]) -> None:

@@ -143,9 +143,7 @@ def planes_of(frame: Any) -> Planes:
     if frame.format.is_rgb:
         meaning = _rgb_meaning(fulls[0])
     else:
-        meaning = yuv_meaning(
-            frame.colorspace, _is_full(frame), components[0].bits, frame.height
-        )
+        meaning = yuv_meaning(frame.colorspace, _is_full(frame), components[0].bits, frame.height)
     return Planes(tuple(arrays), alpha, meaning, fulls[-1])
 
 
@@ -191,9 +189,7 @@ def to_rgb(planes: list[np.ndarray], meaning: Meaning) -> UInt8[np.ndarray, "hei
         neutral = np.full_like(planes[0], (meaning.full + 1) // 2)
         planes = [planes[0], neutral, neutral]
     stored = [plane.astype(np.float32) for plane in planes]
-    channels = [
-        sum(matrix[k, j] * stored[j] for j in range(3)) + offset[k] for k in range(3)
-    ]
+    channels = [sum(matrix[k, j] * stored[j] for j in range(3)) + offset[k] for k in range(3)]
     return np.rint(np.clip(np.stack(channels, -1), 0, 255)).astype(np.uint8)
 
 
@@ -250,10 +246,9 @@ def brightness_of(planes: Planes) -> PixelMask:
         levels = first.astype(np.float32) * np.float32(scale) + np.float32(offset)
     else:
         weights = np.array([_BT601[0], 1 - sum(_BT601), _BT601[1]]) * meaning.matrix[0, 0]
-        levels = sum(
-            plane.astype(np.float32) * np.float32(weight)
-            for plane, weight in zip(planes.color, weights, strict=True)
-        )
+        levels = np.zeros(first.shape, np.float32)
+        for plane, weight in zip(planes.color, weights, strict=True):
+            levels += plane * np.float32(weight)
     return np.rint(np.clip(levels, 0, 255)).astype(np.uint8)
 
 

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,22 +18,18 @@ _ALPHA_DECODERS = {"vp9": "libvpx-vp9", "vp8": "libvpx"}  # FFmpeg's own leave a
 _SLACK = 3  # frames that a file's own count may be off by
 
 
-class Source(NamedTuple):
-    """What is known of a clip before its frames.
+class Streams(NamedTuple):
+    """What a clip's file holds.
 
     Attributes:
         container: PyAV's, open.
-        stream: of its pictures.
-        others: of all else.
-        count: its frames, or None if it does not tell.
-        rate: frames a second, on average.
+        pictures: the stream of them.
+        others: those of all else.
     """
 
     container: Any
-    stream: Any
+    pictures: Any
     others: list[Any]
-    count: int | None
-    rate: Fraction
 
 
 class Clip:
@@ -40,6 +37,13 @@ class Clip:
 
     Args:
         path: the file.
+
+    Attributes:
+        path: the file.
+        streams: what it holds.
+        rate: frames a second, on average.
+        count: how many frames it says that it has, or None.
+        passed_on: packets of other streams, in the order of the file.
 
     Raises:
         InputError: it cannot be read, is no video, or one of a kind that is not taken.
@@ -50,12 +54,13 @@ class Clip:
         self._av = load()
         self._container = _opened(self._av, path)
         try:
-            self.source = self._described()
+            self.streams = self._found()
+            self.rate, self.count = self._pace()
             self._decoder = self._made_decoder()
         except BaseException:
             self._container.close()
             raise
-        self.passed_on: deque[Any] = deque()  # packets of other streams, in the order of the file
+        self.passed_on: deque[Any] = deque()
 
     def close(self) -> None:
         """Closes the file."""
@@ -96,14 +101,15 @@ class Clip:
 
     def ends_early(self) -> bool:
         """Whether it had fewer frames than it told, once all were read."""
-        count = self.source.count
-        return count is not None and self.read < count - max(_SLACK, count // 100)
+        if self.count is None:
+            return False
+        return self.read < self.count - max(_SLACK, self.count // 100)
 
     def _step(self, frame: Any) -> int:
-        base = frame.time_base or self.source.stream.time_base
-        return max(1, round(1 / (self.source.rate * base)))
+        base = frame.time_base or self.streams.pictures.time_base
+        return max(1, round(1 / (self.rate * base)))
 
-    def _described(self) -> Source:
+    def _found(self) -> Streams:
         streams = self._container.streams
         pictures = [
             stream
@@ -117,14 +123,18 @@ class Clip:
         if stream.codec_context is None:
             raise InputError(f"{self.path}: no decoder for its video is at hand: convert it first")
         others = [other for other in streams if other is not stream]
-        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-        count = stream.frames or None
-        if count is None and self._container.duration:
-            count = round(self._container.duration * rate / 1_000_000)
-        return Source(self._container, stream, others, count, Fraction(rate))
+        return Streams(self._container, stream, others)
+
+    def _pace(self) -> tuple[Fraction, int | None]:
+        """Frames a second, on average, and how many there are, if it tells."""
+        stream, duration = self.streams.pictures, self._container.duration
+        rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
+        if not stream.frames and duration:
+            return rate, round(duration * rate / 1_000_000)
+        return rate, stream.frames or None
 
     def _made_decoder(self) -> Any:
-        stream = self.source.stream
+        stream = self.streams.pictures
         name = stream.codec_context.name
         tags = {key.lower(): value for key, value in stream.metadata.items()}
         if name in _ALPHA_DECODERS and tags.get("alpha_mode") == "1":
@@ -135,7 +145,7 @@ class Clip:
         return stream.codec_context
 
     def _decoded(self) -> Iterator[Any]:
-        stream, time = self.source.stream, None
+        stream, time = self.streams.pictures, None
         packets = iter(self._container.demux())
         while True:
             try:
@@ -150,8 +160,7 @@ class Clip:
             except (self._av.FFmpegError, ValueError) as error:
                 place = f" after {time:.2f} s" if time is not None else ""
                 raise InputError(
-                    f"{self.path}: cannot be decoded{place} ({reason(error)}): replace or "
-                    "repair it"
+                    f"{self.path}: cannot be decoded{place} ({reason(error)}): replace or repair it"
                 ) from error
             for frame in frames:
                 time = frame.time if frame.time is not None else time
@@ -173,7 +182,7 @@ class _Copy:
         name = worked_format(frame.format.name, frame.format.is_big_endian)
         parts = [source, self._graph.add("format", pix_fmts=name), self._graph.add("copy")]
         parts.append(self._graph.add("buffersink"))
-        for part, other in zip(parts[:-1], parts[1:], strict=True):
+        for part, other in pairwise(parts):
             part.link_to(other)
         self._graph.configure()
 

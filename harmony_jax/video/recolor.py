@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from harmony_jax.photos.color_transform import Coefficients
 from harmony_jax.photos.masks import PixelMask
+from harmony_jax.photos.steady import Transform
 from harmony_jax.video.pixels import Meaning, Planes, covered
 
 _STRIP = 128  # rows at once, of luma; a multiple of what chroma shares
@@ -20,7 +20,7 @@ _STRIP = 128  # rows at once, of luma; a multiple of what chroma shares
 
 def recolor(
     planes: Planes,
-    coefficients: Coefficients | np.ndarray,
+    coefficients: Transform,
     mask: PixelMask,
     strength: float = 1.0,
     interlaced: bool = False,
@@ -40,8 +40,8 @@ def recolor(
     left, top, width, height = cv2.boundingRect(mask)
     if not width:
         return
-    grid = _in_numbers(np.asarray(coefficients), planes.meaning, len(planes.color))
-    for field in ((0, 1) if interlaced else (None,)):
+    grid = _in_numbers(coefficients, planes.meaning, len(planes.color))
+    for field in (0, 1) if interlaced else (None,):
         rows = slice(field, None, 2) if field is not None else slice(None)
         start, stop = top, top + height
         if field is not None:

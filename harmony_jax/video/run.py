@@ -15,9 +15,8 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from harmony_jax.devices.host_cores import usable_cores
 from harmony_jax.disk import check_writable
 from harmony_jax.errors import InputError
-from harmony_jax.photos.color_transform import Coefficients
 from harmony_jax.photos.harmonizer import Harmonizer
-from harmony_jax.photos.steady import Steadiness, check_steadiness
+from harmony_jax.photos.steady import Steadiness, Transform, check_steadiness
 from harmony_jax.video.files import CONTAINERS
 from harmony_jax.video.folder import FolderClip, FolderFrame
 from harmony_jax.video.frames import ClipFrame
@@ -106,11 +105,11 @@ def _harmonize_clip(
     source = FolderClip(clip, rate) if clip.is_dir() else Clip(clip)
     with closing(source), closing(MaskSource(mask, settings.masks)) as masks:
         frames = _Frames(source, masks)
-        if _is_file(output):
-            target = clip_writer(output, source, settings.write)
-        else:
-            target = folder_writer(output, settings.ending, source)
-        with target as writer:
+        with (
+            clip_writer(output, source, settings.write)
+            if _is_file(output)
+            else folder_writer(output, settings.ending, source)
+        ) as writer:
             harmonizer = Harmonizer.from_checkpoint(checkpoint)
             harmonized = _harmonized(harmonizer, frames, settings)
             with closing(harmonized), closing(_progress(harmonized, source)) as shown:
@@ -125,9 +124,10 @@ def _harmonize_clip(
 def _output(clip: Path, mask: Path | None, output: Path, settings: VideoSettings) -> Path:
     """Where the result goes; raises InputError unless it can."""
     if clip.is_file() and output.is_dir() and settings.ending is None:
-        output = output / clip.with_suffix(
-            clip.suffix if clip.suffix.lower() in CONTAINERS else ".mp4"
-        ).name
+        output = (
+            output
+            / clip.with_suffix(clip.suffix if clip.suffix.lower() in CONTAINERS else ".mp4").name
+        )
     if output.suffix and not output.is_dir() and not _is_file(output):
         raise InputError(
             f"{output}: the ending {output.suffix!r} is not written: use "
@@ -192,7 +192,8 @@ class _Frames:
             raise InputError(f"{label}: there is no frame in it: replace it")
         if not self._foreground:
             raise InputError(
-                f"{label}: the mask has no foreground in any of {self.count} frames: it is white on it"
+                f"{label}: the mask has no foreground in any of {self.count} frames: "
+                "foreground is white"
             )
         if not self._changed:
             raise InputError(
@@ -215,7 +216,7 @@ class _Frames:
         if not self.masks_ended and self._source.ends_early():
             _LOGGER.warning(
                 "%s: ends early, after %d frames of %d: what was there is in %s",
-                *(self._source.path, self.count, self._source.source.count, output),
+                *(self._source.path, self.count, self._source.count, output),
             )
         if self._changed < self._foreground:
             _LOGGER.warning(
@@ -229,7 +230,7 @@ def _harmonized(
 ) -> Generator[AnyFrame, None, None]:
     """Frames in order, harmonized; each stage in threads of its own."""
 
-    def paint(item: tuple[AnyFrame, Coefficients | None]) -> AnyFrame:
+    def paint(item: tuple[AnyFrame, Transform | None]) -> AnyFrame:
         frame, coefficients = item
         if coefficients is not None:
             frames.changed()
@@ -248,10 +249,9 @@ def _harmonized(
 def _progress(
     frames: Iterator[AnyFrame], source: Clip | FolderClip
 ) -> Generator[AnyFrame, None, None]:
-    total = len(source.paths) if isinstance(source, FolderClip) else source.source.count
     with (
         logging_redirect_tqdm([logging.getLogger("harmony_jax")]),
-        tqdm(total=total, unit="frame", disable=None) as bar,
+        tqdm(total=source.count, unit="frame", disable=None) as bar,
     ):
         for frame in frames:
             yield frame

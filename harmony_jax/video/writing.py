@@ -4,7 +4,6 @@ import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +17,7 @@ from harmony_jax.video.files import CONTAINERS
 from harmony_jax.video.folder import FolderClip, FolderFrame
 from harmony_jax.video.frames import ClipFrame
 from harmony_jax.video.library import load, reason
-from harmony_jax.video.reading import Clip, display_matrix
+from harmony_jax.video.reading import Clip, Streams, display_matrix
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -76,7 +75,7 @@ class ClipWriter:
         self._stream: Any = None
         self._copied: dict[int, Any] = {}  # streams by their numbers in the source
         self._count, self._end = 0, 0.0
-        stream = source.source.stream if isinstance(source, Clip) else None
+        stream = source.streams.pictures if isinstance(source, Clip) else None
         self._encoding: Encoding = encoding_for(
             container, stream, options.codec, options.quality, str(path)
         )
@@ -118,7 +117,11 @@ class ClipWriter:
         deep = pixels.dtype == np.uint16
         if alpha is not None:
             pixels = np.dstack([pixels, alpha])
-        kind = ("rgba64le" if deep else "rgba") if alpha is not None else ("rgb48le" if deep else "rgb24")
+        kind = (
+            ("rgba64le" if deep else "rgba")
+            if alpha is not None
+            else ("rgb48le" if deep else "rgb24")
+        )
         picture = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format=kind)
         assert isinstance(self._source, FolderClip)
         picture.time_base = 1 / self._source.rate
@@ -129,9 +132,8 @@ class ClipWriter:
 
     def _begin(self, picture: Any, keeps_alpha: bool) -> None:
         """Describes all streams, before the first frame."""
-        own = self._source.source if isinstance(self._source, Clip) else None
-        rate = own.rate if own is not None else self._source.rate
-        stream = self._container.add_stream(self._encoding.encoder, rate=rate)
+        own = self._source.streams if isinstance(self._source, Clip) else None
+        stream = self._container.add_stream(self._encoding.encoder, rate=self._source.rate)
         context = stream.codec_context
         context.width, context.height = picture.width, picture.height
         context.pix_fmt, loses = pixel_format_for(
@@ -149,13 +151,13 @@ class ClipWriter:
         if picture.interlaced_frame:
             context.flags |= int(flags.interlaced_dct) | int(flags.interlaced_me)
         if own is not None:
-            if own.stream.sample_aspect_ratio:
-                context.sample_aspect_ratio = own.stream.sample_aspect_ratio
+            if own.pictures.sample_aspect_ratio:
+                context.sample_aspect_ratio = own.pictures.sample_aspect_ratio
             matrix = display_matrix(picture)
             if matrix is not None:
                 stream.set_display_matrix(matrix)
-            stream.metadata.update(_tags(own.stream))
-            stream.disposition = own.stream.disposition
+            stream.metadata.update(_tags(own.pictures))
+            stream.disposition = own.pictures.disposition
         to_yuv = picture.format.is_rgb and not self._av.VideoFormat(context.pix_fmt).is_rgb
         context.color_range = _LIMITED if to_yuv else picture.color_range
         context.colorspace = _BT709 if to_yuv else picture.colorspace
@@ -167,7 +169,7 @@ class ClipWriter:
             self._describe_others(own)
         self._container.start_encoding()
 
-    def _describe_others(self, own: Any) -> None:
+    def _describe_others(self, own: Streams) -> None:
         self._container.metadata.update(_tags(own.container))
         if chapters := own.container.chapters():
             self._container.set_chapters(chapters)
@@ -231,7 +233,7 @@ def folder_writer(
         source: what is written.
     """
     if isinstance(source, Clip):
-        for other in source.source.others:
+        for other in source.streams.others:
             _LOGGER.warning(
                 "%s: a folder holds pictures alone: the %s stream %d is left out",
                 *(path, other.type, other.index),
