@@ -18,6 +18,9 @@ from harmony_jax.video.reading import Clip
 
 # Of lossily compressed masks: levels that are as good as black, or as white.
 _NOISE = 8
+_WITHOUT_NOISE = np.rint(
+    np.clip((np.arange(256) - _NOISE) * (255 / (255 - 2 * _NOISE)), 0, 255)
+).astype(np.uint8)
 
 _SAME_ASPECT = 0.01
 
@@ -128,7 +131,7 @@ class MaskSource:
     def _of_clip(self, clip: Clip) -> Iterator[PixelMask]:
         codec = load().Codec(clip.streams.pictures.codec_context.name, "r")
         is_exact = codec.lossless and not codec.lossy
-        for frame in clip.frames():
+        for frame in clip.frames(to_change=False):
             clip.passed_on.clear()
             yield self._of_frame(frame, is_exact)
 
@@ -140,9 +143,7 @@ class MaskSource:
             return np.ascontiguousarray(np.rot90(alpha, frame.turns))
         mask = frame.brightness()
         if not is_exact:
-            span = 255 - 2 * _NOISE
-            levels = (np.arange(256) - _NOISE) * (255 / span)
-            mask = cv2.LUT(mask, np.rint(np.clip(levels, 0, 255)).astype(np.uint8))
+            mask = cv2.LUT(mask, _WITHOUT_NOISE)
         return np.ascontiguousarray(np.rot90(mask, frame.turns))
 
     def _of_pictures(self, paths: list[Path]) -> Iterator[PixelMask]:

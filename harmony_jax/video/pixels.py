@@ -178,8 +178,13 @@ def yuv_meaning(matrix: int, is_full: bool, bits: int, height: int) -> Meaning:
 
 def seen_by_network(planes: Planes, size: int) -> UInt8[np.ndarray, "size size 3"]:
     """RGB at the network's size."""
-    small = [shrink(np.ascontiguousarray(plane), size) for plane in planes.color]
+    small = [shrink(_rows_whole(plane), size) for plane in planes.color]
     return to_rgb(small, planes.meaning)
+
+
+def _rows_whole(plane: np.ndarray) -> np.ndarray:
+    """The plane without gaps between the numbers of a row, as OpenCV takes it."""
+    return plane if plane.strides[1] == plane.itemsize else np.ascontiguousarray(plane)
 
 
 def to_rgb(planes: list[np.ndarray], meaning: Meaning) -> UInt8[np.ndarray, "height width 3"]:
@@ -243,6 +248,9 @@ def brightness_of(planes: Planes) -> PixelMask:
     if not meaning.is_rgb:
         scale, middle = meaning.matrix[0, 0], (meaning.full + 1) // 2
         offset = float(meaning.offset[0] + meaning.matrix[0, 2] * middle)
+        if meaning.full == 255:
+            levels = np.rint(np.clip(np.arange(256) * scale + offset, 0, 255)).astype(np.uint8)
+            return cv2.LUT(first, levels)
         levels = first.astype(np.float32) * np.float32(scale) + np.float32(offset)
     else:
         weights = np.array([_BT601[0], 1 - sum(_BT601), _BT601[1]]) * meaning.matrix[0, 0]

@@ -66,11 +66,13 @@ class Clip:
         """Closes the file."""
         self._container.close()
 
-    def frames(self) -> Iterator[ClipFrame]:
+    def frames(self, to_change: bool = True) -> Iterator[ClipFrame]:
         """The frames in order of time.
 
-        Each is a copy that may be changed. On the way, packets of other streams come into
-        `passed_on`.
+        On the way, packets of other streams come into `passed_on`.
+
+        Args:
+            to_change: whether frames may be changed, for which they are copied.
 
         Raises:
             InputError: a part cannot be decoded, or there is no frame.
@@ -80,7 +82,7 @@ class Clip:
         for frame in self._decoded():
             if last is None:
                 check_format(frame.format, str(self.path))
-                copy = _Copy(self._av, frame)
+                copy = _Copy(self._av, frame, to_change)
             if copy.shape != (frame.width, frame.height, frame.format.name):
                 raise InputError(
                     f"{self.path}: frame {number} is {frame.width} x {frame.height} "
@@ -172,14 +174,15 @@ class Clip:
 class _Copy:
     """Copies frames, which decoders go on reading, and unpacks them where that is needed."""
 
-    def __init__(self, av: Any, frame: Any):
+    def __init__(self, av: Any, frame: Any, to_change: bool):
         self.shape = (frame.width, frame.height, frame.format.name)
-        self._graph = av.filter.Graph()
-        self._end_of_file = (av.BlockingIOError, av.EOFError)
+        name = worked_format(frame.format.name, frame.format.is_big_endian)
+        self._graph = None if name == frame.format.name and not to_change else av.filter.Graph()
+        if self._graph is None:
+            return
         source = self._graph.add_buffer(
             width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
         )
-        name = worked_format(frame.format.name, frame.format.is_big_endian)
         parts = [source, self._graph.add("format", pix_fmts=name), self._graph.add("copy")]
         parts.append(self._graph.add("buffersink"))
         for part, other in pairwise(parts):
@@ -187,6 +190,8 @@ class _Copy:
         self._graph.configure()
 
     def of(self, frame: Any) -> Any:
+        if self._graph is None:
+            return frame
         self._graph.push(frame)
         return self._graph.pull()
 

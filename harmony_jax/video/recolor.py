@@ -6,6 +6,7 @@ cut off; a player does so. Chroma of fewer pixels takes the mean of luma, and of
 pixels that each of its own covers, and luma takes it interpolated between their middles.
 """
 
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -40,7 +41,21 @@ def recolor(
     left, top, width, height = cv2.boundingRect(mask)
     if not width:
         return
-    grid = _in_numbers(coefficients, planes.meaning, len(planes.color))
+    # What is interpolated between, and all else as it is.
+    part = tuple(
+        slice(max(0, start * count // side - 2), -(-stop * count // side) + 2)
+        for start, stop, side, count in zip(
+            (top, left),
+            (top + height, left + width),
+            mask.shape,
+            coefficients.shape[1:],
+            strict=True,
+        )
+    )
+    outputs = len(planes.color)
+    inputs = 4 if outputs == 3 else 2
+    grid = np.zeros((outputs, inputs, *coefficients.shape[1:]), np.float32)
+    grid[:, :, *part] = _in_numbers(coefficients[:, *part], planes.meaning, outputs)
     for field in (0, 1) if interlaced else (None,):
         rows = slice(field, None, 2) if field is not None else slice(None)
         start, stop = top, top + height
@@ -61,10 +76,11 @@ def _in_numbers(coefficients: np.ndarray, meaning: Meaning, count: int) -> np.nd
     functions = coefficients.reshape(3, 4, height * width)
     slopes, offsets = functions[:, :3], functions[:, 3]
     back = np.linalg.inv(meaning.matrix)
-    slopes = np.einsum("ak,kjn->ajn", back.astype(np.float32), slopes)
-    own_offset = np.einsum("ajn,j->an", slopes, meaning.offset.astype(np.float32))
-    own_offset += back.astype(np.float32) @ offsets
-    own_slopes = np.einsum("ajn,jb->abn", slopes, meaning.matrix.astype(np.float32))
+    back, matrix = back.astype(np.float32), meaning.matrix.astype(np.float32)
+    slopes = np.tensordot(back, slopes, 1)
+    own_offset = np.tensordot(meaning.offset.astype(np.float32), slopes, (0, 1))
+    own_offset += back @ offsets
+    own_slopes = np.moveaxis(np.tensordot(matrix, slopes, (0, 1)), 0, 1)
     if count == 1:  # U and V are in the middle everywhere
         middle = (meaning.full + 1) // 2
         own_offset = own_offset + middle * own_slopes[:, 1:].sum(1)
@@ -80,46 +96,65 @@ def _recolor_picture(
     box: tuple[int, int, int, int],
     scale: tuple[float, int],
 ) -> None:
+    """Changes a whole picture, or one field of it, strip by strip inside a box."""
     height, width = color[0].shape
-    tall, wide = covered(color[0].shape, color[min(1, len(color) - 1)].shape)
-    top, bottom, left, right = box
-    top, left = top // tall * tall, left // wide * wide
-    bottom, right = min(-(-bottom // tall) * tall, height), min(-(-right // wide) * wide, width)
-    step = _STRIP
-    chroma = [plane.astype(np.float32) for plane in color[1:]]
-    for start in range(top, bottom, step):
-        stop = min(start + step, bottom)
-        part = (slice(start, stop), slice(left, right))
-        weight = mask[part]
-        if not weight.any():
+    tall, wide = covered(color[0].shape, color[-1].shape) if len(color) > 1 else (1, 1)
+    top, left = box[0] // tall * tall, box[2] // wide * wide
+    bottom, right = min(-(-box[1] // tall) * tall, height), min(-(-box[3] // wide) * wide, width)
+    strength, full = scale
+    small = None
+    if (tall, wide) != (1, 1):  # as it was, where strips before have changed it
+        small = np.stack([plane.astype(np.float32) for plane in color[1:]])
+    for start in range(top, bottom, _STRIP):
+        part = (slice(start, min(start + _STRIP, bottom)), slice(left, right))
+        if not mask[part].any():
             continue
-        weight = weight.astype(np.float32) * np.float32(scale[0] / 255)
-        luma = color[0][part].astype(np.float32)
-        if (tall, wide) == (1, 1):
-            stored = [luma, *(plane[part] for plane in chroma)]
-            changes = [_change(grid[k], stored, part, (height, width)) for k in range(len(grid))]
-            for plane, numbers, change in zip(color, stored, changes, strict=True):
-                plane[part] = _stored(numbers, change, weight, plane.dtype, scale[1])
-            continue
-        small_size = chroma[0].shape
-        small_part = (
-            slice(start // tall, -(-stop // tall)),
-            slice(left // wide, -(-right // wide)),
-        )
-        # Of luma's size, or of a row or column more.
-        whole = (small_size[0] * tall, small_size[1] * wide)
-        others = [_enlarged(plane, part, whole) for plane in chroma]
-        change = _change(grid[0], [luma, *others], part, (height, width))
-        color[0][part] = _stored(luma, change, weight, color[0].dtype, scale[1])
-        small_luma, small_weight = _mean(luma, tall, wide), _mean(weight, tall, wide)
-        stored = [small_luma, *(plane[small_part] for plane in chroma)]
-        # Chroma's pixels in the middles of luma's that they cover.
-        share = (height / tall, width / wide)
-        for k in (1, 2):
-            change = _change(grid[k], stored, small_part, share)
-            color[k][small_part] = _stored(
-                stored[k], change, small_weight, color[k].dtype, scale[1]
-            )
+        weight = mask[part].astype(np.float32) * np.float32(strength / 255)
+        if small is None:
+            _recolor_alike(color, grid, weight, part, full)
+        else:
+            _recolor_subsampled(color, small, grid, weight, part, full)
+
+
+def _recolor_alike(
+    color: Sequence[np.ndarray],
+    grid: np.ndarray,
+    weight: np.ndarray,
+    part: tuple[slice, slice],
+    full: int,
+) -> None:
+    """One strip of planes that have one size."""
+    stored = [plane[part].astype(np.float32) for plane in color]
+    changes = [_change(functions, stored, part, color[0].shape) for functions in grid]
+    for plane, numbers, change in zip(color, stored, changes, strict=True):
+        plane[part] = _stored(numbers, change, weight, plane.dtype, full)
+
+
+def _recolor_subsampled(
+    color: Sequence[np.ndarray],
+    small: np.ndarray,
+    grid: np.ndarray,
+    weight: np.ndarray,
+    part: tuple[slice, slice],
+    full: int,
+) -> None:
+    """One strip of luma and of chroma that has fewer pixels, `small` before all changes."""
+    (height, width), (_, rows, columns) = color[0].shape, small.shape
+    tall, wide = covered((height, width), (rows, columns))
+    luma = color[0][part].astype(np.float32)
+    # Chroma covers luma, or a row or column more.
+    chroma = _enlarged(small, part, (rows * tall, columns * wide))
+    change = _change(grid[0], [luma, *chroma], part, (height, width))
+    color[0][part] = _stored(luma, change, weight, color[0].dtype, full)
+    small_part = (
+        slice(part[0].start // tall, -(-part[0].stop // tall)),
+        slice(part[1].start // wide, -(-part[1].stop // wide)),
+    )
+    stored = [_mean(luma, tall, wide), *small[:, *small_part]]
+    small_weight = _mean(weight, tall, wide)
+    for k in (1, 2):
+        change = _change(grid[k], stored, small_part, (height / tall, width / wide))
+        color[k][small_part] = _stored(stored[k], change, small_weight, color[k].dtype, full)
 
 
 def _change(
@@ -129,29 +164,58 @@ def _change(
     size: tuple[float, float],
 ) -> np.ndarray:
     """How much one kind of numbers changes in a part of a picture of some size."""
-    change = _enlarged(functions[-1], part, size)
-    for slope, numbers in zip(functions[:-1], stored, strict=True):
-        product = _enlarged(slope, part, size)
-        np.multiply(product, numbers, out=product)
-        np.add(change, product, out=change)
+    *slopes, change = _enlarged(functions, part, size)
+    for slope, numbers in zip(slopes, stored, strict=True):
+        np.multiply(slope, numbers, out=slope)
+        np.add(change, slope, out=change)
     return change
 
 
 def _enlarged(
-    plane: np.ndarray, part: tuple[slice, slice], size: tuple[float, float]
+    planes: np.ndarray, part: tuple[slice, slice], size: tuple[float, float]
 ) -> np.ndarray:
-    """A part of a plane, enlarged to a size; the middles of its pixels lie as they did."""
+    """A part of planes [n, height, width], enlarged to a size, middles of pixels where they were.
+
+    Returns:
+        [n, rows, columns] of the part.
+    """
     rows, columns = part
-    tall = _between(plane.shape[0], rows, size[0])
-    first, second, share = tall
-    lines = plane[first] * (1 - share)[:, None]
-    lines += plane[second] * share[:, None]
-    width = round(size[1])
-    if width == size[1]:
-        # Much faster than columns by their numbers, though all of them are made.
-        return cv2.resize(lines, (width, len(lines)), interpolation=cv2.INTER_LINEAR)[:, columns]
-    first, second, share = _between(plane.shape[1], columns, size[1])
-    return lines[:, first] * (1 - share) + lines[:, second] * share
+    count, height, width = planes.shape
+    first, second, share = _between(height, rows, size[0])
+    piece, columns, wide = _whole_pixels(width, columns, size[1])
+    planes = planes[:, :, piece]
+    lines = planes[:, first] * (1 - share)[:, None]
+    lines += planes[:, second] * share[:, None]
+    if wide is not None:
+        # Rows of all planes as one picture, of which columns alone are interpolated.
+        lines = lines.reshape(count * len(first), -1)
+        larger = cv2.resize(lines, (wide, len(lines)), interpolation=cv2.INTER_LINEAR)
+        return larger.reshape(count, len(first), wide)[:, :, columns]
+    first, second, share = _between(width, columns, size[1])
+    return lines[:, :, first] * (1 - share) + lines[:, :, second] * share
+
+
+def _whole_pixels(width: int, columns: slice, size: float) -> tuple[slice, slice, int | None]:
+    """A piece of a row that becomes a whole number of pixels, with the columns that are wanted.
+
+    Args:
+        width: of the row, which is enlarged to `size`.
+        columns: of the enlarged row.
+        size: of that.
+
+    Returns:
+        The piece of the row; the columns in it, once enlarged; and how many it then has, or None
+        if the row does not become a whole number of pixels.
+    """
+    large = round(size)
+    if large != size:
+        return slice(None), columns, None
+    step = width // math.gcd(width, large)
+    start = max(0, columns.start * width // large - 1) // step * step
+    stop = min(width, -(-(columns.stop * width // large + 2) // step) * step)
+    offset = start * large // width
+    wide = stop * large // width - offset
+    return slice(start, stop), slice(columns.start - offset, columns.stop - offset), wide
 
 
 def _between(count: int, places: slice, size: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -31,6 +31,7 @@ _AHEAD = 4  # frames that wait between two stages
 _DEFAULT_RATE = Fraction(25)  # of folders, that do not tell
 
 AnyFrame = ClipFrame | FolderFrame
+Model = Harmonizer | str | os.PathLike[str] | None
 
 
 class VideoSettings(NamedTuple):
@@ -59,7 +60,7 @@ _DEFAULTS = VideoSettings()
 
 
 def harmonize_clip(
-    checkpoint: str | os.PathLike[str] | None,
+    model: Model,
     clip: Path,
     mask: Path | None,
     output: Path,
@@ -68,7 +69,7 @@ def harmonize_clip(
     """Harmonizes a clip.
 
     Args:
-        checkpoint: as `Harmonizer.from_checkpoint` takes.
+        model: a harmonizer, or what `Harmonizer.from_checkpoint` takes.
         clip: a file of video, or a folder of frames.
         mask: a file of video, a folder of frames, a picture for all frames, or None: alpha.
         output: a file whose ending is in `CONTAINERS`, or a folder for pictures.
@@ -82,14 +83,14 @@ def harmonize_clip(
             not there then.
     """
     try:
-        return _harmonize_clip(checkpoint, clip, mask, output, settings)
+        return _harmonize_clip(model, clip, mask, output, settings)
     except OSError as error:
         place = error.filename or output
         raise InputError(f"{place}: cannot be used ({error.strerror}): choose another") from error
 
 
 def _harmonize_clip(
-    checkpoint: str | os.PathLike[str] | None,
+    model: Model,
     clip: Path,
     mask: Path | None,
     output: Path,
@@ -110,7 +111,9 @@ def _harmonize_clip(
             if _is_file(output)
             else folder_writer(output, settings.ending, source)
         ) as writer:
-            harmonizer = Harmonizer.from_checkpoint(checkpoint)
+            harmonizer = (
+                model if isinstance(model, Harmonizer) else Harmonizer.from_checkpoint(model)
+            )
             harmonized = _harmonized(harmonizer, frames, settings)
             with closing(harmonized), closing(_progress(harmonized, source)) as shown:
                 for frame in shown:
