@@ -9,7 +9,7 @@ before they are averaged. Frames that the network has not seen get their transfo
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import cv2
 import numpy as np
@@ -63,6 +63,7 @@ class Small(NamedTuple):
     reach: tuple[float, float, float, float] | None
 
 
+@runtime_checkable
 class Frame(Protocol):
     """A frame of a clip and its mask."""
 

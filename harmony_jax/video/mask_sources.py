@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -25,6 +25,7 @@ _WITHOUT_NOISE = np.rint(
 _SAME_ASPECT = 0.01
 
 
+@runtime_checkable
 class HasAlpha(Protocol):
     """A frame, as far as masks are concerned."""
 

@@ -19,6 +19,9 @@ from harmony_jax.video.pixels import Meaning, Planes, covered
 _STRIP = 128  # rows at once, of luma; a multiple of what chroma shares
 
 
+Size = tuple[int | float, int | float]  # height and width, of chroma perhaps with a half
+
+
 def recolor(
     planes: Planes,
     coefficients: Transform,
@@ -161,7 +164,7 @@ def _change(
     functions: np.ndarray,
     stored: Sequence[np.ndarray],
     part: tuple[slice, slice],
-    size: tuple[float, float],
+    size: Size,
 ) -> np.ndarray:
     """How much one kind of numbers changes in a part of a picture of some size."""
     *slopes, change = _enlarged(functions, part, size)
@@ -171,9 +174,7 @@ def _change(
     return change
 
 
-def _enlarged(
-    planes: np.ndarray, part: tuple[slice, slice], size: tuple[float, float]
-) -> np.ndarray:
+def _enlarged(planes: np.ndarray, part: tuple[slice, slice], size: Size) -> np.ndarray:
     """A part of planes [n, height, width], enlarged to a size, middles of pixels where they were.
 
     Returns:
@@ -195,7 +196,7 @@ def _enlarged(
     return lines[:, :, first] * (1 - share) + lines[:, :, second] * share
 
 
-def _whole_pixels(width: int, columns: slice, size: float) -> tuple[slice, slice, int | None]:
+def _whole_pixels(width: int, columns: slice, size: int | float) -> tuple[slice, slice, int | None]:
     """A piece of a row that becomes a whole number of pixels, with the columns that are wanted.
 
     Args:
@@ -218,7 +219,9 @@ def _whole_pixels(width: int, columns: slice, size: float) -> tuple[slice, slice
     return slice(start, stop), slice(columns.start - offset, columns.stop - offset), wide
 
 
-def _between(count: int, places: slice, size: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _between(
+    count: int, places: slice, size: int | float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Between which rows of a plane those of the enlarged one lie, and how far."""
     where = (np.arange(places.start, places.stop, dtype=np.float32) + 0.5) * (count / size) - 0.5
     where = np.clip(where, 0, count - 1)
