@@ -197,8 +197,8 @@ class _Window(Generic[AnyFrame]):
                 return
             alike = [entry for entry in neighbours if entry.scene == current.scene]
             if any(entry.pending is not None for entry in alike):
-                if not at_end and last.scene == current.scene:
-                    return
+                if not at_end:
+                    return  # until a batch is full
                 self._answer()
             frame, current.frame = current.frame, None
             assert frame is not None

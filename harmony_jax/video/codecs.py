@@ -18,12 +18,12 @@ class _Codec(NamedTuple):
 
 # By FFmpeg's names of what they write. Presets: docs/performance.md.
 _CODECS = {
-    "h264": _Codec("libx264", 50, {"preset": "veryfast"}),
-    "hevc": _Codec("libx265", 50, {"preset": "fast", "x265-params": "log-level=error"}),
-    "av1": _Codec("libsvtav1", 60, {"preset": "8"}),
-    "vp9": _Codec("libvpx-vp9", 60, {"b": "0", "row-mt": "1", "cpu-used": "4"}),
-    "prores": _Codec("prores_ks", 30),
-    "mjpeg": _Codec("mjpeg", 10),
+    "h264": _Codec("libx264", 50.0, {"preset": "veryfast"}),
+    "hevc": _Codec("libx265", 50.0, {"preset": "fast", "x265-params": "log-level=error"}),
+    "av1": _Codec("libsvtav1", 60.0, {"preset": "8"}),
+    "vp9": _Codec("libvpx-vp9", 60.0, {"b": "0", "row-mt": "1", "cpu-used": "4"}),
+    "prores": _Codec("prores_ks", 30.0),
+    "mjpeg": _Codec("mjpeg", 10.0),
     "ffv1": _Codec("ffv1", None, {"level": "3", "slicecrc": "1"}),
     "png": _Codec("png", None),
     "qtrle": _Codec("qtrle", None),

@@ -24,6 +24,9 @@ _LOGGER = logging.getLogger(__name__)
 # What containers write of themselves.
 _OWN_TAGS = ("encoder", "major_brand", "minor_version", "compatible_brands", "duration")
 
+# The codecs that say themselves how wide pixels are; PyAV does not let the container say it.
+_HOLD_ASPECT = ("h264", "hevc")
+
 _BT709, _LIMITED, _FULL = 1, 1, 2
 
 
@@ -151,8 +154,14 @@ class ClipWriter:
         if picture.interlaced_frame:
             context.flags |= int(flags.interlaced_dct) | int(flags.interlaced_me)
         if own is not None:
-            if own.pictures.sample_aspect_ratio:
-                context.sample_aspect_ratio = own.pictures.sample_aspect_ratio
+            aspect = own.pictures.sample_aspect_ratio
+            if aspect:
+                context.sample_aspect_ratio = aspect
+            if aspect not in (None, 0, 1) and self.codec not in _HOLD_ASPECT:
+                _LOGGER.warning(
+                    "%s: %s does not say that pixels are %d:%d wide: h264 and hevc do",
+                    *(self._path, self.codec, aspect.numerator, aspect.denominator),
+                )
             matrix = display_matrix(picture)
             if matrix is not None:
                 stream.set_display_matrix(matrix)
