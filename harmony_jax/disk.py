@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -11,6 +10,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from harmony_jax.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows, where nobody can remove what a process has open
+    fcntl = None  # type: ignore[assignment]
 
 
 def read_file(path: str | os.PathLike[str]) -> bytes:
@@ -120,7 +124,7 @@ def unfinished_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         _UNFINISHED.add(temporary)
         try:
             temporary.mkdir()
-            with _locked_folder(temporary):
+            with _locked(temporary):
                 yield temporary
             if path.exists():
                 for file in sorted(temporary.iterdir()):
@@ -153,40 +157,34 @@ def _remove_left_over(path: Path) -> None:
                 _remove(other)
 
 
-if sys.platform == "win32":  # where nobody can remove what a process has open
-
-    def _lock(descriptor: int) -> None:
-        pass
-
-    def _in_use(path: Path) -> bool:
-        return path.is_dir()
-
-    @contextmanager
-    def _locked_folder(path: Path) -> Iterator[None]:
-        yield
-
-else:
-    import fcntl
-
-    def _lock(descriptor: int) -> None:
-        """Until the descriptor is closed, or the process ends in whatever way."""
+def _lock(descriptor: int) -> None:
+    """Until the descriptor is closed, or the process ends in whatever way."""
+    if fcntl is not None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
-    def _in_use(path: Path) -> bool:
-        try:
-            with _locked_folder(path):
-                return False
-        except BlockingIOError:
-            return True
 
-    @contextmanager
-    def _locked_folder(path: Path) -> Iterator[None]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            _lock(descriptor)
-            yield
-        finally:
-            os.close(descriptor)
+def _in_use(path: Path) -> bool:
+    if fcntl is None:  # a file in use cannot be removed, of a folder nobody knows
+        return path.is_dir()
+    try:
+        with _locked(path):
+            return False
+    except BlockingIOError:
+        return True
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """A folder, or a file, that this process has locked."""
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        _lock(descriptor)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def check_writable(folder: str | os.PathLike[str]) -> None:

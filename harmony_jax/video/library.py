@@ -16,7 +16,7 @@ def load() -> Any:
         import av.codec.codec
         import av.codec.context
     except ImportError as error:
-        raise InputError(f"video needs PyAV ({error}): pip install 'harmony-jax[video]'") from error
+        raise InputError("video needs PyAV: pip install 'harmony_jax[video]'") from error
     return av
 
 

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -127,7 +128,7 @@ def measured(clip: MadeClip, frames: list[np.ndarray]) -> Measured:
         weight = mask.astype(np.float32)[..., None] / 255
         squares.append(float((error**2 * weight).sum() / (3 * weight.sum())))
         errors.append(error[top : top + height, left : left + width])
-    changes = [after - before for before, after in zip(errors, errors[1:], strict=False)]
+    changes = [after - before for before, after in pairwise(errors)]
     total = 3 * inside.sum()
     deviation = np.mean([(change**2 * inside[..., None]).sum() / total for change in changes])
     shares = _areas(inside)
@@ -145,9 +146,7 @@ def _areas(values: np.ndarray) -> np.ndarray:
     return cv2.resize(values, size, interpolation=cv2.INTER_AREA)
 
 
-def measure_steadiness(
-    root: str, count: int, frames: int, ways: list[tuple[float, int]]
-) -> None:
+def measure_steadiness(root: str, count: int, frames: int, ways: list[tuple[float, int]]) -> None:
     """Prints a row for each way: deviations from frame to frame, fMSE, CPU seconds a frame.
 
     Args:
@@ -190,16 +189,16 @@ def measure_speed(root: str, frames: int, everys: list[int]) -> None:
     harmonizer = Harmonizer.from_checkpoint()
     (clip,) = made_clips(root, 1, frames, moving=True)
     with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder) / f"{name}.mp4" for name in ("clip", "mask", "harmonized")]
-        for path, pictures in zip(paths, (clip.composites, clip.masks), strict=False):
-            _write(path, pictures)
+        source, mask, output = (Path(folder) / f"{name}.mp4" for name in ("clip", "mask", "out"))
+        _write(source, clip.composites)
+        _write(mask, clip.masks)
         print(f"1920 x 1080, {frames} frames, H.264 to H.264, {usable_cores()} cores")
         print("every   frames/s   CPU ms a frame")
         for every in everys:
             settings = VideoSettings(steadiness=Steadiness(every=every), overwrite=True)
             _compile(harmonizer, clip, settings.steadiness)
             start, used = time.perf_counter(), time.process_time()
-            harmonize_clip(harmonizer, *paths, settings)
+            harmonize_clip(harmonizer, source, mask, output, settings)
             seconds, used = time.perf_counter() - start, time.process_time() - used
             print(f"{every:5d} {frames / seconds:10.2f} {used / frames * 1e3:16.0f}")
 
