@@ -18,9 +18,9 @@ from harmony_jax.errors import InputError
 from harmony_jax.photos.harmonizer import Harmonizer
 from harmony_jax.photos.steady import Steadiness, Transform, check_steadiness
 from harmony_jax.video.files import CONTAINERS
-from harmony_jax.video.folder import FolderClip, FolderFrame
-from harmony_jax.video.frames import ClipFrame
+from harmony_jax.video.folder import FolderClip
 from harmony_jax.video.mask_sources import MaskOptions, MaskSource
+from harmony_jax.video.masked_frames import AnyFrame, MaskedFrames
 from harmony_jax.video.pipeline import Ahead, mapped
 from harmony_jax.video.reading import Clip
 from harmony_jax.video.writing import WriteOptions, clip_writer, folder_writer
@@ -30,7 +30,6 @@ _LOGGER = logging.getLogger(__name__)
 _AHEAD = 4  # frames that wait between two stages
 _DEFAULT_RATE = Fraction(25)  # of folders, that do not tell
 
-AnyFrame = ClipFrame | FolderFrame
 Model = Harmonizer | str | os.PathLike[str] | None
 
 
@@ -105,7 +104,7 @@ def _harmonize_clip(
     rate = settings.rate or _DEFAULT_RATE
     source = FolderClip(clip, rate) if clip.is_dir() else Clip(clip)
     with closing(source), closing(MaskSource(mask, settings.masks)) as masks:
-        frames = _Frames(source, masks)
+        frames = MaskedFrames(source, masks)
         with (
             clip_writer(output, source, settings.write)
             if _is_file(output)
@@ -120,7 +119,8 @@ def _harmonize_clip(
                     writer.write(frame)
             frames.check()
             writer.finish(is_cut=frames.masks_ended)
-    frames.remark(output)
+    for remark in frames.remarks(output):
+        _LOGGER.warning("%s", remark)
     return output
 
 
@@ -154,82 +154,8 @@ def _is_file(output: Path) -> bool:
     return output.suffix.lower() in CONTAINERS and not output.is_dir()
 
 
-class _Frames:
-    """Frames with their masks, and what there was to say of them."""
-
-    def __init__(self, source: Clip | FolderClip, masks: MaskSource):
-        self._source, self._masks = source, masks
-        self.count = 0
-        self.masks_ended = False
-        self._foreground = 0
-        self._masks_left = False
-        self._changed = 0
-
-    def __iter__(self) -> Iterator[AnyFrame]:
-        for frame in self._source.frames():
-            try:
-                mask = self._masks.of(frame)
-            except InputError as error:
-                name = str(self._masks.path or self._source.path)
-                text = str(error) if name in str(error) else f"{name}: {error}"
-                raise InputError(text) from error
-            if mask is None:
-                self.masks_ended = True
-                return
-            if self._masks.path is None:
-                frame.drop_alpha()
-            frame.mask = mask
-            self.count += 1
-            self._foreground += bool(mask.any())
-            yield frame
-        self._masks_left = not self._masks.ended()
-
-    def changed(self) -> None:
-        """One more frame has a transform."""
-        self._changed += 1
-
-    def check(self) -> None:
-        """Raises InputError unless something could be harmonized."""
-        label = self._masks.path or self._source.path
-        if not self.count:
-            raise InputError(f"{label}: there is no frame in it: replace it")
-        if not self._foreground:
-            raise InputError(
-                f"{label}: the mask has no foreground in any of {self.count} frames: "
-                "foreground is white"
-            )
-        if not self._changed:
-            raise InputError(
-                f"{label}: the network can see foreground and background in none of {self.count} "
-                "frames: the foreground is too small, or there is no background"
-            )
-
-    def remark(self, output: Path) -> None:
-        """Says what was not as expected."""
-        if self.masks_ended:
-            _LOGGER.warning(
-                "%s: ends after %d frames, before %s does: so does %s",
-                *(self._masks.path, self.count, self._source.path, output),
-            )
-        elif self._masks_left:
-            _LOGGER.warning(
-                "%s: has more frames than %s, which has %d: they are left out",
-                *(self._masks.path, self._source.path, self.count),
-            )
-        if not self.masks_ended and self._source.ends_early():
-            _LOGGER.warning(
-                "%s: ends early, after %d frames of %d: what was there is in %s",
-                *(self._source.path, self.count, self._source.count, output),
-            )
-        if self._changed < self._foreground:
-            _LOGGER.warning(
-                "%s: %d frames stay as they are: the network cannot see foreground and background",
-                *(self._source.path, self._foreground - self._changed),
-            )
-
-
 def _harmonized(
-    harmonizer: Harmonizer, frames: _Frames, settings: VideoSettings
+    harmonizer: Harmonizer, frames: MaskedFrames, settings: VideoSettings
 ) -> Generator[AnyFrame, None, None]:
     """Frames in order, harmonized; each stage in threads of its own."""
 
