@@ -80,6 +80,8 @@ class Clip:
         copy: Any = None
         number, last = 0, None
         for frame in self._decoded():
+            if frame.time_base is None:
+                frame.time_base = self.streams.pictures.time_base
             if last is None:
                 check_format(frame.format, str(self.path))
                 copy = _Copy(self._av, frame, to_change)
@@ -108,8 +110,7 @@ class Clip:
         return self.read < self.count - max(_SLACK, self.count // 100)
 
     def _step(self, frame: Any) -> int:
-        base = frame.time_base or self.streams.pictures.time_base
-        return max(1, round(1 / (self.rate * base)))
+        return max(1, round(1 / (self.rate * frame.time_base)))
 
     def _found(self) -> Streams:
         streams = self._container.streams
