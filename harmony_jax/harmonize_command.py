@@ -235,6 +235,7 @@ def _harmonize_clip(options: "argparse.Namespace") -> "Outcome":
         rate=frame_rate(options.fps),
         ending=f".{options.format}" if options.format else None,
         overwrite=options.overwrite,
+        max_pixels=options.max_pixels,
     )
     keep_compiled_programs()
     output = harmonize_clip(

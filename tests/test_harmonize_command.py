@@ -84,7 +84,7 @@ def test_a_folder_with_a_failure(trained, folder, tmp_path):
         (["a.png", "-o", "x", "--onto=b.png", "--gravity=up"], "invalid choice: 'up'"),
         (["a.png", "-o", "x", "--scale=2"], "--scale goes with --onto"),
         (["a.png", "b.png", "-o", "x.png", "--codec=h264"], "--codec is for video (--video, if"),
-        (["--images=b", "-o", "x", "--video"], "--video goes with one clip"),
+        (["--images=.", "-o", "x", "--video"], "--video goes with one clip"),
         (["a.mp4", "b.png", "-o", "x.mp4", "--onto=c.png"], "--onto is for photos, and a.mp4 is"),
         (["a.mp4", "b.png", "-o", "x.mp4", "--fps=0"], "--fps 0: expected frames a second"),
         (["a.mp4", "b.png", "-o", "x.mp4"], "a.mp4: no such file or folder"),

@@ -23,15 +23,14 @@ _CODECS = {
     "av1": _Codec("libsvtav1", 60.0, {"preset": "8"}),
     "vp9": _Codec("libvpx-vp9", 60.0, {"b": "0", "row-mt": "1", "cpu-used": "4"}),
     "prores": _Codec("prores_ks", 30.0),
-    "mjpeg": _Codec("mjpeg", 10.0),
     "ffv1": _Codec("ffv1", None, {"level": "3", "slicecrc": "1"}),
     "png": _Codec("png", None),
     "qtrle": _Codec("qtrle", None),
-    "utvideo": _Codec("utvideo", None),
 }
 CODECS = tuple(_CODECS)
 
 _DEFAULTS = {"webm": "vp9"}  # of containers, where the clip's own is not at hand; else H.264
+_NOT_IN = {"mov": ("av1", "vp9")}  # of containers, though FFmpeg lists them
 _PRORES = {
     "Proxy": "proxy",
     "LT": "lt",
@@ -75,7 +74,8 @@ def encoding_for(
         InputError: the codec cannot be written, or not into this container.
     """
     at_hand = [name for name in CODECS if _is_at_hand(name)]
-    allowed = [name for name in at_hand if _CODECS[name].encoder in output.supported_codecs]
+    listed, not_in = output.supported_codecs, _NOT_IN.get(output.format.name, ())
+    allowed = [name for name in at_hand if _CODECS[name].encoder in listed and name not in not_in]
     if wanted is not None:
         if wanted not in at_hand:
             raise InputError(
@@ -141,7 +141,7 @@ def without_alpha(name: str) -> str:
 
 def _quality_options(name: str, worst: float, quality: int) -> dict[str, str]:
     factor = (100 - quality) / 100 * worst
-    if name in ("prores", "mjpeg"):
+    if name == "prores":
         return {"global_quality": str(round(118 * max(1, factor))), "flags": "+qscale"}
     if name == "vp9" and quality == 100:
         return {"lossless": "1"}

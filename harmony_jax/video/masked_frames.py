@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harmony_jax.errors import InputError
+from harmony_jax.photos.formats import MAX_PIXELS
 from harmony_jax.video.folder import FolderClip, FolderFrame
 from harmony_jax.video.frames import ClipFrame
 from harmony_jax.video.mask_sources import MaskSource
@@ -18,14 +19,15 @@ class MaskedFrames:
     Args:
         source: the clip.
         masks: of its frames.
+        max_pixels: larger frames are refused.
 
     Attributes:
         count: how many there were so far.
         masks_ended: whether the masks ended before the clip.
     """
 
-    def __init__(self, source: Clip | FolderClip, masks: MaskSource):
-        self._source, self._masks = source, masks
+    def __init__(self, source: Clip | FolderClip, masks: MaskSource, max_pixels: int = MAX_PIXELS):
+        self._source, self._masks, self._max_pixels = source, masks, max_pixels
         self.count = 0
         self.masks_ended = False
         self._masks_left = False
@@ -33,6 +35,12 @@ class MaskedFrames:
 
     def __iter__(self) -> Iterator[AnyFrame]:
         for frame in self._source.frames():
+            height, width = frame.size
+            if height * width > self._max_pixels:
+                raise InputError(
+                    f"{self._source.path}: frames of {width} x {height} pixels, of which "
+                    f"{self._max_pixels / 1e6:g} million are allowed (--max-megapixels)"
+                )
             try:
                 mask = self._masks.of(frame)
             except InputError as error:

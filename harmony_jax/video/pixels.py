@@ -55,6 +55,11 @@ _REPACKED = {
     "uyvy422": "yuv422p",
     "yvyu422": "yuv422p",
     "pal8": "bgra",
+    "yuvj420p": "yuv420p",  # whose range is full, which frames say by themselves
+    "yuvj422p": "yuv422p",
+    "yuvj444p": "yuv444p",
+    "yuvj440p": "yuv440p",
+    "yuvj411p": "yuv411p",
 }
 
 
@@ -156,8 +161,7 @@ def yuv_meaning(matrix: int, is_full: bool, bits: int, height: int) -> Meaning:
         bits: of the numbers.
         height: of the frame.
     """
-    default = _BT709 if height >= _HIGH_DEFINITION else _BT601
-    red, blue = _WEIGHTS.get(matrix, default)
+    red, blue = _WEIGHTS[_known(matrix, height)]
     full = (1 << bits) - 1
     unit = 1 << (bits - 8)
     black, luma, chroma = (0, full, full) if is_full else (16 * unit, 219 * unit, 224 * unit)
@@ -174,6 +178,15 @@ def yuv_meaning(matrix: int, is_full: bool, bits: int, height: int) -> Meaning:
     scaled = rows * (255 / np.array([luma, chroma, chroma]))
     zero = np.array([black, middle, middle])
     return Meaning(scaled, -scaled @ zero, full, is_rgb=False)
+
+
+def matrix_of(frame: Any) -> int:
+    """The number of a frame's matrix in ITU-T H.273, or what is meant where it names none."""
+    return _known(frame.colorspace, frame.height)
+
+
+def _known(matrix: int, height: int) -> int:
+    return matrix if matrix in _WEIGHTS else 1 if height >= _HIGH_DEFINITION else 5
 
 
 def seen_by_network(planes: Planes, size: int) -> UInt8[np.ndarray, "size size 3"]:
@@ -273,7 +286,7 @@ def _rgb_meaning(full: int) -> Meaning:
 
 def _is_full(frame: Any) -> bool:
     if frame.color_range == 0:
-        return frame.format.name.startswith(("yuvj", "gray"))
+        return frame.format.name.startswith("gray")
     return frame.color_range == _FULL
 
 

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harmony_jax.errors import InputError
 from harmony_jax.photos.harmonizer import Harmonizer
 from harmony_jax.photos.picture import to_uint8
 from harmony_jax.photos.steady import Steadiness
@@ -53,17 +52,12 @@ def preview(
         InputError: as `harmonize_clip`.
     """
     with closing(Clip(clip)) as source, closing(MaskSource(mask, MaskOptions())) as masks:
-        frames = MaskedFrames(source, masks)
+        frames = MaskedFrames(source, masks, max_pixels)
         chosen: list[tuple[int, AnyFrame]] = []
         # Twice as many as are shown, of a clip of any length, that may not tell it.
         step = 1
         for frame in frames:
             source.passed_on.clear()
-            height, width = frame.size
-            if height * width > max_pixels:
-                raise InputError(
-                    f"{clip}: frames of {width} x {height} pixels are too large: use the command"
-                )
             number = frames.count - 1
             if number % step or frame.mask is None or not frame.mask.any():
                 continue

@@ -208,7 +208,10 @@ def _opened(av: Any, path: Path) -> Any:
     if not path.stat().st_size:
         raise InputError(f"{path}: the file is empty: replace it")
     try:
-        return av.open(str(path), metadata_errors="replace")
+        try:
+            return av.open(str(path))
+        except UnicodeDecodeError:  # of PyAV before 19
+            return av.open(str(path), metadata_errors="replace")
     except (av.FFmpegError, OSError) as error:
         raise InputError(
             f"{path}: cannot be read as a video ({reason(error)}): check or replace it"

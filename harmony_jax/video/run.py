@@ -15,6 +15,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from harmony_jax.devices.host_cores import usable_cores
 from harmony_jax.disk import check_writable
 from harmony_jax.errors import InputError
+from harmony_jax.photos.formats import MAX_PIXELS
 from harmony_jax.photos.harmonizer import Harmonizer
 from harmony_jax.photos.steady import Steadiness, Transform, check_steadiness
 from harmony_jax.video.files import CONTAINERS
@@ -44,6 +45,7 @@ class VideoSettings(NamedTuple):
         rate: frames a second of a folder; None: 25.
         ending: of pictures written into a folder, such as .png; None: as they were, or .png.
         overwrite: whether an output that is there already is replaced.
+        max_pixels: clips of larger frames are refused.
     """
 
     strength: float = 1.0
@@ -53,6 +55,7 @@ class VideoSettings(NamedTuple):
     rate: Fraction | None = None
     ending: str | None = None
     overwrite: bool = False
+    max_pixels: int = MAX_PIXELS
 
 
 _DEFAULTS = VideoSettings()
@@ -104,7 +107,7 @@ def _harmonize_clip(
     rate = settings.rate or _DEFAULT_RATE
     source = FolderClip(clip, rate) if clip.is_dir() else Clip(clip)
     with closing(source), closing(MaskSource(mask, settings.masks)) as masks:
-        frames = MaskedFrames(source, masks)
+        frames = MaskedFrames(source, masks, settings.max_pixels)
         with (
             clip_writer(output, source, settings.write)
             if _is_file(output)

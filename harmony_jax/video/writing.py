@@ -17,6 +17,7 @@ from harmony_jax.video.files import CONTAINERS
 from harmony_jax.video.folder import FolderClip, FolderFrame
 from harmony_jax.video.frames import ClipFrame
 from harmony_jax.video.library import load, reason
+from harmony_jax.video.pixels import matrix_of
 from harmony_jax.video.reading import Clip, Streams, display_matrix
 
 _LOGGER = logging.getLogger(__name__)
@@ -26,6 +27,18 @@ _OWN_TAGS = ("encoder", "major_brand", "minor_version", "compatible_brands", "du
 
 # The codecs that say themselves how wide pixels are; PyAV does not let the container say it.
 _HOLD_ASPECT = ("h264", "hevc")
+# Those in which chroma covers whole pixels only.
+_WHOLE_CHROMA = ("h264", "hevc", "av1")
+
+# FFmpeg's names of colour matrices, by their numbers.
+_NAMES_OF_MATRICES = {
+    1: "ITU709",
+    4: "FCC",
+    5: "ITU601",
+    6: "ITU601",
+    7: "SMPTE240M",
+    9: "BT2020",
+}
 
 _BT709, _LIMITED, _FULL = 1, 1, 2
 
@@ -101,7 +114,8 @@ class ClipWriter:
         self._container.mux(self._stream.encode(picture))
         self._count += 1
         base = picture.time_base
-        self._end = float((picture.pts + (picture.duration or 0)) * base)
+        length = picture.duration * base if picture.duration else 1 / self._source.rate
+        self._end = float(picture.pts * base + length)
         self._pass_on(until=self._end)
 
     def finish(self, is_cut: bool) -> None:
@@ -147,6 +161,7 @@ class ClipWriter:
                 "%s: %s does not hold the pixel format %s: it becomes %s",
                 *(self._path, self.codec, picture.format.name, context.pix_fmt),
             )
+        self._check_size(context)
         context.time_base = picture.time_base
         context.options = dict(self._encoding.options)
         flags = self._av.codec.context.Flags
@@ -167,9 +182,12 @@ class ClipWriter:
                 stream.set_display_matrix(matrix)
             stream.metadata.update(_tags(own.pictures))
             stream.disposition = own.pictures.disposition
-        to_yuv = picture.format.is_rgb and not self._av.VideoFormat(context.pix_fmt).is_rgb
+        from_rgb, to_rgb = picture.format.is_rgb, self._av.VideoFormat(context.pix_fmt).is_rgb
+        to_yuv = from_rgb and not to_rgb
         context.color_range = _LIMITED if to_yuv else picture.color_range
         context.colorspace = _BT709 if to_yuv else picture.colorspace
+        if to_rgb and not from_rgb:
+            context.color_range, context.colorspace = _FULL, 0
         context.color_primaries, context.color_trc = picture.color_primaries, picture.color_trc
         if to_yuv:
             context.color_trc = _BT709
@@ -177,6 +195,16 @@ class ClipWriter:
         if own is not None:
             self._describe_others(own)
         self._container.start_encoding()
+
+    def _check_size(self, context: Any) -> None:
+        """Raises InputError for sizes that an encoder cannot take."""
+        kind = self._av.VideoFormat(context.pix_fmt, 16, 16)
+        wide, tall = 16 // kind.chroma_width(), 16 // kind.chroma_height()
+        if self.codec in _WHOLE_CHROMA and (context.width % wide or context.height % tall):
+            raise InputError(
+                f"{self._path}: frames of {context.width} x {context.height}, and {self.codec} "
+                f"takes even sizes in {context.pix_fmt}: crop them, or pass another --codec"
+            )
 
     def _describe_others(self, own: Streams) -> None:
         self._container.metadata.update(_tags(own.container))
@@ -222,6 +250,14 @@ class ClipWriter:
                 interpolation=best,
                 dst_colorspace="ITU709",
                 dst_color_range="MPEG",
+            )
+        elif wanted.is_rgb and not picture.format.is_rgb:
+            converted = picture.reformat(
+                format=name,
+                interpolation=best,
+                src_colorspace=_NAMES_OF_MATRICES[matrix_of(picture)],
+                src_color_range="JPEG" if picture.color_range == _FULL else "MPEG",
+                dst_color_range="JPEG",
             )
         else:
             converted = picture.reformat(format=name, interpolation=best)

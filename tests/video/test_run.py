@@ -373,6 +373,8 @@ def _grown(mask: np.ndarray) -> np.ndarray:
         ("hdr", r"an HDR clip \(PQ\), brighter than white"),
         ("codec", "--codec theora: there is no encoder of it: use one of h264"),
         ("container", "does not hold prores: use one of"),
+        ("odd", "frames of 95 x 63, and h264 takes even sizes in yuv420p"),
+        ("too large", r"frames of 96 x 64 pixels, of which 0\.006 million are allowed"),
         ("quality", "--quality 5: ffv1 is without loss"),
         ("folder codec", "--codec goes with a file of video"),
         ("every", "every 0: expected 1 to 100 frames"),
@@ -422,6 +424,12 @@ def test_what_cannot_be_is_one_line_and_leaves_nothing(tmp_path, what, message):
         settings = lossless("theora")
     elif what == "container":
         output, settings = tmp_path / "o.webm", lossless("prores")
+    elif what == "odd":
+        clip = write_clip(tmp_path / "odd.mkv", made_frames("yuv420p", size=(63, 95)))
+        mask = mask_clip(tmp_path / "m2.mkv", [circle(size=(63, 95))] * COUNT)
+        settings = lossless("h264")
+    elif what == "too large":
+        settings = {"max_pixels": 6000}
     elif what == "quality":
         settings = {"write": WriteOptions("ffv1", 5)}
     elif what == "folder codec":
@@ -501,6 +509,20 @@ def test_a_full_disk(tmp_path, name):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
     assert {path.name for path in tmp_path.iterdir()} == {"c.mkv", "m.mkv"}
+
+
+def test_the_full_range_of_motion_jpeg(tmp_path):
+    kind = Kind("mjpeg", "yuvj420p", colors=(5, 2, 2, 2))
+    clip = write_clip(tmp_path / "c.mkv", made_frames("yuvj420p"), kind)
+    mask = mask_clip(tmp_path / "m.mkv", masks())
+    after = run(clip, mask, tmp_path / "o.mkv", **lossless())
+    for old, new, cover in zip(decoded(clip), after, masks(), strict=True):
+        assert (new.format.name, new.color_range) == ("yuv420p", 2)
+        one, other = (planes_in(frame)[0] for frame in (old, new))
+        np.testing.assert_array_equal(one[cover == 0], other[cover == 0])
+        change = (other.astype(int) - one)[cover == 255].mean()
+        assert abs(change - (0.299 * 40 + 0.587 * 20 - 0.114 * 30)) < 1
+    assert all(frame.color_range == 2 for frame in run(clip, mask, tmp_path / "o.mp4"))
 
 
 def test_default_codecs_and_quality(tmp_path):

@@ -104,7 +104,7 @@ def test_the_whole_clip_is_downloaded(client, files, tmp_path):
     [
         ("preview", "text", "clip.mp4: cannot be read as a video"),
         ("preview", "no mask", "no mask, and no alpha channel"),
-        ("preview", "large", "frames of 320 x 200 pixels are too large"),
+        ("preview", "large", "frames of 320 x 200 pixels, of which 0.05 million are"),
         ("download", "ending", "format '.gif': choose one of .mp4"),
         ("download", "strength", "strength 2: expected 0 to 1"),
     ],
