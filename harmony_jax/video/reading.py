@@ -220,7 +220,5 @@ def _opened(av: Any, path: Path) -> Any:
 
 def display_matrix(frame: Any) -> list[int] | None:
     """How a frame is turned to be shown, as FFmpeg stores it; None for upright ones."""
-    for side_data in frame.side_data:
-        if side_data.type.name == "DISPLAYMATRIX":
-            return [int(value) for value in np.frombuffer(side_data, "<i4")]
-    return None
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    return None if matrix is None else [int(value) for value in np.frombuffer(matrix, "<i4")]
