@@ -130,10 +130,8 @@ def _harmonize_clip(
 def _output(clip: Path, mask: Path | None, output: Path, settings: VideoSettings) -> Path:
     """Where the result goes; raises InputError unless it can."""
     if clip.is_file() and output.is_dir() and settings.ending is None:
-        output = (
-            output
-            / clip.with_suffix(clip.suffix if clip.suffix.lower() in CONTAINERS else ".mp4").name
-        )
+        ending = clip.suffix if clip.suffix.lower() in CONTAINERS else ".mp4"
+        output = output / clip.with_suffix(ending).name
     if output.suffix and not output.is_dir() and not _is_file(output):
         raise InputError(
             f"{output}: the ending {output.suffix!r} is not written: use "
@@ -165,15 +163,19 @@ def _harmonized(
     def paint(item: tuple[AnyFrame, Transform | None]) -> AnyFrame:
         frame, coefficients = item
         if coefficients is not None:
-            frames.changed()
             frame.recolor(coefficients, settings.strength)
         return frame
+
+    def followed() -> Iterator[tuple[AnyFrame, Transform | None]]:
+        for frame, coefficients in harmonizer.transforms(read, settings.steadiness):
+            if coefficients is not None:
+                frames.changed()
+            yield frame, coefficients
 
     workers = max(2, usable_cores())
     read = Ahead(frames, _AHEAD)
     with closing(read), ThreadPoolExecutor(workers) as executor:
-        followed = harmonizer.transforms(read, settings.steadiness)
-        done = Ahead(mapped(paint, followed, executor, workers + 1), _AHEAD)
+        done = Ahead(mapped(paint, followed(), executor, workers + 1), _AHEAD)
         with closing(done):
             yield from done
 
