@@ -43,11 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _end_when_interrupted()
     from harmony_jax.command_line import log_to_terminal
     from harmony_jax.errors import InputError
-    from harmony_jax.photos.options import expect_any_file
 
     arguments = sys.argv[1:] if arguments is None else arguments
     log_to_terminal()
-    expect_any_file()
     try:
         if arguments[:1] == ["serve"]:
             _serve(arguments[1:])
@@ -191,9 +189,11 @@ def _harmonize(options: "argparse.Namespace") -> "Outcome":
     from harmony_jax.devices.compilation_cache import keep_compiled_programs
     from harmony_jax.photos.folders import Settings, predict
     from harmony_jax.photos.formats import JpegOptions
+    from harmony_jax.photos.options import expect_any_file
     from harmony_jax.photos.pasting import Placement
 
     keep_compiled_programs()
+    expect_any_file(options.max_pixels)
     settings = Settings(
         strength=options.strength,
         invert_masks=options.invert_masks,

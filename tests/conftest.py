@@ -5,6 +5,9 @@ from jaxtyping import install_import_hook
 
 # Two simulated devices, so that every test of training and evaluation runs sharded.
 DEVICE_COUNT = "--xla_force_host_platform_device_count"
+# Half of the time of all tests was LLVM optimizing programs that run once or twice. What XLA makes
+# of them is the same. `.ci/run` runs the tests a second time as users compile.
+COMPILED_QUICKLY = "--xla_backend_optimization_level=0"
 
 # Shapes and types in signatures are checked while the tests run.
 install_import_hook("harmony_jax", "beartype.beartype")
@@ -20,11 +23,13 @@ def pytest_configure(config):
     Tests, and the programs that they start, run on the CPU: an accelerator rounds otherwise, and
     two workers cannot share one. `-m accelerator` is for it.
     """
-    flags = os.environ.get("XLA_FLAGS", "")
-    if DEVICE_COUNT not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} {DEVICE_COUNT}=2".lstrip()
+    ours = [f"{DEVICE_COUNT}=2"]
     if config.option.markexpr != "accelerator":
         os.environ.setdefault("JAX_PLATFORMS", "cpu")
+        ours.append(COMPILED_QUICKLY)
+    flags = os.environ.get("XLA_FLAGS", "")
+    added = [flag for flag in ours if flag.split("=")[0] not in flags]
+    os.environ["XLA_FLAGS"] = " ".join([flags, *added]).strip()
 
 
 def pytest_collection_modifyitems(items):

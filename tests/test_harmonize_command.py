@@ -100,7 +100,7 @@ def test_mistakes_are_one_line_and_status_1(arguments, message, monkeypatch):
         "photos.options.expect_any_file",
         "devices.compilation_cache.keep_compiled_programs",
     ):
-        monkeypatch.setattr(f"harmony_jax.{name}", lambda: None)
+        monkeypatch.setattr(f"harmony_jax.{name}", lambda *_: None)
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
     text = str(stopped.value)  # which sys.exit prints, with status 1

@@ -2,11 +2,9 @@
 
 import math
 import os
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-_CGROUPS = Path("/sys/fs/cgroup")
-_OWN_CGROUPS = Path("/proc/self/cgroup")
+from harmony_jax.devices import control_groups
 
 
 def usable_cores() -> int:
@@ -19,31 +17,8 @@ def usable_cores() -> int:
         cores = len(os.sched_getaffinity(0))
     else:
         cores = os.cpu_count() or 1
-    return min([cores, *(max(1, math.ceil(quota)) for quota in _quotas())])
-
-
-def _quotas() -> Iterator[float]:
-    """The limits of the groups that the process is in, each in cores."""
-    try:
-        lines = _OWN_CGROUPS.read_text().splitlines()
-    except OSError:  # not Linux
-        return
-    for line in lines:
-        number, controllers, group = line.split(":", 2)
-        if number == "0":
-            roots = [_CGROUPS, _CGROUPS / "unified"]
-        elif "cpu" in controllers.split(","):
-            roots = [_CGROUPS / "cpu", _CGROUPS / controllers]
-        else:
-            continue
-        # A limit of a group is one of all groups in it. In a container the path may be that of the
-        # host, which is not there; the root is the container's own group then.
-        path = PurePosixPath(group.lstrip("/"))
-        for root in roots:
-            for place in [path, *path.parents]:
-                quota = _quota(root / place)
-                if quota is not None:
-                    yield quota
+    quotas = map(_quota, control_groups.folders("cpu"))
+    return min([cores, *(max(1, math.ceil(quota)) for quota in quotas if quota is not None)])
 
 
 def _quota(folder: Path) -> float | None:

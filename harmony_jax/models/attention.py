@@ -15,7 +15,7 @@ from harmony_jax.models.layers import Buffer, LayerMaker, Linear, Sequential, re
 from harmony_jax.models.resizing import resize
 
 Features = Float[Array, "batch height width features"]
-Mask = Float[Array, "batch mask_height mask_width 1"]
+SizedMask = Float[Array, "batch mask_height mask_width 1"]  # its size is its own
 
 _BLUR_SIZE = 7  # pixels
 _BLUR_SIGMA = 1.0  # pixels
@@ -43,7 +43,7 @@ class MaskedChannelAttention(nnx.Module):
     def __init__(self, make: LayerMaker, features: int):
         self.attention_transform = _channel_gate(make, 3 * features, features)
 
-    def __call__(self, x: Features, mask: Mask) -> Features:
+    def __call__(self, x: Features, mask: SizedMask) -> Features:
         dtype, x = x.dtype, widen(x)
         mask = resize(mask, x.shape[1:3])
         foreground, background = (x * mask).max((1, 2)), (x * (1 - mask)).max((1, 2))
@@ -70,7 +70,7 @@ class SpatialSeparatedAttention(nnx.Module):
         )
         self.mask_blurring = GaussianBlur()
 
-    def __call__(self, x: Features, mask: Mask) -> Features:
+    def __call__(self, x: Features, mask: SizedMask) -> Features:
         mask = self.mask_blurring(resize(mask, x.shape[1:3]))
         foreground = self.learning_block(self.foreground_gate(x)) + self.mix_gate.weighed(x)
         background = self.background_gate.weighed(x)
@@ -100,7 +100,7 @@ class GaussianBlur(nnx.Module):
         kernel = np.outer(line, line) / line.sum() ** 2
         self.kernel = Buffer(jnp.asarray(kernel[:, :, None, None], jnp.float32))
 
-    def __call__(self, mask: Mask) -> Mask:
+    def __call__(self, mask: SizedMask) -> SizedMask:
         return convolve(mask, self.kernel[...], Geometry(1, _BLUR_SIZE // 2))
 
 

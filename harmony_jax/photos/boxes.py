@@ -1,4 +1,4 @@
-"""Boxes of AVIF and JPEG 2000: what PIL does not tell of colours and of bits, or does not heed."""
+"""Boxes of HEIC, AVIF and JPEG 2000: what their decoders do not tell, or do not heed."""
 
 import struct
 from collections.abc import Iterator
@@ -27,10 +27,23 @@ class Jpeg2000Kind(NamedTuple):
     profile: bytes | None
 
 
+def check_heif_items(data: bytes) -> None:
+    """Raises ValueError for names of a HEIC file's items that are no text.
+
+    pi-heif 1.4 takes the process down with them.
+    """
+    for kind, content in boxes_of(data):
+        if kind != b"iinf":
+            continue
+        for _, item in boxes_of(content, 8 if content[0] else 6):
+            start = 10 if item[0] > 2 else 8  # behind its number and its protection
+            item[start:].decode()
+
+
 def look_at_avif(data: bytes, label: str) -> AvifKind:
     """What PIL does not tell of a file; raises InputError for brightness beyond white (HDR)."""
     bits, profiles = 8, []
-    for kind, content in _boxes(data):
+    for kind, content in boxes_of(data):
         if kind == b"av1C" and len(content) > 2 and content[2] & 0x40:
             bits = max(bits, 12 if content[2] & 0x20 else 10)
         if kind == b"colr" and content[:4] == b"nclx":
@@ -48,7 +61,7 @@ def look_at_jpeg2000(data: bytes, label: str) -> Jpeg2000Kind:
     """
     stream, profile, space, opacity, has_palette = data, None, None, False, False
     if not data.startswith(_CODE_STREAM):
-        for kind, content in _boxes(data):
+        for kind, content in boxes_of(data):
             if kind == b"jp2c":
                 stream = content
             elif kind == b"colr" and profile is None and space is None:
@@ -82,7 +95,7 @@ def look_at_jpeg2000(data: bytes, label: str) -> Jpeg2000Kind:
     return Jpeg2000Kind(bits, profile)
 
 
-def _boxes(data: bytes, start: int = 0) -> Iterator[tuple[bytes, bytes]]:
+def boxes_of(data: bytes, start: int = 0) -> Iterator[tuple[bytes, bytes]]:
     """Kinds and contents of all boxes that are of interest, those inside others too."""
     at = start
     while at + 8 <= len(data):
@@ -97,7 +110,7 @@ def _boxes(data: bytes, start: int = 0) -> Iterator[tuple[bytes, bytes]]:
             return
         content = data[at + header : at + size]
         if kind in _CONTAINERS:
-            yield from _boxes(content, _CONTAINERS[kind])
+            yield from boxes_of(content, _CONTAINERS[kind])
         else:
             yield kind, content
         at += size

@@ -99,6 +99,28 @@ def conversion_of(profile: bytes | None) -> Conversion | None:
     return Conversion(profile)
 
 
+def convert(
+    pixels: UInt[np.ndarray, "h w 3"],
+    source: bytes | None,
+    target: bytes | None,
+    mask: np.ndarray,
+) -> UInt16[np.ndarray, "h w 3"]:
+    """The picture in another profile's colours, over the whole range of uint16.
+
+    Args:
+        pixels: uint8, or uint16 over its whole range.
+        source: their profile; None is sRGB.
+        target: the one wanted, likewise.
+        mask: [h, w]; where it is 0 nobody sees the colours, and they are black.
+    """
+    result = np.zeros(pixels.shape, np.uint16)
+    for rows in _strips(mask):
+        inside = mask[rows] > 0
+        colors = _deep(pixels[rows][inside])
+        result[rows][inside] = _exactly(colors, source or _SRGB, target or _SRGB)
+    return result
+
+
 @functools.lru_cache(16)
 def is_usable(profile: bytes, grey: bool) -> bool:
     """Whether a profile is one of RGB, or for grey pictures of grey, that leads there and back."""
@@ -118,7 +140,7 @@ def check_range(profile: bytes, label: str) -> None:
     for at in range(132, min(132 + 12 * count, len(profile) - 11), 12):
         if profile[at : at + 4] == b"cicp":
             start = int.from_bytes(profile[at + 4 : at + 8], "big")
-            _check_transfer(profile[start + 9] if start + 9 < len(profile) else 2, label)
+            check_transfer(profile[start + 9] if start + 9 < len(profile) else 2, label)
 
 
 def profile_of_code_points(primaries: int, transfer: int, label: str) -> bytes | None:
@@ -127,7 +149,7 @@ def profile_of_code_points(primaries: int, transfer: int, label: str) -> bytes |
     Raises:
         InputError: for brightness beyond white (HDR), or numbers that mean nothing known.
     """
-    _check_transfer(transfer, label)
+    check_transfer(transfer, label)
     if primaries != _UNSPECIFIED and primaries not in _PRIMARIES:
         raise InputError(
             f"{label}: its colours (primaries {primaries} of H.273) are not known: "
@@ -175,7 +197,8 @@ def _undated(profile: bytes) -> bytes:
     return profile[:24] + bytes([7, 208, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0]) + profile[36:]
 
 
-def _check_transfer(transfer: int, label: str) -> None:
+def check_transfer(transfer: int, label: str) -> None:
+    """Raises InputError for a curve of H.273 that is of HDR, or not known."""
     if transfer in _HDR:
         raise InputError(
             f"{label}: an HDR picture ({_HDR[transfer]}), brighter than white: save it as SDR"

@@ -193,27 +193,15 @@ def _png(pixels: np.ndarray, picture: Picture) -> bytes:
     companions, chunks = picture.companions, list(picture.companions.text)
     if companions.xmp:
         chunks.append((b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + companions.xmp))
-    if pixels.dtype == np.uint16:
-        data = png.encode_deep(pixels)
-        if companions.resolution:
-            size = struct.pack(">IIB", *pixels_a_metre(companions.resolution), 1)
-            chunks.insert(0, (b"pHYs", size))
-        if picture.exif:
-            chunks.insert(0, (b"eXIf", picture.exif.removeprefix(b"Exif\0\0")))
-        if picture.icc_profile:
-            profile = b"ICC Profile\0\0" + zlib.compress(picture.icc_profile)
-            chunks.insert(0, (b"iCCP", profile))
-    else:
-        buffer = io.BytesIO()
-        options: dict[str, Any] = {"icc_profile": picture.icc_profile, "exif": picture.exif}
-        options["dpi"] = companions.resolution
-        Image.fromarray(pixels).save(
-            buffer,
-            "PNG",
-            compress_level=2,  # the default takes four times as long
-            **{name: value for name, value in options.items() if value},
-        )
-        data = buffer.getvalue()
+    if companions.resolution:
+        size = struct.pack(">IIB", *pixels_a_metre(companions.resolution), 1)
+        chunks.insert(0, (b"pHYs", size))
+    if picture.exif:
+        chunks.insert(0, (b"eXIf", picture.exif.removeprefix(b"Exif\0\0")))
+    if picture.icc_profile:
+        profile = b"ICC Profile\0\0" + zlib.compress(picture.icc_profile)
+        chunks.insert(0, (b"iCCP", profile))
+    data = png.encode(pixels)
     return png.with_chunks(data, chunks) if chunks else data
 
 

@@ -236,7 +236,9 @@ def _run(model: _Model, job: Job, settings: Settings, budget: PixelBudget) -> No
 
 def _run_files(model: _Model, job: Job, files: list[tuple[bytes, str]], settings: Settings) -> None:
     """Harmonizes and writes one photo; `files` holds the job's in turn, content and name."""
-    pictures = [decode_picture(*file, settings.max_pixels) for file in files]
+    limit = [settings.max_pixels] * len(files)
+    with ThreadPoolExecutor(len(files)) as executor:
+        pictures = list(executor.map(decode_picture, *zip(*files, strict=True), limit))
     label = " with ".join(name for _, name in files)
     try:
         photo, mask = _photo_and_mask(job, pictures, settings)

@@ -24,8 +24,6 @@ _BEGINNINGS = (
     (b"#?RADIANCE", f"Radiance HDR, {_HDR}"),
     (b"#?RGBE", f"Radiance HDR, {_HDR}"),
     (b"II\xbc\x01", "JPEG XR: save it as PNG"),
-    (b"\xff\x0a", "JPEG XL: save it as PNG"),
-    (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL: save it as PNG"),
     (b"\0\0\1\0", "an icon: save it as PNG"),
     (b"\x1aE\xdf\xa3", _VIDEO),
     (b"PK\3\4", "an archive: unpack it"),
@@ -38,7 +36,6 @@ _RAW_ENDINGS = (
 _UNREAD = {
     "exr": f"OpenEXR, {_HDR}",
     "hdr": f"Radiance HDR, {_HDR}",
-    "jxl": "JPEG XL: save it as PNG",
     "jxr": "JPEG XR: save it as PNG",
     "mov": _VIDEO,
     "mp4": _VIDEO,
@@ -52,16 +49,16 @@ UNREAD_ENDINGS = {
 }
 
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-# Frames of JPEG by their markers; 0 to 2 are the usual ones, 9 and 10 of arithmetic coding.
+# Frames of JPEG by their markers; C0 to C2 are the usual ones, C9 and CA of arithmetic coding.
 _FRAMES = {
-    3: "lossless",
-    5: "hierarchical",
-    6: "hierarchical",
-    7: "lossless hierarchical",
-    11: "lossless",
-    13: "hierarchical",
-    14: "hierarchical",
-    15: "lossless hierarchical",
+    0xC3: "lossless",
+    0xC5: "hierarchical",
+    0xC6: "hierarchical",
+    0xC7: "lossless hierarchical",
+    0xCB: "lossless",
+    0xCD: "hierarchical",
+    0xCE: "hierarchical",
+    0xCF: "lossless hierarchical",
 }
 _NO_CONTENT = (0x01, *range(0xD0, 0xD9))
 
@@ -93,24 +90,36 @@ def unread_kind(data: bytes) -> str | None:
     brands = brands_of(data)
     if brands and not is_heif(data) and b"avif" not in brands:
         return _RAW if brands[0] == b"crx " else _VIDEO
-    if data[:2] == b"\xff\xd8":
-        return _unread_jpeg(data)
-    return None
+    return _unread_jpeg(data)
+
+
+def deep_jpeg(data: bytes) -> int | None:
+    """Where a JPEG of 12 bits a channel says so, which PIL does not read; None for all others."""
+    marker, at = _frame_of(data)
+    deep = marker in (0xC1, 0xC2) and data[at + 4] == 12
+    return at + 4 if deep else None
 
 
 def _unread_jpeg(data: bytes) -> str | None:
+    marker, at = _frame_of(data)
+    if marker == 0xF7:
+        return "JPEG-LS: save it as PNG"
+    if marker in _FRAMES:
+        return f"{_FRAMES[marker]} JPEG: save it as PNG"
+    if marker is not None and data[at + 4] != 8 and deep_jpeg(data) is None:
+        return f"JPEG of {data[at + 4]} bits a channel: save it as PNG or TIFF of 16 bits"
+    return None
+
+
+def _frame_of(data: bytes) -> tuple[int | None, int]:
+    """The marker of a JPEG's first frame, and where it is; None if there is none."""
     at = 2
-    while at + 9 < len(data) and data[at] == 0xFF:
+    while data[:2] == b"\xff\xd8" and at + 9 < len(data) and data[at] == 0xFF:
         marker = data[at + 1]
         if marker == 0xFF or marker in _NO_CONTENT:
             at += 1 if marker == 0xFF else 2
-            continue
-        if marker == 0xF7:
-            return "JPEG-LS: save it as PNG"
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            if data[at + 4] != 8:
-                return f"JPEG of {data[at + 4]} bits a channel: save it as PNG or TIFF of 16 bits"
-            frame = _FRAMES.get(marker - 0xC0)
-            return frame and f"{frame} JPEG: save it as PNG"
-        at += 2 + struct.unpack_from(">H", data, at + 2)[0]
-    return None
+        elif marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
+            return marker, at
+        else:
+            at += 2 + struct.unpack_from(">H", data, at + 2)[0]
+    return None, at

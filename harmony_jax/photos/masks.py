@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt, UInt8
+from jaxtyping import Bool, Float, UInt, UInt8
 
 from harmony_jax.errors import InputError
 from harmony_jax.photos.formats import Picture, to_eight_bits, to_uint8
@@ -23,6 +23,9 @@ _MOST_VALUES = 256
 _ALIKE = 0.75
 # Shades of grey of which none is white: parts if they are so few, or all as dark as background.
 _MOST_GREYS = 8
+# Of the borders between greys so many skip a grey, if the greys are labels; of the pixels of a
+# label so many have only their like around them; and of the labels so many are like that.
+_SKIPPING, _FLAT, _MOSTLY = 0.05, 0.3, 0.8
 _FEW = 32  # colours that are a mask's own, and not made by lossy compression
 _FEWEST_SHADES = 6  # on a line between two colours, these with them, before they are soft edges
 
@@ -192,15 +195,51 @@ def _has(picture: Picture) -> str:
 def _of_greys(values: UInt[np.ndarray, "height width"]) -> FoundMask:
     present = _greys(values)
     if len(present) == 2:
-        return FoundMask(np.where(values == present[1], 255, 0).astype(np.uint8))
+        return FoundMask(_white(values == present[1]))
     white = np.iinfo(values.dtype).max
     dark = to_uint8(present[-1:])[0] <= FOREGROUND
-    if len(present) > 2 and (
-        (len(present) <= _MOST_GREYS and present[-1] < white) or (len(present) <= _FEW and dark)
-    ):
-        mask = np.where(values == present[0], 0, 255).astype(np.uint8)
-        return FoundMask(mask, _of_several([(int(value),) for value in present]))
-    return FoundMask(to_uint8(values))
+    few = (len(present) <= _MOST_GREYS and present[-1] < white) or (len(present) <= _FEW and dark)
+    if len(present) > 2 and (few or _are_labels(values, present)):
+        return FoundMask(
+            _white(values != present[0]), _of_several([(int(value),) for value in present])
+        )
+    remark = None
+    if len(present) == 3 and _flat_shares(values == present[1], 2)[1] >= _FLAT:
+        share = (int(present[1]) - int(present[0])) / (int(present[2]) - int(present[0]))
+        remark = f"where it is {present[1]}, {share:.0%} of the change is mixed in"
+    return FoundMask(to_uint8(values), remark)
+
+
+def _white(chosen: Bool[np.ndarray, "height width"]) -> PixelMask:
+    """A mask of what is chosen."""
+    return np.multiply(chosen, 255, dtype=np.uint8)
+
+
+def _are_labels(values: UInt[np.ndarray, "height width"], present: np.ndarray) -> bool:
+    """Whether greys number parts, white among them, and are no shades of softness.
+
+    Parts are flat, and lie beside others of any number; shades lie beside the next one, or are not
+    flat. Of three greys the middle one may be meant as half of white, unless it is dark.
+    """
+    if len(present) > _MOST_VALUES:
+        return False
+    if len(present) == 3 and to_uint8(present[1:2])[0] > FOREGROUND:
+        return False
+    order = np.zeros(int(present[-1]) + 1, np.int16)
+    order[present] = np.arange(len(present))
+    numbers = order[values]
+    steps = np.concatenate([np.abs(np.diff(numbers, axis=axis)).ravel() for axis in (0, 1)])
+    if (steps > 1).sum() < _SKIPPING * (steps > 0).sum():
+        return False
+    return bool((_flat_shares(numbers, len(present))[1:-1] >= _FLAT).mean() >= _MOSTLY)
+
+
+def _flat_shares(numbers: np.ndarray, count: int) -> Float[np.ndarray, " count"]:
+    """Of the pixels of each number what share has only its like around it."""
+    numbers, window = numbers.astype(np.int16), np.ones((3, 3), np.uint8)
+    flat = cv2.erode(numbers, window) == cv2.dilate(numbers, window)
+    everywhere = np.bincount(numbers.ravel(), minlength=count)
+    return np.bincount(numbers[flat], minlength=count) / np.maximum(everywhere, 1)
 
 
 def _greys(values: np.ndarray) -> np.ndarray:
@@ -231,7 +270,7 @@ def _of_colors(pixels: UInt8[np.ndarray, "height width 3"]) -> FoundMask:
         )
     background = _background([_unpacked(color) for color in colors], pixels)
     values = [background, *(_unpacked(color) for color in colors)]
-    mask = np.where((pixels == np.array(background)).all(2), 0, 255).astype(np.uint8)
+    mask = _white((pixels != np.array(background, np.uint8)).any(2))
     return FoundMask(mask, _of_several(list(dict.fromkeys(values))))
 
 
@@ -325,11 +364,6 @@ def _distinct(pixels: UInt8[np.ndarray, "height width 3"]) -> UInt[np.ndarray, "
     for rows in row_strips(pixels):
         seen[_packed(pixels[rows])] = True
     return np.flatnonzero(seen).astype(np.uint32)
-
-
-def _strips(pixels: np.ndarray) -> Iterator[slice]:
-    step = max(1, _STRIP // pixels.shape[1])
-    return (slice(top, top + step) for top in range(0, pixels.shape[0], step))
 
 
 def _packed(pixels: UInt8[np.ndarray, "height width 3"]) -> UInt[np.ndarray, "height width"]:

@@ -51,7 +51,11 @@ def place(text: str) -> tuple[int, int]:
     return int(column), int(row)
 
 
-def expect_any_file() -> None:
-    """For commands that read whatever they are given: our own limits and messages alone."""
-    Image.MAX_IMAGE_PIXELS = None
+def expect_any_file(max_pixels: int = MAX_PIXELS) -> None:
+    """For commands that read whatever they are given: our own limits and messages alone.
+
+    PIL refuses what has more than twice the pixels of its limit before anything is read: a small
+    GIF can say that it is so large that memory for it could not be had.
+    """
+    Image.MAX_IMAGE_PIXELS = max_pixels
     warnings.filterwarnings("ignore", module=r"PIL\.")

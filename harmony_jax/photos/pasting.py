@@ -1,23 +1,20 @@
 """A cutout pasted on a background: the composite that is then harmonized, and its mask."""
 
-import logging
 import math
 from typing import Literal, NamedTuple, get_args
 
 import cv2
-import imagecodecs
 import numpy as np
 
 from harmony_jax.errors import InputError
-from harmony_jax.photos.formats import MAX_PIXELS, Picture, to_eight_bits
+from harmony_jax.photos.color import convert, is_usable
+from harmony_jax.photos.formats import MAX_PIXELS, Picture, to_uint8
 from harmony_jax.photos.masks import FOREGROUND, PixelMask, alpha_mask, fill_hidden, row_strips
 
 Gravity = Literal[
     "northwest", "north", "northeast", "west", "center", "east", "southwest", "south", "southeast"
 ]
 GRAVITIES: tuple[str, ...] = get_args(Gravity)
-
-_LOGGER = logging.getLogger(__name__)
 
 
 class Placement(NamedTuple):
@@ -174,27 +171,21 @@ def _resized(pixels: np.ndarray, size: tuple[int, int], enlarging: int) -> np.nd
 
 
 def _colors_as(cutout: Picture, background: Picture) -> np.ndarray:
-    """The cutout's pixels in the background's depth, and in its colour space."""
+    """The cutout's pixels in the background's depth, and where they are seen in its colours."""
     pixels = cutout.pixels
     source, target = (_rgb_profile(picture) for picture in (cutout, background))
     if source != target:
-        srgb = imagecodecs.cms_profile("srgb")
-        try:
-            pixels = imagecodecs.cms_transform(
-                pixels, source or srgb, target or srgb, colorspace="rgb", outcolorspace="rgb"
-            )
-        except (imagecodecs.CmsError, ValueError) as error:
-            reason = " ".join(str(error).split())
-            _LOGGER.warning("a colour profile is unusable (%s): left out in pasting", reason)
+        assert cutout.alpha is not None
+        pixels = convert(pixels, source, target, cutout.alpha)
     if background.pixels.dtype == np.uint8:
-        return to_eight_bits(cutout._replace(pixels=pixels)).pixels
+        return to_uint8(pixels)
     return pixels if pixels.dtype == np.uint16 else pixels.astype(np.uint16) * 257
 
 
 def _rgb_profile(picture: Picture) -> bytes | None:
     """None is sRGB; greys are taken as such whatever their profile says."""
     profile = picture.icc_profile
-    return profile if profile and profile[16:20] == b"RGB " else None
+    return profile if profile and is_usable(profile, grey=False) else None
 
 
 def _lay_over(

@@ -38,6 +38,7 @@ FORMATS = WRITTEN_FORMATS | {
     ".jpf": "JPEG2000",
     ".j2k": "JPEG2000",
     ".j2c": "JPEG2000",
+    ".jxl": "JPEGXL",
 }
 ENDINGS = tuple(FORMATS)
 WRITTEN_ENDINGS = tuple(WRITTEN_FORMATS)

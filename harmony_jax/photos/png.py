@@ -116,14 +116,14 @@ def text_of(chunks: Chunks) -> tuple[tuple[bytes, bytes], ...]:
     )
 
 
-def encode_deep(pixels: UInt[np.ndarray, "height width *channels"]) -> bytes:
-    """A file of 16 bits a channel, without loss."""
+def encode(pixels: UInt[np.ndarray, "height width *channels"]) -> bytes:
+    """A file of 8 or 16 bits a channel, without loss: PIL takes three times as long."""
     kinds = imagecodecs.PNG
-    return bytes(  # by default it takes four times as long
-        imagecodecs.png_encode(
-            pixels, level=1, strategy=kinds.STRATEGY.RLE, filter=kinds.FILTER.SUB
-        )
-    )
+    if pixels.dtype == np.uint8:
+        options = {"level": 2, "filter": kinds.FILTER.UP}
+    else:  # in which little is found again
+        options = {"level": 1, "strategy": kinds.STRATEGY.RLE, "filter": kinds.FILTER.SUB}
+    return bytes(imagecodecs.png_encode(pixels, **options))
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:

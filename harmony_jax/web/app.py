@@ -14,6 +14,7 @@ from werkzeug.exceptions import Forbidden, HTTPException, RequestEntityTooLarge
 from harmony_jax.errors import InputError
 from harmony_jax.photos.folders import harmonize_picture
 from harmony_jax.photos.formats import (
+    ENDINGS,
     Picture,
     count_pixels,
     decode_picture,
@@ -73,7 +74,10 @@ def create_app(harmonizer: Harmonizer, max_upload_bytes: int, max_pixels: int) -
 
     @app.get("/")
     def page() -> str:
-        return flask.render_template("page.html", max_upload_bytes=max_upload_bytes)
+        endings = ",".join(ENDINGS)
+        return flask.render_template(
+            "page.html", max_upload_bytes=max_upload_bytes, endings=endings
+        )
 
     @app.post("/photo")
     def photo() -> dict[str, Any]:

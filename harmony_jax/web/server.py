@@ -14,7 +14,7 @@ import waitress
 from harmony_jax.command_line import Parser
 from harmony_jax.errors import InputError
 from harmony_jax.photos.harmonizer import Harmonizer
-from harmony_jax.photos.options import add_model_options, max_pixels
+from harmony_jax.photos.options import add_model_options, expect_any_file, max_pixels
 from harmony_jax.web.app import create_app, request_bytes
 
 _ADDRESS = "127.0.0.1"  # this machine alone: the page asks for no password
@@ -46,6 +46,7 @@ def serve(arguments: Sequence[str]) -> None:
     if not 0 < options.max_upload_mb <= 1e5:
         raise InputError(f"--max-upload-mb {options.max_upload_mb:g}: expected more than 0")
     pixels = max_pixels(options.max_megapixels)
+    expect_any_file(pixels)
     signal.signal(signal.SIGTERM, _end)
     with _listen(options.port) as listener:
         harmonizer = Harmonizer.from_checkpoint(options.checkpoint)

@@ -2,15 +2,15 @@ import os
 
 import pytest
 
-from harmony_jax.devices import host_cores
+from harmony_jax.devices import control_groups
 from harmony_jax.devices.host_cores import usable_cores
 
 
 @pytest.fixture
 def host(tmp_path, monkeypatch):
     """A host of 64 cores, without control groups."""
-    monkeypatch.setattr(host_cores, "_CGROUPS", tmp_path / "cgroup")
-    monkeypatch.setattr(host_cores, "_OWN_CGROUPS", tmp_path / "own")
+    monkeypatch.setattr(control_groups, "_ROOT", tmp_path / "cgroup")
+    monkeypatch.setattr(control_groups, "_OWN", tmp_path / "own")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
     return tmp_path
 

@@ -1,5 +1,6 @@
 import io
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
@@ -119,6 +120,51 @@ def test_of_several_values_all_but_the_background_are_foreground_and_it_says_so(
     mask, remark = mask_of(Picture(rgb(labels), grey=True))
     np.testing.assert_array_equal(mask == 255, labels > 0)
     assert "has 3 values besides its background 0 (1; 2; 300)" in remark
+
+
+def parts(*values: int, kind: type = np.uint8) -> Picture:
+    """Squares of 12 pixels on 0, one of each value, the second with a seam of 255 around it."""
+    labels = np.zeros((20, 20 * len(values)), kind)
+    for number, value in enumerate(values):
+        labels[4:16, 20 * number + 4 : 20 * number + 16] = value
+    labels[3, 23:37] = labels[16, 23:37] = 255
+    labels[3:17, 23] = labels[3:17, 36] = 255
+    return Picture(rgb(labels), grey=True)
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        parts(15, 15),  # PASCAL VOC's indices, with its 255 for what is not told
+        parts(85, 170, 255),
+        parts(*range(6, 252, 5)),
+        parts(1, 2, 200, 255, kind=np.uint16),
+    ],
+)
+def test_labels_with_white_among_them(picture):
+    mask, remark = mask_of(picture)
+    np.testing.assert_array_equal(mask == 255, picture.pixels[:, :, 0] > 0)
+    assert "all of them are taken as foreground" in remark
+
+
+def test_softness_in_few_shades_is_no_labels():
+    square = np.zeros((90, 90), np.float32)
+    square[25:65, 25:65] = 255
+    for width, shades in ((9, 5), (9, 18), (31, 9), (31, 256)):  # blurred, and rounded to so many
+        blurred = cv2.blur(square, (width, width))
+        step = 255 / (shades - 1)
+        soft = np.rint(np.rint(blurred / step) * step).astype(np.uint8)
+        assert mask_of(Picture(rgb(soft), grey=True)) == (pytest.approx(soft), None)
+    edges = cv2.resize(square[20:70, 20:70], (41, 41), interpolation=cv2.INTER_AREA)
+    soft = np.rint(edges).astype(np.uint8)
+    assert mask_of(Picture(rgb(soft), grey=True)).remark is None
+
+
+def test_half_of_white_is_half_of_the_change_and_it_says_so():
+    picture = parts(128, 128)
+    mask, remark = mask_of(picture)
+    np.testing.assert_array_equal(mask, picture.pixels[:, :, 0])
+    assert remark == "where it is 128, 50% of the change is mixed in"
 
 
 def test_wanted_values_are_the_foreground():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from harmony_jax import InputError
+from harmony_jax.photos.color import profile_of_code_points
 from harmony_jax.photos.formats import Picture
 from harmony_jax.photos.pasting import Placement, paste
 
@@ -134,10 +135,28 @@ def test_colours_are_those_of_the_backgrounds_profile():
     cut = cutout()
     cut.pixels[:] = (255, 0, 0)
     composite, mask = paste(cut, BACKGROUND._replace(icc_profile=adobe))
-    np.testing.assert_allclose(composite.pixels[mask > 0], [[219, 0, 0]] * 120, atol=1)
+    np.testing.assert_allclose(composite.pixels[mask > 0], [[219, 0, 0]] * 120, atol=2)
     assert composite.icc_profile == adobe
     composite, mask = paste(cut._replace(icc_profile=adobe), BACKGROUND._replace(icc_profile=adobe))
     np.testing.assert_array_equal(composite.pixels[mask > 0], [[255, 0, 0]] * 120)
+
+
+def test_colours_of_16_bits_are_converted_exactly():
+    """From BT.2020's primaries to those of sRGB: in linear light a matrix of ITU-R BT.2407."""
+    wide = profile_of_code_points(9, 4, "BT.2020 with a gamma of 2.2")
+    rows = np.linspace(0, 40_000, 20 * 30).astype(np.uint16).reshape(20, 30)
+    cut = cutout(np.uint16)._replace(
+        pixels=np.stack([rows, rows[::-1], rows[:, ::-1]], 2), icc_profile=wide
+    )
+    sixteen = Picture(noise(80, 100, np.uint16), icc_profile=profile_of_code_points(1, 8, "linear"))
+    composite, mask = paste(cut, sixteen)
+    to_srgb = [
+        [1.6605, -0.5876, -0.0728],
+        [-0.1246, 1.1329, -0.0083],
+        [-0.0182, -0.1006, 1.1187],
+    ]
+    light = (cut.pixels[cut.alpha > 0] / 65535) ** 2.2 @ np.transpose(to_srgb)
+    np.testing.assert_allclose(composite.pixels[mask > 0] / 65535, np.clip(light, 0, 1), atol=2e-4)
 
 
 OPAQUE = np.full((20, 30), 255, np.uint8)

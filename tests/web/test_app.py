@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 import sys
 import tempfile
 import tomllib
@@ -16,7 +17,7 @@ from werkzeug.test import encode_multipart
 
 from harmony_jax import Harmonizer
 from harmony_jax.photos.folders import harmonize_picture
-from harmony_jax.photos.formats import Picture, decode_picture, encode_picture
+from harmony_jax.photos.formats import ENDINGS, Picture, decode_picture, encode_picture
 from harmony_jax.web import app
 from harmony_jax.web.app import PREVIEW_SIDE, create_app
 
@@ -76,6 +77,13 @@ def test_the_pages_files_are_installed_with_the_package():
         patterns = tomllib.load(file)["tool"]["setuptools"]["package-data"]["harmony_jax.web"]
     installed = {path for pattern in patterns for path in package.glob(pattern)}
     assert {path for path in package.rglob("static/*") if path.is_file()} <= installed
+
+
+def test_the_page_lets_choose_every_kind_of_file_that_is_read(client):
+    chosen = re.findall(r'accept="([^"]*)"', client.get("/").text)
+    assert len(chosen) == 3  # photo, mask, cutout
+    for accepted in chosen:
+        assert accepted.split(",") == ["image/*", *ENDINGS]
 
 
 def test_a_photo_is_shown_in_a_size_for_the_screen(client):

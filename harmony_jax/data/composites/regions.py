@@ -15,10 +15,10 @@ _RING = 9  # pixels across, around a region that it is compared with
 _MAX_JOINS = 12
 _SMOOTH = 0.75  # pixels of the small picture
 
-Mask = np.ndarray  # uint8 [height, width], 0 or 255
+Region = np.ndarray  # uint8 [height, width], 0 or 255
 
 
-def find_regions(photo: UInt8[np.ndarray, "height width 3"], count: int) -> list[Mask]:
+def find_regions(photo: UInt8[np.ndarray, "height width 3"], count: int) -> list[Region]:
     """Draws regions of a photo, always the same ones for the same photo.
 
     The photo is cut into segments (Felzenszwalb and Huttenlocher, IJCV 2004), and segments are
@@ -70,7 +70,7 @@ def _iou(one: np.ndarray, other: np.ndarray) -> float:
     return (one & other).sum() / (one | other).sum()
 
 
-def to_size(region: Mask, height: int, width: int) -> Mask:
+def to_size(region: Region, height: int, width: int) -> Region:
     """A region at the photo's size, its outline smooth and its edge sharp."""
     scale = max(height, width) / max(region.shape)
     large = cv2.resize(region, (width, height), interpolation=cv2.INTER_LINEAR)

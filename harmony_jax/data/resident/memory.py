@@ -2,10 +2,10 @@
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from harmony_jax.data.batching import Reading
+from harmony_jax.devices.free_memory import free_memory
 from harmony_jax.errors import InputError
 
 _SIZE_STEP = 8  # pixels, of the sizes that are suggested
@@ -100,15 +100,5 @@ def _memory_fraction() -> float:
 
 def host_room() -> Room | None:
     """What the host has; None where the system does not say."""
-    free = _free_host_memory()
+    free = free_memory()
     return None if free is None else Room("the host's memory", free)
-
-
-def _free_host_memory() -> int | None:
-    """Bytes that can be allocated without swapping; None where the system does not say."""
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        for line in meminfo.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return None

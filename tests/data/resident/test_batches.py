@@ -206,7 +206,7 @@ def test_samples_reach_the_devices_in_parts(monkeypatch, expected):
 
 @pytest.mark.parametrize("placement", ["device", "host"])
 def test_too_little_memory_is_said_before_anything_is_decoded(placement, monkeypatch):
-    monkeypatch.setattr(memory, "_free_host_memory", lambda: 400_000_000)
+    monkeypatch.setattr(memory, "free_memory", lambda: 400_000_000)
     with pytest.raises(InputError) as error:
         batches(Numbers(), stored_size=2000, placement=placement)
     message = str(error.value)

@@ -1,0 +1,146 @@
+"""JPEG XL against numbers known by construction, in files of its own encoder."""
+
+import io
+import logging
+import struct
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import pytest
+from PIL import Image
+
+from harmony_jax import InputError
+from harmony_jax.photos.color import Conversion
+from harmony_jax.photos.formats import count_pixels, decode_picture, output_name
+from harmony_jax.photos.jpeg_xl import look_at_jpeg_xl
+from tests.photos import jpeg_xl_files
+
+ROWS, COLUMNS = np.mgrid[0:24, 0:32] // 8
+PIXELS = np.stack([80 * COLUMNS, 120 * ROWS, 250 - 60 * COLUMNS], -1)
+
+
+def box(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content) + 8) + kind + content
+
+
+def test_pixels(caplog):
+    caplog.set_level(logging.WARNING)
+    found = decode_picture(jpeg_xl_files.ALPHA, "a.jxl")
+    np.testing.assert_array_equal(found.pixels, PIXELS)
+    np.testing.assert_array_equal(found.alpha, 80 * COLUMNS)
+    assert found.icc_profile is None
+    found = decode_picture(jpeg_xl_files.TURNED, "a.jxl")
+    np.testing.assert_array_equal(found.pixels, np.rot90(PIXELS, -1))
+    assert not caplog.text
+    found = decode_picture(jpeg_xl_files.MOVING, "a.jxl")
+    np.testing.assert_array_equal(found.pixels, PIXELS)
+    assert "a.jxl: holds more than one picture: the first is taken" in caplog.text
+    assert output_name(Path("a.jxl")) == "a.png"
+
+
+@pytest.mark.parametrize("bits", [4, 8, 10, 12])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_bits_over_their_whole_range(bits, channels):
+    kind = np.uint8 if bits <= 8 else np.uint16
+    stored = np.random.default_rng(0).integers(0, 2**bits, (9, 14, channels)).astype(kind)
+    data = bytes(imagecodecs.jpegxl_encode(stored, lossless=True, bitspersample=bits))
+    found = decode_picture(data, "a.jxl")
+    assert found.pixels.dtype == kind
+    assert found.grey == (channels == 1)
+    expected = np.broadcast_to(stored * (np.iinfo(kind).max / (2**bits - 1)), (9, 14, 3))
+    np.testing.assert_allclose(found.pixels, expected, atol=0.5 if bits < 12 else 20)
+
+
+@pytest.mark.parametrize("height", [8, 64, 100, 257, 300, 9000])
+@pytest.mark.parametrize("width", [8, 40, 100, 257, 320, 400, 9000])
+def test_sizes(height, width):
+    """As bytes, in eighths, or as a ratio of the height."""
+    data = bytes(imagecodecs.jpegxl_encode(np.zeros((height, width), np.uint8), effort=1))
+    assert look_at_jpeg_xl(data, "a.jxl").size == (width, height)
+    assert count_pixels(data, "a.jxl") == width * height
+    with pytest.raises(InputError, match="--max-megapixels"):
+        count_pixels(data, "a.jxl", max_pixels=width * height - 1)
+
+
+def test_colours_that_numbers_tell():
+    found = decode_picture(jpeg_xl_files.P3, "a.jxl")
+    assert np.abs(found.pixels - PIXELS).mean() < 2
+    corners = np.zeros((1, 3, 3), np.uint8)
+    corners[0] = [[128, 0, 0], [0, 128, 0], [117, 251, 76]]  # the last is sRGB's green
+    srgb = Conversion(found.icc_profile).to_srgb(corners, np.ones((1, 3), np.uint8)) / 257
+    np.testing.assert_allclose(srgb[0, 2], [0, 255, 0], atol=3)
+    np.testing.assert_allclose(srgb[0, 0], [141, 0, 0], atol=1)
+    with pytest.raises(InputError, match=r"a\.jxl: an HDR picture \(PQ\)"):
+        decode_picture(jpeg_xl_files.HDR, "a.jxl")
+    with pytest.raises(InputError, match=r"a\.jxl: .* not taken \(colours of an ICC profile\)"):
+        decode_picture(jpeg_xl_files.ICC, "a.jxl")
+
+
+def test_a_packed_jpeg_comes_with_what_it_had():
+    found = decode_picture(jpeg_xl_files.JPEG, "a.jxl")
+    jpeg = io.BytesIO()
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(PIXELS.astype(np.uint8)).save(
+        jpeg, "JPEG", quality=95, subsampling=0, exif=exif
+    )
+    expected = decode_picture(jpeg.getvalue(), "a.jpg")
+    np.testing.assert_array_equal(found.pixels, expected.pixels)
+    assert found.companions.jpeg == expected.companions.jpeg
+    kept = Image.Exif()
+    kept.load(found.exif)
+    assert kept[271] == "Maker"
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_exif_and_xmp_in_boxes(packed):
+    fields = Image.Exif()
+    fields[271], fields[274] = "Maker", 6  # pixels are upright whatever it says
+    inside = {b"Exif": bytes(4) + fields.tobytes()[6:], b"xml ": b"<x:xmpmeta/>"}
+    boxes = [box(kind, content) for kind, content in inside.items()]
+    if packed:
+        boxes = [
+            box(b"brob", kind + bytes(imagecodecs.brotli_encode(content)))
+            for kind, content in inside.items()
+        ]
+    start = box(b"JXL ", b"\r\n\x87\n") + box(b"ftyp", b"jxl \0\0\0\0jxl ")
+    half = len(jpeg_xl_files.ALPHA) // 2
+    parts = [jpeg_xl_files.ALPHA[:half], jpeg_xl_files.ALPHA[half:]]
+    stream = box(b"jxlp", bytes(4) + parts[0]) + box(b"jxlp", b"\x80\0\0\1" + parts[1])
+    found = decode_picture(b"".join([start, *boxes, stream]), "a.jxl")
+    np.testing.assert_array_equal(found.pixels, PIXELS)
+    assert found.companions.xmp == b"<x:xmpmeta/>"
+    kept = Image.Exif()
+    kept.load(found.exif)
+    assert kept[271] == "Maker"
+
+
+def test_what_is_not_known_to_be_right_is_refused():
+    floating = bytes(imagecodecs.jpegxl_encode(np.zeros((9, 9, 3), np.float32)))
+    with pytest.raises(InputError, match=r"a\.jxl: this kind of JPEG XL is not taken \(32 bits"):
+        decode_picture(floating, "a.jxl")
+    planes = np.zeros((3, 9, 9), np.uint8)
+    several = bytes(imagecodecs.jpegxl_encode(planes, photometric="gray", planar=True))
+    with pytest.raises(InputError, match=r"not taken \(channels beside colours and alpha\)"):
+        decode_picture(several, "a.jxl")
+
+
+@pytest.mark.parametrize("name", ["P3", "ALPHA", "TURNED", "JPEG"])
+def test_damage(name, capfd):
+    data = getattr(jpeg_xl_files, name)
+    for share in (0.05, 0.3, 0.6, 0.9):
+        with pytest.raises(InputError, match="damaged") as caught:
+            decode_picture(data[: int(share * len(data))], "a.jxl")
+        assert "\n" not in str(caught.value)
+    random, messages = np.random.default_rng(0), []
+    for _ in range(40):
+        damaged = bytearray(data)
+        damaged[random.integers(2, len(data))] = random.integers(256)
+        try:
+            decode_picture(bytes(damaged), "a.jxl")
+        except InputError as error:
+            messages.append(str(error))
+    assert messages
+    assert not any("\n" in message for message in messages)
+    assert capfd.readouterr() == ("", "")
