@@ -1,4 +1,4 @@
-"""The `harmonize` command: photos on disk, or a page in the browser."""
+"""The `harmonize` command: photos and clips on disk, or a page in the browser."""
 
 import os
 import signal
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _USAGE = """\
 harmonize PHOTO [MASK] -o OUTPUT
+       harmonize CLIP [MASKS] [--codec NAME] [--every N] -o OUTPUT
        harmonize CUTOUT [MASK] --onto BACKGROUND [--at X,Y] [--scale S] -o OUTPUT
        harmonize --images FOLDER [--masks FOLDER] [--onto BACKGROUND] -o FOLDER
        harmonize serve
@@ -27,6 +28,9 @@ a background first.
 In folders, the mask of cat.jpg is cat.png (or another ending) or cat_mask.png, also in the same
 folder; that of a_b_c.jpg may be a_b.png. Outputs that are there already are kept, so the same
 command continues.
+
+A clip is a file of video, or with --video a folder of its frames. Its masks are a clip, a folder,
+one picture for all frames, or its alpha channel. The output is a file of video, or a folder.
 
 Exit status: 0, every photo is done; 1, a mistake, nothing was done; 2, some photos of a folder
 failed, and are listed; 130, stopped with Ctrl-C.
@@ -47,8 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _serve(arguments[1:])
         else:
             from harmony_jax.photos.outcome import report
+            from harmony_jax.video.options import is_video
 
-            sys.exit(report(_harmonize(_parse(arguments))))
+            options = _parse(arguments)
+            work = _harmonize_clip if is_video(options) else _harmonize
+            sys.exit(report(work(options)))
     except InputError as error:
         sys.exit(f"error: {error}")
 
@@ -65,7 +72,13 @@ def _end(number: int, frame: FrameType | None) -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if "harmony_jax.disk" in sys.modules:  # else there is nothing that writes
         sys.modules["harmony_jax.disk"].remove_unfinished()
-    print("\nstopped: the same command continues", file=sys.stderr, flush=True)
+    begun = "harmony_jax.video.run" in sys.modules
+    what = (
+        "nothing is written, the same command begins again"
+        if begun
+        else "the same command continues"
+    )
+    print(f"\nstopped: {what}", file=sys.stderr, flush=True)
     os._exit(130)  # as a shell reports it
 
 
@@ -79,6 +92,7 @@ def _parse(arguments: Sequence[str]) -> "argparse.Namespace":
         place,
     )
     from harmony_jax.photos.pasting import GRAVITIES
+    from harmony_jax.video.options import add_video_options
 
     parser = Parser(prog="harmonize", usage=_USAGE, description=_DESCRIPTION)
     parser.add_argument("photo", type=Path, nargs="?", metavar="PHOTO")
@@ -115,7 +129,8 @@ def _parse(arguments: Sequence[str]) -> "argparse.Namespace":
         "--quality",
         type=int,
         metavar="Q",
-        help="of JPEG, 1 to 100 (by default as the photo's if it is a JPEG, else 95)",
+        help="of JPEG, 1 to 100 (by default as the photo's if it is a JPEG, else 95), or of video "
+        "(by default 70, at which no loss is seen)",
     )
     parser.add_argument(
         "--subsampling",
@@ -140,6 +155,7 @@ def _parse(arguments: Sequence[str]) -> "argparse.Namespace":
     pasting.add_argument(
         "--fit", type=float, metavar="SHARE", help="of the background's width or height"
     )
+    add_video_options(parser)
     add_model_options(parser)
     options = parser.parse_args(arguments)
     if (options.photo is None) == (options.images is None):
@@ -197,6 +213,35 @@ def _harmonize(options: "argparse.Namespace") -> "Outcome":
         settings,
         options.onto,
     )
+
+
+def _harmonize_clip(options: "argparse.Namespace") -> "Outcome":
+    from harmony_jax.devices.compilation_cache import keep_compiled_programs
+    from harmony_jax.photos.outcome import Outcome
+    from harmony_jax.photos.steady import SMOOTHING, Steadiness
+    from harmony_jax.video.mask_sources import MaskOptions
+    from harmony_jax.video.options import frame_rate
+    from harmony_jax.video.run import VideoSettings, harmonize_clip
+    from harmony_jax.video.writing import WriteOptions
+
+    settings = VideoSettings(
+        strength=options.strength,
+        steadiness=Steadiness(
+            SMOOTHING if options.smoothing is None else options.smoothing,
+            1 if options.every is None else options.every,
+        ),
+        masks=MaskOptions(options.invert_masks, options.mask_value),
+        write=WriteOptions(options.codec, options.quality),
+        rate=frame_rate(options.fps),
+        ending=f".{options.format}" if options.format else None,
+        overwrite=options.overwrite,
+        max_pixels=options.max_pixels,
+    )
+    keep_compiled_programs()
+    output = harmonize_clip(
+        options.checkpoint, options.photo, options.mask, options.output, settings
+    )
+    return Outcome([output], 0, [])
 
 
 def _serve(arguments: Sequence[str]) -> None:

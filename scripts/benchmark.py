@@ -8,6 +8,7 @@
     python scripts/benchmark.py train --root=IHARMONY4 [--names=...] [--placements=stream,device]
     python scripts/benchmark.py train --synthetic [--names=...] [--batches=64] [--released=CLONE]
     python scripts/benchmark.py full_resolution [--names=improved_dih256,...] [--root=IHARMONY4]
+    python scripts/benchmark.py video --photos=PHOTOS [--ways=0:1,4:1,...] [--everys=1,4,8]
 
 models: compile seconds and ms an image, forward and forward+backward, and what `step` prints.
         --released names a clone of the authors' PyTorch repository (needs torch and tensorboard),
@@ -27,6 +28,8 @@ train:  images/s of the training loop and the share of time spent waiting for da
 full_resolution: ms and peak memory of a 12-megapixel photo, each model in a process of its own;
         with --root, PSNR inside the mask and fMSE at full size with the real photo at 256 pixels
         for a prediction, which is what the way to full resolution alone keeps.
+video:  of clips made of photos with masks: how much of the answers' flicker each way of averaging
+        leaves (smoothing:every), with the fMSE; and frames/s of one of 1920 x 1080.
 
 Times are medians; the best is in brackets.
 """
@@ -52,6 +55,15 @@ def main() -> None:
     if arguments.command == "composites":
         composites = importlib.import_module("benchmarks.composites")
         composites.measure(arguments.photos, arguments.batch, arguments.rounds)
+        return
+    if arguments.command == "video":
+        video = importlib.import_module("benchmarks.video")
+        if arguments.ways:
+            video.measure_steadiness(
+                arguments.photos, arguments.clips, arguments.frames, arguments.ways
+            )
+        if arguments.everys:
+            video.measure_speed(arguments.photos, arguments.frames, arguments.everys)
         return
     names = list_models() if arguments.names == ["all"] else arguments.names
     unknown = sorted(set(names) - set(list_models()))
@@ -133,6 +145,12 @@ def _parse() -> argparse.Namespace:
     composites.add_argument("--photos", required=True, help="a folder of photos (docs/data.md)")
     composites.add_argument("--batch", type=int, default=128, help="images a step")
     composites.add_argument("--rounds", type=int, default=5)
+    video = commands.add_parser("video")
+    video.add_argument("--photos", required=True, help="a folder of photos with masks")
+    video.add_argument("--ways", default="0:1,4:1,4:4,4:8", type=_ways, help="smoothing:every")
+    video.add_argument("--everys", default="1,4,8", type=_numbers, help="of the clip to be timed")
+    video.add_argument("--clips", type=int, default=8)
+    video.add_argument("--frames", type=int, default=48, help="of each clip")
     loading = commands.add_parser("input")
     loading.add_argument("--root", required=True, help="iHarmony4 as downloaded")
     loading.add_argument(
@@ -154,7 +172,12 @@ def _words(text: str) -> list[str]:
 
 
 def _numbers(text: str) -> list[int]:
-    return [int(number) for number in text.split(",")]
+    return [int(number) for number in text.split(",") if number]
+
+
+def _ways(text: str) -> list[tuple[float, int]]:
+    pairs = [pair.split(":") for pair in text.split(",") if pair]
+    return [(float(smoothing), int(every)) for smoothing, every in pairs]
 
 
 if __name__ == "__main__":

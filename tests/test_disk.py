@@ -3,7 +3,14 @@ from pathlib import Path
 import pytest
 
 from harmony_jax import InputError
-from harmony_jax.disk import check_writable, read_file, remove_unfinished, write_file
+from harmony_jax.disk import (
+    check_writable,
+    read_file,
+    remove_unfinished,
+    unfinished_file,
+    unfinished_folder,
+    write_file,
+)
 
 
 def test_a_file_comes_back_and_folders_are_made(tmp_path):
@@ -61,3 +68,41 @@ def test_a_name_as_long_as_names_may_be(tmp_path):
     path = tmp_path / ("n" * 251 + ".png")
     write_file(path, b"data")
     assert path.read_bytes() == b"data"
+
+
+def test_what_is_written_bit_by_bit_appears_when_it_is_whole(tmp_path):
+    path, folder = tmp_path / "new" / "clip", tmp_path / "new" / "frames"
+    with unfinished_file(path) as file, unfinished_folder(folder) as inside:
+        file.write(b"data")
+        (inside / "1.png").write_bytes(b"one")
+        assert not path.exists()
+        assert not folder.exists()
+    assert path.read_bytes() == b"data"
+    assert [(found.name, found.read_bytes()) for found in folder.iterdir()] == [("1.png", b"one")]
+    with unfinished_folder(folder) as inside:  # beside what is there, and in place of it
+        for name in ("1.png", "2.png"):
+            (inside / name).write_bytes(b"new")
+    assert {found.name: found.read_bytes() for found in folder.iterdir()} == {
+        "1.png": b"new",
+        "2.png": b"new",
+    }
+    assert sorted(found.name for found in path.parent.iterdir()) == ["clip", "frames"]
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_of_what_is_not_finished_nothing_is_left(tmp_path, ends):
+    def interrupted():
+        with (
+            unfinished_file(tmp_path / "clip") as file,
+            unfinished_folder(tmp_path / "f") as inside,
+        ):
+            file.write(b"half")
+            (inside / "1.png").write_bytes(b"one")
+            if ends:  # as a process does that stops at once
+                remove_unfinished()
+                assert not list(tmp_path.iterdir())
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert not list(tmp_path.iterdir())

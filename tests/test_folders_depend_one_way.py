@@ -22,6 +22,7 @@ ORDER = [
     {"evaluation", "photos"},
     {"paper", "training"},
     {"planning"},
+    {"video"},
     {"web"},
     {"harmonize_command"},
 ]

@@ -10,6 +10,7 @@ from PIL import Image
 
 from harmony_jax import Harmonizer
 from harmony_jax.harmonize_command import main
+from tests.video.made import circle, frame_of, random_planes, write_clip
 
 RNG = np.random.default_rng(0)
 
@@ -82,6 +83,11 @@ def test_a_folder_with_a_failure(trained, folder, tmp_path):
         (["a.png", "-o", "x", "--onto=b.png", "--at=5"], "--at 5: expected X,Y in pixels"),
         (["a.png", "-o", "x", "--onto=b.png", "--gravity=up"], "invalid choice: 'up'"),
         (["a.png", "-o", "x", "--scale=2"], "--scale goes with --onto"),
+        (["a.png", "b.png", "-o", "x.png", "--codec=h264"], "--codec is for video (--video, if"),
+        (["--images=.", "-o", "x", "--video"], "--video goes with one clip"),
+        (["a.mp4", "b.png", "-o", "x.mp4", "--onto=c.png"], "--onto is for photos, and a.mp4 is"),
+        (["a.mp4", "b.png", "-o", "x.mp4", "--fps=0"], "--fps 0: expected frames a second"),
+        (["a.mp4", "b.png", "-o", "x.mp4"], "a.mp4: no such file or folder"),
         (["serve", "--port=many"], "argument --port: invalid int value: 'many'"),
         (["serve", "--port=99999"], "--port 99999: expected 0 to 65535"),
         (["serve", "--max-upload-mb=-1"], "--max-upload-mb -1: expected more than 0"),
@@ -138,10 +144,29 @@ def test_ctrl_c_ends_the_page_before_it_is_there(trained):
     check_interrupted(moment, "serve", "--port=0", f"--checkpoint={trained[1]}")
 
 
-def check_interrupted(moment: str, *arguments: object) -> None:
+def test_ctrl_c_leaves_nothing_of_a_clip(trained, tmp_path):
+    frames = [frame_of(random_planes("yuv420p", RNG), "yuv420p") for _ in range(300)]
+    clip = write_clip(tmp_path / "clip.mkv", frames)
+    Image.fromarray(circle()).save(tmp_path / "mask.png")
+    folder = tmp_path / "out"
+    folder.mkdir()
+    moment = f"any(p.stat().st_size > 9e4 for p in pathlib.Path({str(folder)!r}).iterdir())"
+    arguments = (clip, tmp_path / "mask.png", "-o", folder / "o.mkv")
+    check_interrupted(
+        moment,
+        *arguments,
+        f"--checkpoint={trained[1]}",
+        message="nothing is written, the same command begins again",
+    )
+    assert not list(folder.iterdir())
+
+
+def check_interrupted(
+    moment: str, *arguments: object, message: str = "the same command continues"
+) -> None:
     """Runs the command until a condition holds, then sends it what Ctrl-C does."""
     code = f"""if True:
-        import os, signal, sys, threading, time
+        import os, pathlib, signal, sys, threading, time
         def interrupt():
             while not ({moment}):
                 time.sleep(0.001)
@@ -154,7 +179,7 @@ def check_interrupted(moment: str, *arguments: object) -> None:
         [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True
     )
     assert result.returncode == 130
-    assert result.stderr.strip() == "stopped: the same command continues"
+    assert result.stderr.strip() == f"stopped: {message}"
     assert not result.stdout
 
 

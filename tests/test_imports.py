@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 # What data sets, training, reports and the page need, and a harmonizer does not.
 NOT_FOR_PHOTOS = [
     "array_record",
+    "av",
     "flask",
     "grain",
     "ml_collections",

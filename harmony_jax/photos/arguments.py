@@ -39,12 +39,13 @@ class Pair(NamedTuple):
     mask: PixelMask
 
 
-def photo_and_mask(image: Photo, mask: Photo | None) -> Pair:
+def photo_and_mask(image: Photo, mask: Photo | None, check: bool = True) -> Pair:
     """A photo and its mask.
 
     Args:
         image: as `Harmonizer.harmonize` takes one, or as it was read from a file.
         mask: likewise; of another size it is resized with a warning.
+        check: whether there have to be foreground and background.
 
     Raises:
         InputError: a shape or type does not fit, there is no mask, or it has no foreground or no
@@ -63,7 +64,8 @@ def photo_and_mask(image: Photo, mask: Photo | None) -> Pair:
             stacklevel=4,
         )
         foreground = fitted
-    check_mask(foreground)
+    if check:
+        check_mask(foreground)
     seen = photo.pixels
     if mask is not None and photo.alpha is not None:
         seen = fill_hidden(seen, photo.alpha)

@@ -1,7 +1,7 @@
 """Harmonization of photos of any size: the network at its size, its change of colour at theirs."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral
 from typing import Any, Literal, NamedTuple
@@ -31,7 +31,16 @@ from harmony_jax.photos.color_transform import fit_color_transform
 from harmony_jax.photos.formats import to_uint8
 from harmony_jax.photos.masks import FOREGROUND, PixelMask
 from harmony_jax.photos.pasting import Placement, paste
+from harmony_jax.photos.picture_frame import PictureFrame, frames_of
 from harmony_jax.photos.recolor import Recolor
+from harmony_jax.photos.steady import (
+    SMOOTHING,
+    AnyFrame,
+    Steadiness,
+    Transform,
+    check_steadiness,
+    steady_transforms,
+)
 from harmony_jax.variables import split
 from harmony_jax.weights.released import checkpoint_path
 from harmony_jax.weights.saved_model import load_model
@@ -175,6 +184,70 @@ class Harmonizer:
         )
         return self.harmonize_all([composite], [pasted], strength=strength)[0].image
 
+    def harmonize_video(
+        self,
+        frames: Iterable[Photo],
+        masks: Iterable[Photo] | Photo | None = None,
+        *,
+        strength: float = 1.0,
+        smoothing: float = SMOOTHING,
+        every: int = 1,
+    ) -> Iterator[np.ndarray]:
+        """Makes the foreground's colours fit in every frame of a clip, without flicker.
+
+        Frames are taken and given one by one: only those around one are in memory. The `harmonize`
+        command reads and writes files of video.
+
+        Args:
+            frames: photos as `harmonize` takes them, in the order of time.
+            masks: one for each frame, in the same form; one array or PIL image for all frames; or
+                None, which takes the frames' alpha channels. A frame whose mask has no foreground
+                stays as it is.
+            strength: how much of the change to make, from 0 to 1.
+            smoothing: over how many frames the change is averaged, as a standard deviation; 0
+                harmonizes each frame by itself.
+            every: the network sees one of so many frames; the change in between is interpolated.
+
+        Yields:
+            As many frames as the shorter of `frames` and `masks` has: [height, width, 3] RGB of the
+            frame's type, equal to it where the mask is 0.
+
+        Raises:
+            InputError: a number cannot be, or a frame or mask does not fit; the error names it.
+        """
+        strength = checked_strength(strength)
+        steadiness = Steadiness(smoothing, every)
+        check_steadiness(steadiness)
+        pictures = frames_of(frames, masks)
+        return self._harmonized_frames(pictures, steadiness, strength)
+
+    def _harmonized_frames(
+        self, pictures: Iterator[PictureFrame], steadiness: Steadiness, strength: float
+    ) -> Iterator[np.ndarray]:
+        for picture, coefficients in self.transforms(pictures, steadiness):
+            yield self.recolored(picture, coefficients, strength)
+
+    def recolored(
+        self, picture: PictureFrame, coefficients: Transform | None, strength: float
+    ) -> np.ndarray:
+        """A frame that takes on its transform; None leaves it as it is."""
+        return (
+            picture.pixels
+            if coefficients is None
+            else picture.recolored(self._recolor, coefficients, strength)
+        )
+
+    def transforms(
+        self, frames: Iterable[AnyFrame], steadiness: Steadiness
+    ) -> Iterator[tuple[AnyFrame, Transform | None]]:
+        """The color transforms of a clip's frames; see `steady_transforms`."""
+        self._model.check_image_size(self._image_size, self._image_size)
+        return steady_transforms(frames, self._image_size, self._fit_all, steadiness)
+
+    def _fit_all(self, seen: np.ndarray, masks: np.ndarray) -> np.ndarray:
+        found, _ = self._transform(self._arrays, seen, masks)
+        return _finite(found)
+
     def harmonize_all(
         self,
         images: Sequence[Photo],
@@ -214,9 +287,7 @@ class Harmonizer:
                 found, blend_masks = self._transform(self._arrays, small, small_masks)
             else:
                 found, blend_masks = self._network(self._arrays, small, small_masks)
-            found = np.asarray(found)
-            if not np.isfinite(found).all():
-                raise InputError("the network's output is not finite: choose another checkpoint")
+            found = _finite(found)
             for number, (pixels, _, mask) in enumerate(batch):
                 if resolution == "full":
                     image = self._recolor(found[number], pixels, mask, strength)
@@ -229,6 +300,13 @@ class Harmonizer:
                 blend_mask = None if blend_masks is None else np.asarray(blend_masks[number])
                 results.append(Harmonized(image, blend_mask))
         return results
+
+
+def _finite(found: jax.Array) -> np.ndarray:
+    values = np.asarray(found)
+    if not np.isfinite(values).all():
+        raise InputError("the network's output is not finite: choose another checkpoint")
+    return values
 
 
 def _batches(pairs: Sequence[Pair]) -> Iterator[Sequence[Pair]]:

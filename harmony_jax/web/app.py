@@ -1,17 +1,14 @@
 """The page's routes. The server keeps nothing: every request brings its photo and mask."""
 
-import base64
 import io
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
 import flask
 import numpy as np
-from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import Forbidden, HTTPException, RequestEntityTooLarge
 
 from harmony_jax.errors import InputError
@@ -36,8 +33,8 @@ from harmony_jax.photos.masks import (
 from harmony_jax.photos.options import place
 from harmony_jax.photos.pasting import Placement, opacity_of, paste
 from harmony_jax.photos.pixel_budget import PixelBudget
-
-PREVIEW_SIDE = 1600  # pixels, at most; masks are painted at this size
+from harmony_jax.web.pictures import PREVIEW_SIDE, address, shrunk, stem_of
+from harmony_jax.web.video import video_routes
 
 # The page's own files alone, and pictures made from what the server sent.
 _POLICY = "default-src 'self'; img-src 'self' data: blob:"
@@ -63,6 +60,7 @@ def create_app(harmonizer: Harmonizer, max_upload_bytes: int, max_pixels: int) -
     app.config["TRUSTED_HOSTS"] = ["127.0.0.1", "localhost"]
 
     limits = _Limits(max_upload_bytes, max_pixels, PixelBudget(max_pixels))
+    app.register_blueprint(video_routes(harmonizer, max_upload_bytes, max_pixels))
 
     @app.before_request
     def refuse_other_sites() -> None:
@@ -115,9 +113,9 @@ def create_app(harmonizer: Harmonizer, max_upload_bytes: int, max_pixels: int) -
             left, top, width, height = cv2.boundingRect(alpha)
             part = (slice(top, top + height), slice(left, left + width))
             pixels = fill_hidden(to_eight_bits(picture).pixels, alpha)  # which shrinking mixes in
-            shown = Picture(_shrunk(pixels[part]), _shrunk(alpha[part]))
+            shown = Picture(shrunk(pixels[part]), shrunk(alpha[part]))
             return {
-                "preview": _address("image/png", encode_picture(shown, ".png")),
+                "preview": address("image/png", encode_picture(shown, ".png")),
                 "left": left,
                 "top": top,
                 "width": width,
@@ -131,7 +129,7 @@ def create_app(harmonizer: Harmonizer, max_upload_bytes: int, max_pixels: int) -
             result, blend_mask = harmonize_picture(harmonizer, picture, foreground)
             painted = None
             if blend_mask is not None:
-                preview = _shrunk(result.pixels)
+                preview = shrunk(result.pixels)
                 size = (preview.shape[1], preview.shape[0])
                 shown = np.rint(cv2.resize(blend_mask, size) * 255).astype(np.uint8)
                 painted = _mask_address(shown)
@@ -151,7 +149,7 @@ def create_app(harmonizer: Harmonizer, max_upload_bytes: int, max_pixels: int) -
             io.BytesIO(data),
             mimetype=_MEDIA_TYPES[ending],
             as_attachment=True,
-            download_name=f"{_stem(flask.request.files['photo'])}_harmonized{ending}",
+            download_name=f"{stem_of(flask.request.files['photo'])}_harmonized{ending}",
         )
 
     @app.errorhandler(InputError)
@@ -210,12 +208,6 @@ def _content(field: str, most: int) -> tuple[bytes, str]:
     return data, label
 
 
-def _stem(file: FileStorage) -> str:
-    """The name that an uploaded file has where it comes from, in any script, but no path."""
-    name = (file.filename or "").replace("\\", "/").rpartition("/")[2]
-    return "".join(c for c in Path(name).stem if c.isprintable()).strip(". ") or "photo"
-
-
 def _too_large(label: str, most: int) -> str:
     return f"{label} is larger than {most / 1e6:g} MB: make it smaller"
 
@@ -254,27 +246,14 @@ def _alpha_preview(picture: Picture) -> str | None:
     """The alpha channel, if it could be a mask."""
     if picture.alpha is None or picture.alpha.min() == picture.alpha.max():
         return None
-    return _mask_address(_shrunk(alpha_mask(picture)))
+    return _mask_address(shrunk(alpha_mask(picture)))
 
 
 def _preview(picture: Picture) -> str:
-    small = Picture(_shrunk(picture.pixels), None, picture.grey, picture.icc_profile)
-    return _address("image/jpeg", encode_picture(small, ".jpg"))
+    small = Picture(shrunk(picture.pixels), None, picture.grey, picture.icc_profile)
+    return address("image/jpeg", encode_picture(small, ".jpg"))
 
 
 def _mask_address(mask: PixelMask) -> str:
     picture = Picture(np.repeat(mask[:, :, None], 3, 2), grey=True)
-    return _address("image/png", encode_picture(picture, ".png"))
-
-
-def _shrunk(pixels: np.ndarray) -> np.ndarray:
-    """At most `PREVIEW_SIDE` pixels a side."""
-    scale = PREVIEW_SIDE / max(pixels.shape[:2])
-    if scale >= 1:
-        return pixels
-    height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
-    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
-
-
-def _address(media_type: str, data: bytes) -> str:
-    return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
+    return address("image/png", encode_picture(picture, ".png"))

@@ -62,7 +62,7 @@ def test_the_page_and_its_files_come_from_the_server_alone(client):
     assert page.status_code == 200
     assert 'data-max-upload-bytes="1000000"' in page.text
     assert page.headers["Content-Security-Policy"].startswith("default-src 'self';")
-    for name in ("page.js", "page.css"):
+    for name in ("page.js", "shared.js", "page.css"):
         assert f"/static/{name}" in page.text
         with client.get(f"/static/{name}") as answer:
             text = answer.text

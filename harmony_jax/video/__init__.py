@@ -1,0 +1,1 @@
+"""Video: clips read, harmonized without flicker, and written with all that came with them."""

@@ -1,0 +1,85 @@
+"""Options of the command that clips have; light to load."""
+
+import argparse
+from fractions import Fraction
+
+from harmony_jax.errors import InputError
+from harmony_jax.video.files import CONTAINERS, is_clip
+
+# Options of photos, by their names and what they are when they are not given.
+_OF_PHOTOS = {
+    "images": None,
+    "onto": None,
+    "recursive": False,
+    "subsampling": None,
+}
+_OF_VIDEO = {"codec": None, "smoothing": None, "every": None, "fps": None}
+
+
+def add_video_options(parser: argparse.ArgumentParser) -> None:
+    """The options of clips."""
+    group = parser.add_argument_group("video")
+    group.add_argument(
+        "--video",
+        action="store_true",
+        help="the first argument is a clip, or a folder with its frames, whatever its ending",
+    )
+    group.add_argument(
+        "--codec",
+        metavar="NAME",
+        help="such as h264, hevc, prores, or ffv1, which loses nothing (by default the clip's own "
+        "if it can be written, else h264)",
+    )
+    group.add_argument(
+        "--smoothing",
+        type=float,
+        metavar="FRAMES",
+        help="how far in time the change of colour is averaged, a standard deviation (by default "
+        "4; 0 lets it flicker)",
+    )
+    group.add_argument(
+        "--every",
+        type=int,
+        metavar="N",
+        help="let the network see one of N frames, which is faster (by default 1)",
+    )
+    group.add_argument(
+        "--fps",
+        metavar="RATE",
+        help="frames a second of a folder that becomes a clip, such as 30000/1001 (by default 25)",
+    )
+
+
+def is_video(options: argparse.Namespace) -> bool:
+    """Whether the command is about a clip; raises InputError for options that do not go with it."""
+    clip = options.photo
+    found = clip is not None and (
+        options.video
+        or is_clip(clip)
+        or (options.mask is not None and is_clip(options.mask))
+        or (options.output.suffix.lower() in CONTAINERS and not options.output.is_dir())
+    )
+    if found:
+        for name, absent in _OF_PHOTOS.items():
+            if getattr(options, name) != absent:
+                raise InputError(f"--{name} is for photos, and {clip} is taken as a clip")
+        return True
+    for name, absent in _OF_VIDEO.items():
+        if getattr(options, name) != absent:
+            raise InputError(f"--{name} is for video (--video, if the ending does not tell)")
+    if options.video:
+        raise InputError("--video goes with one clip, or the folder of its frames")
+    return False
+
+
+def frame_rate(text: str | None) -> Fraction | None:
+    """A rate such as 25 or 30000/1001; raises InputError unless it is one."""
+    if text is None:
+        return None
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if not 0 < rate <= 1000:
+        raise InputError(f"--fps {text}: expected frames a second, such as 25 or 30000/1001")
+    return rate

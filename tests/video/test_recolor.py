@@ -1,0 +1,161 @@
+"""Frames recoloured in their own planes, against the same in floating-point RGB."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from harmony_jax.photos.color_transform import apply_color_transform
+from harmony_jax.video.pixels import planes_of
+from harmony_jax.video.recolor import recolor
+from tests.video.made import HEIGHT, WIDTH, circle, frame_of, planes_in, random_planes
+
+RNG = np.random.default_rng(0)
+
+
+def transform(rng: np.random.Generator, grid: int = 16) -> np.ndarray:
+    """A transform that changes over the picture."""
+    result = rng.normal(0, 0.1, (12, grid, grid)).astype(np.float32)
+    result[3::4] = rng.normal(0, 10, (3, grid, grid))
+    return result
+
+
+@pytest.mark.parametrize("bits", [8, 10, 16])
+@pytest.mark.parametrize("is_full", [False, True])
+def test_yuv444_as_rgb_would_be(bits, is_full):
+    """By the textbook's matrix of BT.709, and the transform of photos on its RGB."""
+    name = {8: "yuv444p", 10: "yuv444p10le", 16: "yuv444p16le"}[bits]
+    planes = random_planes(name, RNG)
+    frame = frame_of(planes, name)
+    frame.colorspace, frame.color_range = 1, 2 if is_full else 1
+    mask, coefficients = circle(), transform(RNG)
+    recolor(planes_of(frame), coefficients, mask)
+    unit = 2 ** (bits - 8)
+    full = 2**bits - 1
+    luma, chroma, black = (full, full, 0) if is_full else (219 * unit, 224 * unit, 16 * unit)
+    y = (planes[0] - float(black)) / luma
+    u, v = ((plane - 128.0 * unit) / chroma for plane in planes[1:])
+    rgb = np.stack([y + 1.5748 * v, y - 0.18732 * u - 0.46812 * v, y + 1.8556 * u], -1)
+    # Changes of photos are cut off at black and white, so they are found far from both.
+    tile = np.rint((rgb * 0.2 + 0.4) * 65535).astype(np.uint16)
+    shifted = coefficients.copy()
+    for k in range(3):
+        slopes = coefficients[4 * k : 4 * k + 3]
+        shifted[4 * k + 3] = 0.2 * coefficients[4 * k + 3] - 0.4 * 255 * slopes.sum(0)
+    origin, size = np.zeros(2, np.float32), np.array([HEIGHT, WIDTH], np.float32)
+    weight = mask.astype(np.float32) / 255
+    arguments = (jnp.asarray(value) for value in (shifted, tile, weight, origin, size))
+    changed = np.asarray(apply_color_transform(*arguments))
+    change = (changed.astype(np.float64) - tile) / 65535 / 0.2
+    y_change = change @ [0.2126, 0.7152, 0.0722]
+    expected = [
+        planes[0] + luma * y_change,
+        planes[1] + chroma * (change[..., 2] - y_change) / 1.8556,
+        planes[2] + chroma * (change[..., 0] - y_change) / 1.5748,
+    ]
+    for got, want in zip(planes_in(frame), expected, strict=True):
+        # Rounding, of the frame and of the tile of 16 bits that stands for RGB.
+        assert np.abs(got - np.clip(want, 0, full)).max() < 0.51 + 5e-4 * full
+
+
+@pytest.mark.parametrize("size", [(64, 96), (63, 95), (300, 50), (2, 6)])
+@pytest.mark.parametrize("name", ["yuv420p", "yuv422p", "yuv420p10le", "yuv410p", "yuv440p"])
+def test_only_what_the_mask_touches_changes(name, size):
+    planes = random_planes(name, RNG, size)
+    frame = frame_of(planes, name)
+    mask = circle(size=size)
+    recolor(planes_of(frame), transform(RNG), mask)
+    got = planes_in(frame)
+    for before, after in zip(planes, got, strict=True):
+        tall, wide = (-(-big // small) for big, small in zip(size, before.shape, strict=True))
+        covered = np.zeros((before.shape[0] * tall, before.shape[1] * wide), bool)
+        covered[: size[0], : size[1]] = mask > 0
+        touched = covered.reshape(before.shape[0], tall, before.shape[1], wide).any((1, 3))
+        np.testing.assert_array_equal(after[~touched], before[~touched])
+        if size != (2, 6):
+            assert (after != before)[touched].mean() > 0.5
+
+
+@pytest.mark.parametrize("size", [(64, 96), (63, 95), (300, 50)])
+def test_chroma_of_fewer_pixels_as_whole_chroma_would_be(size):
+    """Of smooth planes, on which neither way of resizing matters."""
+    rows, columns = np.mgrid[: size[0], : size[1]]
+    luma = (90 + 60 * np.sin(rows / 40) * np.cos(columns / 40)).astype(np.float32)
+    whole = [luma, 110 + luma / 5, 140 - luma / 4]
+    small = [plane[::2, ::2] for plane in whole[1:]]
+    coefficients = np.repeat(transform(RNG, 1), 16, 1).repeat(16, 2)
+    mask = np.full(size, 255, np.uint8)
+    frames = []
+    for name, planes in (("yuv444p", whole), ("yuv420p", [luma, *small])):
+        frame = frame_of([np.rint(plane).astype(np.uint8) for plane in planes], name)
+        recolor(planes_of(frame), coefficients, mask)
+        frames.append([plane.astype(int) for plane in planes_in(frame)])
+    assert np.abs(frames[0][0] - frames[1][0]).max() <= 2
+    for k in (1, 2):
+        assert np.abs(frames[0][k][::2, ::2] - frames[1][k]).max() <= 2
+
+
+def test_strips_and_pieces_make_no_seams(monkeypatch):
+    planes = random_planes("yuv420p", RNG, (200, 300))
+    coefficients, mask = transform(RNG, 64), circle(size=(200, 300))
+    results = []
+    for strip in (128, 16, 1024):
+        monkeypatch.setattr("harmony_jax.video.recolor._STRIP", strip)
+        frame = frame_of(planes, "yuv420p")
+        recolor(planes_of(frame), coefficients, mask)
+        results.append(planes_in(frame))
+    monkeypatch.setattr(
+        "harmony_jax.video.recolor._whole_pixels",
+        lambda width, columns, size: (slice(None), columns, None),
+    )
+    frame = frame_of(planes, "yuv420p")
+    recolor(planes_of(frame), coefficients, mask)
+    for result in [*results[1:], planes_in(frame)]:
+        for plane, first in zip(result, results[0], strict=True):
+            difference = np.abs(plane.astype(int) - first)
+            assert difference.max() <= 1  # rounding to one side or the other
+            assert (difference > 0).mean() < 1e-3
+
+
+def test_strength_and_interlaced_rows():
+    planes = random_planes("yuv420p", RNG)
+    coefficients, mask = transform(RNG), circle()
+    frame = frame_of(planes, "yuv420p")
+    recolor(planes_of(frame), coefficients, mask, strength=0.0)
+    for after, before in zip(planes_in(frame), planes, strict=True):
+        np.testing.assert_array_equal(after, before)
+    # A field by itself is a picture of half the height.
+    recolor(planes_of(frame), coefficients, mask, interlaced=True)
+    for field in (0, 1):
+        alone = frame_of([plane[field::2] for plane in planes], "yuv420p")
+        recolor(planes_of(alone), coefficients, mask[field::2])
+        for plane, expected in zip(planes_in(frame), planes_in(alone), strict=True):
+            np.testing.assert_array_equal(plane[field::2], expected)
+
+
+@pytest.mark.parametrize("name", ["rgb24", "bgra", "abgr", "rgb48le", "gbrp", "gbrp10le", "gray"])
+def test_formats_of_rgb_and_grey(name):
+    """The same change of all channels, so that none may be taken for another."""
+    bits = {"rgb48le": 16, "gbrp10le": 10}.get(name, 8)
+    full = 2**bits - 1
+    kind = np.uint8 if bits == 8 else np.uint16
+    values = RNG.integers(full // 4, full // 2, (3, HEIGHT, WIDTH)).astype(kind)
+    order = {"rgb24": "rgb", "bgra": "bgra", "abgr": "abgr", "rgb48le": "rgb"}.get(name)
+    opaque = np.full((HEIGHT, WIDTH), full, kind)
+    channels = dict(zip("rgba", [*values, opaque], strict=True))
+    if order:
+        planes = [np.stack([channels[letter] for letter in order], -1)]
+    else:
+        planes = [values[0]] if name == "gray" else [values[1], values[2], values[0]]
+    frame = frame_of(planes, name)
+    added = np.array([30, 10, -20]) if name != "gray" else np.array([20, 20, 20])
+    coefficients = np.zeros((12, 16, 16), np.float32)
+    coefficients[3::4] = added[:, None, None]
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[10:30, 20:50] = 255
+    recolor(planes_of(frame), coefficients, mask)
+    found = planes_of(frame)
+    for k, plane in enumerate(found.color):
+        expected = values[k] + np.rint(added[k] * full / 255 * (mask / 255)).astype(int)
+        assert np.abs(plane - expected).max() <= (0 if bits == 8 else 1)
+    if found.alpha is not None:
+        assert (found.alpha == full).all()

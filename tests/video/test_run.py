@@ -1,0 +1,564 @@
+"""Clips from file to file, checked against frames that FFmpeg decodes."""
+
+import fcntl
+import logging
+import resource
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from harmony_jax.errors import InputError
+from harmony_jax.photos.steady import Steadiness
+from harmony_jax.video.mask_sources import MaskOptions
+from harmony_jax.video.run import VideoSettings, harmonize_clip
+from harmony_jax.video.writing import WriteOptions
+from tests.video.made import (
+    HEIGHT,
+    WIDTH,
+    Kind,
+    Painted,
+    circle,
+    decoded,
+    frame_of,
+    mask_clip,
+    planes_in,
+    random_planes,
+    write_clip,
+)
+
+RNG = np.random.default_rng(0)
+COUNT = 8
+
+
+def made_frames(format_: str, count: int = COUNT, size: tuple[int, int] = (HEIGHT, WIDTH)) -> list:
+    return [frame_of(random_planes(format_, RNG, size), format_) for _ in range(count)]
+
+
+def masks(count: int = COUNT) -> list[np.ndarray]:
+    return [circle(number) for number in range(count)]
+
+
+def run(clip: Path, mask: Path | None, output: Path, **settings: Any) -> list[Any]:
+    harmonize_clip(Painted(), clip, mask, output, VideoSettings(**settings))
+    return decoded(output) if output.is_file() else []
+
+
+def lossless(codec: str = "ffv1") -> dict[str, Any]:
+    return {"write": WriteOptions(codec)}
+
+
+def check_background(before: Sequence[Any], after: Sequence[Any], covers: Sequence[np.ndarray]):
+    """To the last bit where the mask is 0, chroma too; and inside something changed."""
+    assert len(before) == len(after) == len(covers)
+    for old, new, mask in zip(before, after, covers, strict=True):
+        assert new.format.name == old.format.name
+        for one, other in zip(planes_in(old), planes_in(new), strict=True):
+            tall, wide = (
+                -(-big // small) for big, small in zip(mask.shape, one.shape, strict=True)
+            )
+            covered = np.zeros((one.shape[0] * tall, one.shape[1] * wide), bool)
+            covered[: mask.shape[0], : mask.shape[1]] = mask > 0
+            touched = covered.reshape(one.shape[0], tall, one.shape[1], wide).any((1, 3))
+            np.testing.assert_array_equal(one[~touched], other[~touched])
+            assert (one != other)[touched].mean() > 0.5
+
+
+@pytest.mark.parametrize(
+    "format_", ["yuv420p", "yuv422p10le", "yuv444p12le", "yuv411p", "gbrp10le", "gray"]
+)
+def test_the_background_stays_to_the_last_bit(tmp_path, format_):
+    clip = write_clip(tmp_path / "c.mkv", made_frames(format_), Kind(format=format_))
+    mask = mask_clip(tmp_path / "m.mkv", masks())
+    after = run(clip, mask, tmp_path / "o.mkv")  # the clip's own codec
+    check_background(decoded(clip), after, masks())
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_odd_sizes_and_interlaced_rows(tmp_path):
+    size = (63, 95)
+    clip = write_clip(tmp_path / "c.mkv", made_frames("yuv420p", size=size))
+    covers = [circle(size=size)] * COUNT
+    after = run(clip, mask_clip(tmp_path / "m.mkv", covers), tmp_path / "o.mkv")
+    check_background(decoded(clip), after, covers)
+    # Top fields first, by x264, which marks its frames; FFV1 marks none.
+    kind = Kind("libx264", options={"x264-params": "tff=1", "crf": "0"}, interlaced=True)
+    clip = write_clip(tmp_path / "c.mp4", made_frames("yuv420p"), kind)
+    before = decoded(clip)
+    assert before[0].interlaced_frame
+    mask = mask_clip(tmp_path / "m2.mkv", masks())
+    after = run(clip, mask, tmp_path / "o.mp4", write=WriteOptions("h264", 100))
+    assert all(frame.interlaced_frame for frame in after)
+    for old, new, cover in zip(before, after, masks(), strict=True):
+        for field in (0, 1):
+            touched = (cover[field::2] > 0).reshape(HEIGHT // 4, 2, WIDTH // 2, 2).any((1, 3))
+            one, other = (planes_in(frame)[1][field::2] for frame in (old, new))
+            np.testing.assert_array_equal(one[~touched], other[~touched])
+
+
+def test_what_the_change_is(tmp_path):
+    """40, 20 and -30 on red, green and blue, by FFmpeg's conversion to RGB."""
+    frames = [frame_of([np.full((HEIGHT, WIDTH), v, np.uint8) for v in (110, 120, 130)], "yuv444p")]
+    kind = Kind(format="yuv444p", colors=(1, 1, 1, 1))
+    clip = write_clip(tmp_path / "c.mkv", frames * 3, kind)
+    cover = np.zeros((HEIGHT, WIDTH), np.uint8)
+    cover[20:40, 20:60] = 255
+    mask = mask_clip(tmp_path / "m.mkv", [cover] * 3)
+    for strength in (1.0, 0.5):
+        after = run(clip, mask, tmp_path / f"o{strength}.mkv", strength=strength)
+        pair = [
+            frame.reformat(
+                format="gbrp",
+                src_colorspace="ITU709",
+                src_color_range="MPEG",
+                dst_color_range="JPEG",
+            )
+            .to_ndarray()[30, 30]
+            .astype(int)
+            for frame in (decoded(clip)[1], after[1])
+        ]
+        assert np.abs(pair[1] - pair[0] - strength * np.array([40, 20, -30])).max() <= 2
+
+
+def sound_and_text(container: Any) -> Any:
+    """Adds sound and subtitles; gives what writes their packets."""
+    sound = container.add_stream("pcm_s16le", rate=8000)
+    sound.metadata["language"] = "deu"
+    text = container.add_stream_from_template(_subtitles())
+
+    def write() -> None:
+        for number in range(4):
+            samples = RNG.integers(-999, 999, (1, 1024 * 2)).astype(np.int16)
+            frame = av.AudioFrame.from_ndarray(samples, "s16", "stereo")
+            frame.sample_rate, frame.pts = 8000, number * 1024
+            container.mux(sound.encode(frame))
+        container.mux(sound.encode(None))
+        packet = av.Packet(b"a line")
+        packet.stream, packet.time_base = text, Fraction(1, 1000)
+        packet.pts = packet.dts = 80
+        packet.duration = 100
+        container.mux(packet)
+
+    return write
+
+
+_OPEN: list[Any] = []
+
+
+def _subtitles() -> Any:
+    import io
+
+    container = av.open(io.BytesIO(b"1\n00:00:00,080 --> 00:00:00,180\na line\n"), format="srt")
+    _OPEN.append(container)
+    return container.streams.subtitles[0]
+
+
+def packets(path: Path, kind: str) -> list[tuple[Fraction, bytes]]:
+    with av.open(str(path)) as container:
+        (stream,) = getattr(container.streams, kind)
+        found = [packet for packet in container.demux(stream) if packet.size]
+        return [(packet.pts * packet.time_base, bytes(packet)) for packet in found]
+
+
+def test_sound_subtitles_and_tags_come_along(tmp_path):
+    kind = Kind(
+        format="yuv420p",
+        colors=(5, 5, 6, 1),
+        aspect=Fraction(4, 3),
+        metadata={"title": "A title", "artist": "Somebody"},
+    )
+    kind = kind._replace(codec="libx264")
+    clip = write_clip(tmp_path / "c.mkv", made_frames("yuv420p"), kind, more=sound_and_text)
+    mask = mask_clip(tmp_path / "m.mkv", masks())
+    output = tmp_path / "o.mkv"
+    for codec in ("ffv1", "h264"):
+        run(clip, mask, output, write=WriteOptions(codec), overwrite=True)
+        for name in ("audio", "subtitles"):
+            assert packets(output, name) == packets(clip, name)
+            assert packets(output, name)
+        with av.open(str(output)) as container:
+            assert {"title": "A title", "ARTIST": "Somebody"}.items() <= container.metadata.items()
+            assert container.streams.audio[0].metadata["language"] == "deu"
+            stream = container.streams.video[0]
+            if codec == "h264":
+                assert stream.sample_aspect_ratio == Fraction(4, 3)
+            frame = next(container.decode(stream))
+            found = (frame.colorspace, frame.color_primaries, frame.color_trc, frame.color_range)
+            assert found == kind.colors
+
+
+def test_what_a_container_does_not_take_is_named(tmp_path, caplog):
+    clip = write_clip(tmp_path / "c.mkv", made_frames("yuv420p"), more=sound_and_text)
+    mask = mask_clip(tmp_path / "m.mkv", masks())
+    with caplog.at_level(logging.WARNING):
+        run(clip, mask, tmp_path / "o.webm", write=WriteOptions("vp9"))
+    text = caplog.text
+    assert "does not hold the audio stream 1 (pcm_s16le)" in text
+    with av.open(str(tmp_path / "o.webm")) as container:
+        assert [stream.type for stream in container.streams] == ["video"]
+
+
+@pytest.mark.parametrize("rotation", [90, 180, -90])
+def test_times_and_rotation(tmp_path, rotation):
+    """A phone's clip: variable frame rate, and stored on its side."""
+    times = [0, 3000, 6100, 9000, 18000, 18100, 21000, 30000]
+    rgb = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    rgb[:, WIDTH // 2 :] = 255  # white on the right as it is stored
+    frames = [
+        av.VideoFrame.from_ndarray(rgb, "rgb24").reformat(format="yuv420p") for _ in range(COUNT)
+    ]
+    kind = Kind("libx264", options={"crf": "5"}, rotation=rotation, colors=(1, 1, 1, 1))
+    clip = write_clip(tmp_path / "c.mp4", frames, kind, times, Fraction(1, 90000))
+    upright = np.rot90(rgb, round(rotation / 90))
+    shape = upright.shape[:2]
+    mask = np.zeros(shape, np.uint8)
+    mask[: shape[0] // 2, : shape[1] // 2] = 255  # at the upper left as it is shown
+    Image.fromarray(mask).save(tmp_path / "m.png")
+    output = tmp_path / "o.mp4"
+    harmonizer = Painted()
+    harmonize_clip(harmonizer, clip, tmp_path / "m.png", output)
+    before, after = decoded(clip), decoded(output)
+    assert [(frame.rotation - rotation) % 360 for frame in after] == [0] * COUNT
+    assert [f.pts * f.time_base for f in after] == [f.pts * f.time_base for f in before]
+    with av.open(str(clip)) as one, av.open(str(output)) as other:
+        assert one.duration == other.duration
+        assert one.streams.video[0].time_base == other.streams.video[0].time_base
+    # The network saw it upright, and the upper left changed.
+    small = np.asarray(Image.fromarray(upright).resize((16, 16)), int)
+    assert np.abs(harmonizer.seen[0] - small)[[2, 2, 13, 13], [2, 13, 2, 13]].max() < 16
+    pair = [
+        np.rot90(f.to_ndarray(format="rgb24"), round(rotation / 90)) for f in (before[2], after[2])
+    ]
+    change = np.abs(pair[1].astype(int) - pair[0]).max(2)
+    half = (slice(4, shape[0] // 2 - 4), slice(4, shape[1] // 2 - 4))
+    assert change[half].min() > 10
+    assert change[shape[0] // 2 + 4 :].max() < 6
+
+
+def pictures(folder: Path, count: int, alpha: bool = False, depth: type = np.uint8) -> Path:
+    folder.mkdir()
+    for number in range(count):
+        pixels = RNG.integers(60, 180, (HEIGHT, WIDTH, 3)).astype(np.uint8)
+        if alpha:
+            pixels = np.dstack([pixels, circle(number)])
+        Image.fromarray(pixels).save(folder / f"f{number}.png")
+    return folder
+
+
+def test_folders_of_frames(tmp_path):
+    frames = pictures(tmp_path / "frames", 12)  # f10 comes behind f9
+    (tmp_path / "masks").mkdir()
+    for number in range(12):
+        Image.fromarray(circle(number)).save(tmp_path / "masks" / f"m{number}.png")
+    run(frames, tmp_path / "masks", tmp_path / "out")
+    for number in range(12):
+        before, after = (
+            np.asarray(Image.open(folder / f"f{number}.png")).astype(int)
+            for folder in (frames, tmp_path / "out")
+        )
+        mask = circle(number)
+        np.testing.assert_array_equal(after[mask == 0], before[mask == 0])
+        change = (after - before)[mask == 255]
+        np.testing.assert_array_equal(np.unique(change, axis=0), [[40, 20, -30]])
+    # The same to a clip that loses nothing, and back to pictures.
+    found = run(frames, tmp_path / "masks", tmp_path / "o.mkv", rate=Fraction(30), **lossless())
+    assert [frame.pts * frame.time_base for frame in found] == [
+        pytest.approx(number / 30, abs=1e-3) for number in range(12)
+    ]
+    for number, frame in enumerate(found):
+        expected = np.asarray(Image.open(tmp_path / "out" / f"f{number}.png"))
+        np.testing.assert_array_equal(frame.to_ndarray(format="rgb24"), expected)
+    blank = tmp_path / "none.png"
+    Image.fromarray(circle()).save(blank)
+    run(tmp_path / "o.mkv", blank, tmp_path / "back", strength=0.0)
+    assert len(list((tmp_path / "back").iterdir())) == 12
+    again = np.asarray(Image.open(tmp_path / "back" / "000012.png"))
+    np.testing.assert_array_equal(again, np.asarray(Image.open(tmp_path / "out" / "f11.png")))
+
+
+@pytest.mark.parametrize(
+    ("codec", "format_", "decoder", "name"),
+    [
+        ("prores_ks", "yuva444p10le", None, "c.mov"),
+        ("libvpx-vp9", "yuva420p", "libvpx-vp9", "c.webm"),
+        ("png", "rgba", None, "c.mov"),
+    ],
+)
+def test_alpha_is_the_mask(tmp_path, codec, format_, decoder, name):
+    frames = []
+    for number in range(COUNT):
+        rgba = np.dstack([np.full((HEIGHT, WIDTH, 3), (90, 120, 150), np.uint8), circle(number)])
+        frame = av.VideoFrame.from_ndarray(rgba, "rgba")
+        frames.append(
+            frame.reformat(format=format_, dst_colorspace="ITU709", dst_color_range="MPEG")
+        )
+    options = {"crf": "4", "b": "0"} if "vpx" in codec else {}
+    tags = (1, 1, 1, 1) if format_ != "rgba" else (0, 1, 13, 2)
+    clip = write_clip(tmp_path / name, frames, Kind(codec, format_, options, colors=tags))
+    if "vpx" in codec:  # its writer does not say so by itself
+        with av.open(str(clip)) as container:
+            assert container.streams.video[0].metadata.get("alpha_mode") == "1"
+    after = run(clip, None, tmp_path / "o.mkv", **lossless())
+    before = decoded(clip, decoder)
+    for number, (old, new) in enumerate(zip(before, after, strict=True)):
+        assert not new.format.components[-1].is_alpha
+        one, other = (
+            frame.reformat(format="gbrp", src_colorspace="ITU709").to_ndarray().astype(int)
+            for frame in (old, new)
+        )
+        mask = circle(number)
+        assert np.abs((other - one)[mask == 0]).mean() < 1.5
+        assert np.abs((other - one)[mask == 255].mean(0) - [40, 20, -30]).max() < 4
+
+
+def test_masks_of_other_sizes_lengths_and_kinds(tmp_path, caplog):
+    clip = write_clip(tmp_path / "c.mkv", made_frames("yuv420p"))
+    large = [circle(2 * number, (2 * HEIGHT, 2 * WIDTH)) for number in range(5)]
+    mask = mask_clip(tmp_path / "m.mkv", large)
+    with caplog.at_level(logging.WARNING):
+        assert len(run(clip, mask, tmp_path / "o.mkv")) == 5
+    assert f"{mask}: ends after 5 frames, before {clip} does: so does" in caplog.text
+    caplog.clear()
+    mask = mask_clip(tmp_path / "m2.mkv", masks(11))
+    with caplog.at_level(logging.WARNING):
+        after = run(clip, mask, tmp_path / "o2.mkv")
+    check_background(decoded(clip), after, masks())
+    assert f"{mask}: has more frames than {clip}, which has 8: they are left out" in caplog.text
+    # Compressed, the mask is noisy where it is black; and black is foreground.
+    inverse = mask_clip(tmp_path / "m3.mp4", [255 - mask for mask in masks()], "libx264")
+    after = run(clip, inverse, tmp_path / "o3.mkv", masks=MaskOptions("auto"))
+    near = [np.array(Image.fromarray(mask).resize((WIDTH, HEIGHT))) for mask in masks()]
+    grown = [np.array(_grown(mask)) for mask in near]
+    check = zip(decoded(clip), after, grown, strict=True)
+    for old, new, mask in check:
+        np.testing.assert_array_equal(planes_in(old)[0][mask == 0], planes_in(new)[0][mask == 0])
+    # Labels of which one is the object; and some frames have none.
+    labels = [np.where(mask > 0, 7, 3).astype(np.uint8) for mask in masks()]
+    labels[3][:] = 3
+    mask = mask_clip(tmp_path / "m4.mkv", labels)
+    after = run(clip, mask, tmp_path / "o4.mkv", masks=MaskOptions(values=((7,),)))
+    for old, new, label in zip(decoded(clip), after, labels, strict=True):
+        changed = planes_in(old)[0] != planes_in(new)[0]
+        assert not changed[label == 3].any()
+        assert label.max() == 3 or changed[label == 7].mean() > 0.9
+
+
+def _grown(mask: np.ndarray) -> np.ndarray:
+    import cv2
+
+    return cv2.dilate(mask, np.ones((9, 9), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("aspect", "the mask is 64 x 64, the clip 96 x 64, which is another shape"),
+        ("no foreground", "the mask has no foreground in any of 8 frames"),
+        ("no background", "can see foreground and background in none of 8 frames"),
+        ("no alpha", "c.mkv: no mask, and no alpha channel that could be one"),
+        ("no video", "there is no video in it, only audio"),
+        ("no frame", "there is no frame in it"),
+        ("text", "cannot be read as a video"),
+        ("empty", "the file is empty"),
+        ("missing", "no such file or folder"),
+        ("present", "is there already: choose another, or pass --overwrite"),
+        ("itself", "is the clip itself"),
+        ("mask itself", "is the mask itself"),
+        ("ending", "the ending '.avi' is not written: use .mp4"),
+        ("hdr", r"an HDR clip \(PQ\), brighter than white"),
+        ("codec", "--codec theora: there is no encoder of it: use one of h264"),
+        ("container", "does not hold prores: use one of"),
+        ("odd", "frames of 95 x 63, and h264 takes even sizes in yuv420p"),
+        ("too large", r"frames of 96 x 64 pixels, of which 0\.006 million are allowed"),
+        ("quality", "--quality 5: ffv1 is without loss"),
+        ("folder codec", "--codec goes with a file of video"),
+        ("every", "every 0: expected 1 to 100 frames"),
+        ("folder", "there is no picture in this folder"),
+        ("sizes", "f1.png: is 48 x 64, the frames before 96 x 64"),
+    ],
+)
+def test_what_cannot_be_is_one_line_and_leaves_nothing(tmp_path, what, message):
+    clip = write_clip(tmp_path / "c.mkv", made_frames("yuv420p"))
+    mask: Path | None = mask_clip(tmp_path / "m.mkv", masks())
+    output, settings = tmp_path / "o.mkv", {}
+    if what == "aspect":
+        mask = mask_clip(tmp_path / "m2.mkv", [circle(size=(64, 64))] * COUNT)
+    elif what in ("no foreground", "no background"):
+        value = 0 if what == "no foreground" else 255
+        mask = mask_clip(tmp_path / "m2.mkv", [np.full((HEIGHT, WIDTH), value, np.uint8)] * COUNT)
+    elif what == "no alpha":
+        mask = None
+    elif what == "no video":
+        clip = tmp_path / "c.wav"
+        with av.open(str(clip), "w") as container:
+            stream = container.add_stream("pcm_s16le", rate=8000)
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 2048), np.int16), "s16", "stereo")
+            frame.sample_rate = 8000
+            container.mux(stream.encode(frame))
+    elif what == "no frame":
+        clip = write_clip(tmp_path / "c2.mkv", made_frames("yuv420p", 1))
+        data = clip.read_bytes()
+        clip.write_bytes(data[: data.index(b"\xa3", 500)])
+    elif what in ("text", "empty"):
+        clip = tmp_path / "c.mp4"
+        clip.write_bytes(b"no clip" if what == "text" else b"")
+    elif what == "missing":
+        clip = tmp_path / "gone.mp4"
+    elif what == "present":
+        output.write_bytes(b"there")
+    elif what in ("itself", "mask itself"):
+        output = clip if what == "itself" else tmp_path / "m.mkv"
+    elif what == "ending":
+        output = tmp_path / "o.avi"
+    elif what == "hdr":
+        kind = Kind(
+            "libx265", "yuv420p10le", {"x265-params": "log-level=none"}, colors=(9, 9, 16, 1)
+        )
+        clip = write_clip(tmp_path / "h.mkv", made_frames("yuv420p10le"), kind)
+    elif what == "codec":
+        settings = lossless("theora")
+    elif what == "container":
+        output, settings = tmp_path / "o.webm", lossless("prores")
+    elif what == "odd":
+        clip = write_clip(tmp_path / "odd.mkv", made_frames("yuv420p", size=(63, 95)))
+        mask = mask_clip(tmp_path / "m2.mkv", [circle(size=(63, 95))] * COUNT)
+        settings = lossless("h264")
+    elif what == "too large":
+        settings = {"max_pixels": 6000}
+    elif what == "quality":
+        settings = {"write": WriteOptions("ffv1", 5)}
+    elif what == "folder codec":
+        output, settings = tmp_path / "out", lossless()
+    elif what == "every":
+        settings = {"steadiness": Steadiness(every=0)}
+    elif what == "folder":
+        clip = tmp_path / "pictures"
+        clip.mkdir()
+    elif what == "sizes":
+        clip = pictures(tmp_path / "pictures", 2)
+        Image.new("RGB", (48, 64)).save(clip / "f1.png")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=message) as caught:
+        run(clip, mask, output, **settings)
+    assert "\n" not in str(caught.value)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_clip_that_ends_early(tmp_path, caplog):
+    """A file whose index comes first, cut off in the middle: what is there is written, and told."""
+    kind = Kind("libx264", options={"g": "1", "crf": "10"})
+    whole = write_clip(tmp_path / "w.mp4", made_frames("yuv420p", 30), kind)
+    clip = tmp_path / "c.mp4"
+    with (
+        av.open(str(whole)) as source,
+        av.open(str(clip), "w", options={"movflags": "+faststart"}) as container,
+    ):
+        stream = container.add_stream_from_template(source.streams.video[0], opaque=True)
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                container.mux(packet)
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    mask = tmp_path / "m.png"
+    Image.fromarray(circle()).save(mask)
+    with caplog.at_level(logging.WARNING):
+        after = run(clip, mask, tmp_path / "o.mp4")
+    assert 10 < len(after) < 20
+    assert f"{clip}: ends early, after {len(after)} frames of 30" in caplog.text
+
+
+def test_what_killed_runs_left_is_removed(tmp_path):
+    clip = write_clip(tmp_path / "c.mkv", made_frames("yuv420p"))
+    mask = mask_clip(tmp_path / "m.mkv", masks())
+    left, in_use, other = (
+        tmp_path / f".{name}.unfinished"
+        for name in ("o.mkv.0123abcd", "o.mkv.89abcdef", "p.mkv.01234567")
+    )
+    for path in (left, in_use, other):
+        path.write_bytes(b"half")
+    with in_use.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        run(clip, mask, tmp_path / "o.mkv")
+    assert not left.exists()
+    assert in_use.exists()
+    assert other.exists()
+    folder = tmp_path / ".out.01234567.unfinished"
+    folder.mkdir()
+    (folder / "000001.png").write_bytes(b"half")
+    run(clip, mask, tmp_path / "out")
+    assert not folder.exists()
+    assert len(list((tmp_path / "out").iterdir())) == COUNT
+
+
+@pytest.mark.parametrize("name", ["o.mkv", "o.mp4", "out"])
+def test_a_full_disk(tmp_path, name):
+    """As a limit on the size of files does it."""
+    clip = write_clip(tmp_path / "c.mkv", made_frames("yuv420p", 40))
+    mask = mask_clip(tmp_path / "m.mkv", masks(40))
+    most, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    limit = 9000 if name == "out" else 40_000
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(InputError, match=r"cannot be written .*File too large"):
+            run(clip, mask, tmp_path / name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    assert {path.name for path in tmp_path.iterdir()} == {"c.mkv", "m.mkv"}
+
+
+def test_the_full_range_of_motion_jpeg(tmp_path):
+    kind = Kind("mjpeg", "yuvj420p", colors=(5, 2, 2, 2))
+    clip = write_clip(tmp_path / "c.mkv", made_frames("yuvj420p"), kind)
+    mask = mask_clip(tmp_path / "m.mkv", masks())
+    after = run(clip, mask, tmp_path / "o.mkv", **lossless())
+    for old, new, cover in zip(decoded(clip), after, masks(), strict=True):
+        assert (new.format.name, new.color_range) == ("yuv420p", 2)
+        one, other = (planes_in(frame)[0] for frame in (old, new))
+        np.testing.assert_array_equal(one[cover == 0], other[cover == 0])
+        change = (other.astype(int) - one)[cover == 255].mean()
+        assert abs(change - (0.299 * 40 + 0.587 * 20 - 0.114 * 30)) < 1
+    assert all(frame.color_range == 2 for frame in run(clip, mask, tmp_path / "o.mp4"))
+
+
+def test_default_codecs_and_quality(tmp_path):
+    frames = made_frames("yuv420p")
+    mask = mask_clip(tmp_path / "m.mkv", masks())
+    sizes = {}
+    for source, name, expected in (
+        ("libx264", "o.mp4", "h264"),
+        ("libx265", "o.mp4", "hevc"),
+        ("mpeg2video", "o.mp4", "h264"),
+        ("ffv1", "o.mp4", "ffv1"),
+        ("libx264", "o.webm", "vp9"),
+    ):
+        options = {"x265-params": "log-level=none"} if source == "libx265" else {}
+        clip = write_clip(tmp_path / "c.mkv", frames, Kind(source, options=options))
+        (found,) = {frame.format.name for frame in run(clip, mask, tmp_path / name, overwrite=True)}
+        assert found == "yuv420p"
+        with av.open(str(tmp_path / name)) as container:
+            assert container.streams.video[0].codec_context.codec.canonical_name == expected
+    clip = write_clip(tmp_path / "c.mkv", frames)
+    for quality in (20, 70, 100):
+        after = run(
+            clip, mask, tmp_path / "q.mp4", write=WriteOptions("h264", quality), overwrite=True
+        )
+        sizes[quality] = (tmp_path / "q.mp4").stat().st_size
+    assert sizes[20] < sizes[70] < sizes[100]
+    check_background(frames, after, masks())  # 100 loses nothing
+
+
+def test_every_and_smoothing_reach_the_network(tmp_path):
+    planes = random_planes("yuv420p", RNG)
+    clip = write_clip(tmp_path / "c.mkv", [frame_of(planes, "yuv420p") for _ in range(20)])
+    mask = mask_clip(tmp_path / "m.mkv", masks(20))
+    for every, expected in ((1, 24), (4, 6), (8, 3)):  # whole batches of 8, 2 and 1
+        harmonizer = Painted()
+        settings = VideoSettings(steadiness=Steadiness(every=every), overwrite=True)
+        harmonize_clip(harmonizer, clip, mask, tmp_path / "o.mkv", settings)
+        assert len(harmonizer.seen) == expected
+        check_background(decoded(clip), decoded(tmp_path / "o.mkv"), masks(20))
