@@ -33,6 +33,7 @@ from harmony_jax.evaluation.picture_sheet import Example, Pictures
 from harmony_jax.evaluation.ssim import ssim
 from harmony_jax.models import HarmonizationModel
 from harmony_jax.models.arithmetic import set_precision
+from harmony_jax.models.channel_padding import pad_channels
 from harmony_jax.normalization import denormalize, network_inputs
 from harmony_jax.variables import Variables, split
 
@@ -117,6 +118,7 @@ class Evaluator:
             model = nnx.clone(model)
             model.eval()
             set_precision(model, compute_precision(config, unset=EVALUATION_PRECISION))
+            pad_channels(model, mesh.devices.flat[0].platform)
             graph, structure = split(model)
             tree = jax.tree.structure(structure)
 

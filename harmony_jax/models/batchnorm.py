@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from harmony_jax.models.arithmetic import widen
+from harmony_jax.models.channel_padding import pad_to
 from harmony_jax.models.platform_forms import by_platform
 
 Features = Float[Array, "batch height width features"]
@@ -45,15 +46,18 @@ class BatchNorm(nnx.Module):
 
     def __call__(self, x: Features) -> Features:
         x = x.astype(self.dtype)
-        scale, bias = self.scale[...], self.bias[...]
+        # Of channels that are padding all four are 0, and so is what they become.
+        held = self.scale, self.bias, self.mean, self.var
+        scale, bias, old_mean, old_var = (pad_to(variable[...], x.shape[-1]) for variable in held)
         if self.use_running_average:
-            return _affine(x, self.mean[...], self.var[...], scale, bias, self.epsilon)
-        y, mean, var = _normalize(x, self.mean[...], scale, bias, self.epsilon)
+            return _affine(x, old_mean, old_var, scale, bias, self.epsilon)
+        y, mean, var = _normalize(x, old_mean, scale, bias, self.epsilon)
         count = x.size // x.shape[-1]
         # PyTorch refuses a single value; dividing by one keeps such a step finite.
         unbiased = var * (count / max(count - 1, 1))
-        self.mean[...] += self.momentum * (mean - self.mean[...])
-        self.var[...] += self.momentum * (unbiased - self.var[...])
+        features = self.mean.shape[0]
+        self.mean[...] = (old_mean + self.momentum * (mean - old_mean))[:features]
+        self.var[...] = (old_var + self.momentum * (unbiased - old_var))[:features]
         self.num_batches_tracked[...] += 1
         return y
 

@@ -13,7 +13,8 @@ which move the fewest bytes there. XLA:CPU has no fast form of a dilated convolu
 40 times slower than the matrix product it amounts to), and `correlate` transposes the images in
 memory. So on a CPU the kernel-4, stride-2 ones are rewritten over 2x2 blocks of pixels
 (space-to-depth turns them into kernel-2, stride-1 ones with four times the channels), and the
-`correlate` of 1x1 kernels and of large maps as matrix products. docs/performance.md has the
+`correlate` of 1x1 kernels and of large maps as matrix products. On a GPU the `correlate` of a
+dilated convolution is rewritten (`_correlate_by_phases`). docs/performance.md has the
 measurements, and what was tried and left. The choice is made per platform when the program is
 lowered, so ahead-of-time compilation for another platform gets that platform's form.
 
@@ -61,7 +62,6 @@ class Products(NamedTuple):
 _PRODUCTS = Products()
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def convolve(x: High, kernel: Kernel, geometry: Geometry, precision: Precision = EXACT) -> Low:
     """Convolves (PyTorch's `Conv2d` without bias).
 
@@ -74,6 +74,19 @@ def convolve(x: High, kernel: Kernel, geometry: Geometry, precision: Precision =
     Returns:
         The output, `(height + 2 * padding - dilation * (size - 1) - 1) // stride + 1` high.
     """
+    if kernel.shape[0] == 3 and geometry.stride == 1 and _centre_alone_counts(x, geometry):
+        kernel, geometry = kernel[1:2, 1:2], Geometry(1, 0)
+    return _convolve(x, kernel, geometry, precision)
+
+
+def _centre_alone_counts(x: High, geometry: Geometry) -> bool:
+    """Whether the other taps of a 3x3 kernel lie in the padding wherever it is."""
+    dilation = geometry.dilation
+    return geometry.padding == dilation and dilation >= max(x.shape[1:3])
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _convolve(x: High, kernel: Kernel, geometry: Geometry, precision: Precision) -> Low:
     return _down(x, kernel, geometry, precision)
 
 
@@ -93,7 +106,7 @@ def _convolve_backward(
     )
 
 
-convolve.defvjp(_convolve_forward, _convolve_backward)
+_convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -187,16 +200,24 @@ def _correlate(x: High, y: Low, kernel: Kernel, geometry: Geometry, precision: P
     size = kernel.shape[0]
     products = Products(precision, kernel.dtype)
     plain = partial(_correlate_by_transposition, size=size, geometry=geometry, products=products)
+    shifts = partial(_correlate_by_shifts, size=size, geometry=geometry, products=products)
+    cuda: Callable[[High, Low], Kernel] = plain
+    if geometry.stride == 1 and geometry.dilation > 1 and geometry.padding % geometry.dilation == 0:
+        few = max(x.shape[1:3]) <= size * geometry.dilation
+        phases = partial(_correlate_by_phases, size=size, geometry=geometry, products=products)
+        cuda = shifts if few else phases
     form: Callable[[High, Low], Kernel]
     if (size, geometry.stride, geometry.dilation) == (4, 2, 1):
         form = partial(_correlate_by_blocks, padding=geometry.padding, products=products)
     elif (size, geometry.stride, geometry.padding) == (1, 1, 0):
         form = partial(_correlate_by_product, products=products)
     elif geometry.stride == 1 and _shifts_pay(x, y):
-        form = partial(_correlate_by_shifts, size=size, geometry=geometry, products=products)
+        form = shifts
     else:
+        form = plain
+    if form is plain and cuda is plain:
         return plain(x, y)
-    return by_platform(x, y, cpu=form, default=plain)
+    return by_platform(x, y, cpu=form, cuda=cuda, default=plain)
 
 
 def _up_by_transposition(
@@ -257,6 +278,31 @@ def _correlate_by_shifts(
         jnp.concatenate(columns, -1), jnp.concatenate(rows, -1), products
     )
     return product.reshape(size, high, size, low).transpose(2, 0, 1, 3)
+
+
+def _correlate_by_phases(
+    x: High, y: Low, *, size: int, geometry: Geometry, products: Products = _PRODUCTS
+) -> Kernel:
+    """`correlate` of a dilated convolution, whose padding is a multiple of the dilation.
+
+    Every so many rows and columns are an image of their own, in which the kernel is not dilated.
+    XLA:GPU has no kernel gradient of dilated convolutions: it runs a convolution with kernels as
+    large as the maps. (So it does if these images are no larger than the kernel.)
+    """
+    dilation = geometry.dilation
+
+    def phases(images: Array) -> Array:
+        for axis in (1, 2):
+            images = _pad(images, axis, 0, -images.shape[axis] % dilation)
+        batch, height, width, channels = images.shape
+        rows, columns = height // dilation, width // dilation
+        images = images.reshape(batch, rows, dilation, columns, dilation, channels)
+        return images.transpose(0, 2, 4, 1, 3, 5).reshape(-1, rows, columns, channels)
+
+    plain = Geometry(1, geometry.padding // dilation)
+    return _correlate_by_transposition(
+        phases(x), phases(y), size=size, geometry=plain, products=products
+    )
 
 
 def _up_by_blocks(y: Low, kernel: Kernel, *, padding: int, precision: Precision = EXACT) -> High:

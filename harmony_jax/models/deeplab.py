@@ -48,7 +48,7 @@ class DeepLabBackbone(Backbone):
         dropout: float,
     ):
         self.deeplab = DeepLabV3Plus(make, deeplab_channels, dropout)
-        self.output_channels: tuple[int, ...] = (deeplab_channels,)
+        self.output_channels = (deeplab_channels,)
         self.has_pyramid = pyramid_channels > 0
         if self.has_pyramid:
             self.downsize = FeaturePyramid(make, deeplab_channels, pyramid_channels, pyramid_depth)

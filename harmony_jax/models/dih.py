@@ -12,6 +12,7 @@ from harmony_jax.arrays import Image, Mask
 from harmony_jax.errors import InputError
 from harmony_jax.models.attention import MaskedChannelAttention
 from harmony_jax.models.blending import Projection, to_output
+from harmony_jax.models.channel_padding import Channels
 from harmony_jax.models.feature_fusion import BackboneFeatures, Connectors, connect
 from harmony_jax.models.interfaces import BaseNetwork, FeatureMap, Output
 from harmony_jax.models.layers import ConvTranspose, LayerMaker, Sequential, concatenate, elu
@@ -185,7 +186,7 @@ class HalvingConv(nnx.Module):
     """4x4 convolution of stride 2, optional batch normalisation, ELU."""
 
     def __init__(
-        self, make: LayerMaker, inputs: int, outputs: int, *, batchnorm: bool, padding: int
+        self, make: LayerMaker, inputs: Channels, outputs: int, *, batchnorm: bool, padding: int
     ):
         conv = make.conv(inputs, outputs, 4, stride=2, padding=padding)
         self.block = Sequential([conv, make.batchnorm(outputs) if batchnorm else None, elu])
@@ -198,7 +199,7 @@ class DoublingConv(nnx.Module):
     """Transposed convolution, batch normalisation, ELU, optional attention by foreground."""
 
     def __init__(
-        self, make: LayerMaker, inputs: int, outputs: int, *, padding: int, attention: bool
+        self, make: LayerMaker, inputs: Channels, outputs: int, *, padding: int, attention: bool
     ):
         conv = ConvTranspose(make, inputs, outputs, padding)
         self.block = Sequential([conv, make.batchnorm(outputs), elu])

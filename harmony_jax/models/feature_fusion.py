@@ -7,6 +7,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from harmony_jax.errors import InputError
+from harmony_jax.models.channel_padding import Channels, pad_axis, segments_of
 from harmony_jax.models.layers import LayerMaker, concatenate
 
 FUSE_INTO = ("encoder", "decoder", "both")
@@ -17,14 +18,15 @@ class BackboneFeatures(NamedTuple):
     """Feature maps on offer, and their use.
 
     Attributes:
-        channels: of each map, the finest first; each has half the resolution of the one before.
+        channels: of each map, or of each array that lies there side by side; the finest map comes
+            first, and each has half the resolution of the one before.
         level: of the finest map; a map of level n has a stride of 2 ** n pixels.
         into: `encoder`, `decoder` or `both`.
         mode: `cat` concatenates, `catc` also brings the channels back to their number by a 1x1
             convolution, `sum` adds the map after a 1x1 convolution.
     """
 
-    channels: tuple[int, ...]
+    channels: tuple[Channels, ...]
     level: int
     into: str
     mode: str
@@ -33,24 +35,26 @@ class BackboneFeatures(NamedTuple):
 class FeatureConnector(nnx.Module):
     """Joins one feature map to the activations of its resolution."""
 
-    def __init__(self, make: LayerMaker, mode: str, inputs: int, features: int):
-        self.mode = mode
+    def __init__(self, make: LayerMaker, mode: str, inputs: int, features: Channels):
+        self.mode, self.features = mode, sum(segments_of(features))
+        joined = (inputs, *segments_of(features))
         if mode == "catc":
-            self.reduce_conv = make.conv(inputs + features, inputs, 1)
+            self.reduce_conv = make.conv(joined, inputs, 1)
         elif mode == "sum":
             self.reduce_conv = make.conv(features, inputs, 1)
-        self.output_channels = inputs + features if mode == "cat" else inputs
+        self.output_channels: Channels = joined if mode == "cat" else inputs
 
     def __call__(
         self,
         x: Float[Array, "batch height width inputs"],
         features: Float[Array, "batch height width features"],
     ) -> Float[Array, "batch height width outputs"]:
-        if self.mode == "cat":
-            return concatenate(x, features)
-        if self.mode == "catc":
-            return self.reduce_conv(concatenate(x, features))
-        return self.reduce_conv(features) + x
+        if self.mode == "sum":
+            return self.reduce_conv(features) + x
+        if features.shape[-1] > self.features:  # padded: then all that lies side by side is
+            x = pad_axis(x, -1)
+        joined = concatenate(x, features)
+        return joined if self.mode == "cat" else self.reduce_conv(joined)
 
 
 class Connectors(nnx.Dict):
@@ -79,7 +83,7 @@ class Connectors(nnx.Dict):
                     )
         super().__init__(connectors)
 
-    def output_channels(self, level: int, inputs: int) -> int:
+    def output_channels(self, level: int, inputs: int) -> Channels:
         """Channels after the level's connector, or as they were without one."""
         name = f"connector{level}"
         return self[name].output_channels if name in self else inputs

@@ -3,6 +3,7 @@
 from flax import nnx
 from jaxtyping import Array, Float
 
+from harmony_jax.models.channel_padding import Channels
 from harmony_jax.models.layers import LayerMaker, elu, max_pool
 
 
@@ -16,7 +17,7 @@ class FeaturePyramid(nnx.Module):
         depth: number of maps; the first has the input's resolution.
     """
 
-    def __init__(self, make: LayerMaker, inputs: int, channels: int, depth: int):
+    def __init__(self, make: LayerMaker, inputs: Channels, channels: int, depth: int):
         self.reduce_conv = ConvNormELU(make, inputs, channels, 1)
         self.convs = nnx.List(ConvNormELU(make, channels, channels, 3) for _ in range(depth))
 
@@ -32,7 +33,7 @@ class FeaturePyramid(nnx.Module):
 class ConvNormELU(nnx.Module):
     """Convolution, batch normalisation, ELU."""
 
-    def __init__(self, make: LayerMaker, inputs: int, outputs: int, kernel_size: int):
+    def __init__(self, make: LayerMaker, inputs: Channels, outputs: int, kernel_size: int):
         self.block = make.conv_batchnorm(inputs, outputs, kernel_size, elu, bias=True)
 
     def __call__(self, x: Array) -> Array:

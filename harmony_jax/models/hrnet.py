@@ -6,6 +6,7 @@ Attribute names follow the released PyTorch modules, so that parameter paths are
 from flax import nnx
 
 from harmony_jax.arrays import Image, Mask
+from harmony_jax.models.channel_padding import Channels, outputs_padded
 from harmony_jax.models.feature_pyramid import FeaturePyramid
 from harmony_jax.models.interfaces import Backbone, FeatureMap
 from harmony_jax.models.layers import LayerMaker, Sequential, add, concatenate, relu
@@ -51,7 +52,7 @@ class HRNetBackbone(Backbone):
         self.multiscale = multiscale
         self.hrnet = HighResolutionNet(make, width, small, ocr_channels, dropout)
         scales = self.hrnet.scale_channels
-        channels = 2 * ocr_channels if ocr_channels else sum(scales)
+        channels: Channels = 2 * ocr_channels if ocr_channels else scales
         self.has_pyramid = pyramid_channels > 0 and not multiscale
         if multiscale:
             self.output_channels = scales
@@ -68,12 +69,15 @@ class HRNetBackbone(Backbone):
         mask_features: FeatureMap | None,
         rngs: nnx.Rngs | None,
     ) -> list[FeatureMap]:
-        """Computes the feature maps, the finest first; see `Backbone`."""
-        scales = self.hrnet.scales(image, mask_features)
-        if self.multiscale:
-            return scales
-        features = self.hrnet.head(scales, mask, rngs)
-        return self.downsize(features) if self.has_pyramid else [features]
+        """Computes the feature maps, the finest first; see `Backbone`.
+
+        Their channels are padded if HRNet's are (`channel_padding`).
+        """
+        with outputs_padded(self.hrnet.pads_channels):
+            features = self.hrnet.scales(image, mask_features)
+            if not self.multiscale:
+                features = [self.hrnet.head(features, mask, rngs)]
+        return self.downsize(features[0]) if self.has_pyramid else features
 
 
 class HighResolutionNet(nnx.Module):
@@ -84,6 +88,7 @@ class HighResolutionNet(nnx.Module):
     ):
         blocks = 2 if small else 4
         stage_modules = (1, 3, 2) if small else (1, 4, 3)
+        self.dtype, self.pads_channels = make.dtype, False  # see `pad_channels`
         self.scale_channels = tuple(width * 2**i for i in range(4))
 
         self.conv1 = make.conv(3, _STEM_CHANNELS, 3, stride=2, bias=False)
@@ -107,7 +112,7 @@ class HighResolutionNet(nnx.Module):
         self.has_ocr = ocr_channels > 0
         if self.has_ocr:
             channels = 2 * ocr_channels
-            self.conv3x3_ocr = make.conv_batchnorm(sum(self.scale_channels), channels, 3, bias=True)
+            self.conv3x3_ocr = make.conv_batchnorm(self.scale_channels, channels, 3, bias=True)
             self.ocr_distri_head = ObjectContext(make, channels, ocr_channels, dropout)
 
     def scales(self, image: Image, mask_features: FeatureMap | None) -> list[FeatureMap]:

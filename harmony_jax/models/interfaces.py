@@ -7,6 +7,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from harmony_jax.arrays import Image, Mask
+from harmony_jax.models.channel_padding import Channels
 
 FeatureMap = Float[Array, "batch _height _width _features"]  # of any resolution
 
@@ -70,10 +71,10 @@ class Backbone(nnx.Module):
     """Computes feature maps for a base network.
 
     Attributes:
-        output_channels: of each map.
+        output_channels: of each map, or of each array that lies there side by side.
     """
 
-    output_channels: tuple[int, ...]
+    output_channels: tuple[Channels, ...]
 
     def __call__(
         self,

@@ -16,6 +16,13 @@ from jaxtyping import Array, Float
 
 from harmony_jax.models.arithmetic import EXACT, Precision, widen
 from harmony_jax.models.batchnorm import BatchNorm
+from harmony_jax.models.channel_padding import (
+    Channels,
+    are_outputs_padded,
+    pad_axis,
+    pad_to,
+    segments_of,
+)
 from harmony_jax.models.convolution import (
     Geometry,
     convolve,
@@ -76,7 +83,7 @@ class LayerMaker:
 
     def conv(
         self,
-        inputs: int,
+        inputs: Channels,
         outputs: int,
         kernel_size: int,
         *,
@@ -85,18 +92,23 @@ class LayerMaker:
         dilation: int = 1,
         bias: bool = True,
     ) -> "Conv":
-        """A convolution; by default padded to keep the size (over the stride)."""
+        """A convolution; by default padded to keep the size (over the stride).
+
+        `inputs` are those of each array, where several lie side by side.
+        """
         if padding is None:
             padding = dilation * (kernel_size - 1) // 2
-        kernel = self.kernel(kernel_size, kernel_size, inputs, outputs)
-        return Conv(self, kernel, outputs if bias else None, Geometry(stride, padding, dilation))
+        segments = segments_of(inputs)
+        kernel = self.kernel(kernel_size, kernel_size, sum(segments), outputs)
+        geometry = Geometry(stride, padding, dilation)
+        return Conv(self, kernel, outputs if bias else None, geometry, segments)
 
     def batchnorm(self, features: int) -> BatchNorm:
         return BatchNorm(features, dtype=self.dtype)
 
     def conv_batchnorm(
         self,
-        inputs: int,
+        inputs: Channels,
         outputs: int,
         kernel_size: int,
         activation: Callable[[Array], Array] | None = relu,
@@ -130,10 +142,18 @@ class Sequential(nnx.List):
 
 
 class Conv(nnx.Module):
-    """Convolution with a square kernel. Parameters in float32, computed in `dtype`."""
+    """Convolution with a square kernel. Parameters in float32, computed in `dtype`.
+
+    Its input may have padded channels, segment by segment (`channel_padding`).
+    """
 
     def __init__(
-        self, make: LayerMaker, kernel: nnx.Param, bias_features: int | None, geometry: Geometry
+        self,
+        make: LayerMaker,
+        kernel: nnx.Param,
+        bias_features: int | None,
+        geometry: Geometry,
+        segments: tuple[int, ...],
     ):
         self.kernel = kernel
         self.bias = (
@@ -141,7 +161,7 @@ class Conv(nnx.Module):
             if bias_features is None
             else nnx.Param(jax.device_put(np.zeros(bias_features, np.float32)))
         )
-        self.geometry = geometry
+        self.geometry, self.segments = geometry, segments
         self.dtype, self.kernel_dtype = make.dtype, make.kernel_dtype
         self.precision = make.precision
 
@@ -149,18 +169,24 @@ class Conv(nnx.Module):
         self, x: Float[Array, "batch height width inputs"]
     ) -> Float[Array, "batch low_height low_width outputs"]:
         kernel = self.kernel[...].astype(self.kernel_dtype)
+        if x.shape[-1] > kernel.shape[-2]:
+            kernel = pad_axis(kernel, -2, self.segments)
+        if are_outputs_padded():
+            kernel = pad_axis(kernel, -1)
         y = convolve(x.astype(self.dtype), kernel, self.geometry, self.precision)
-        return y if self.bias is None else add(y, self.bias[...])
+        return y if self.bias is None else add(y, pad_to(self.bias[...], y.shape[-1]))
 
 
 class ConvTranspose(nnx.Module):
     """Transpose of a 4x4, stride-2 `Conv`: doubles the resolution.
 
-    The kernel is [4, 4, outputs, inputs]: that of the convolution it transposes.
+    The kernel is [4, 4, outputs, inputs]: that of the convolution it transposes. Its input may have
+    padded channels, segment by segment (`channel_padding`).
     """
 
-    def __init__(self, make: LayerMaker, inputs: int, outputs: int, padding: int):
-        self.kernel = make.kernel(4, 4, outputs, inputs)
+    def __init__(self, make: LayerMaker, inputs: Channels, outputs: int, padding: int):
+        self.segments = segments_of(inputs)
+        self.kernel = make.kernel(4, 4, outputs, sum(self.segments))
         self.bias = nnx.Param(jax.device_put(np.zeros(outputs, np.float32)))
         self.geometry = Geometry(2, padding)
         self.dtype, self.kernel_dtype = make.dtype, make.kernel_dtype
@@ -170,6 +196,8 @@ class ConvTranspose(nnx.Module):
         self, y: Float[Array, "batch height width inputs"]
     ) -> Float[Array, "batch high_height high_width outputs"]:
         kernel = self.kernel[...].astype(self.kernel_dtype)
+        if y.shape[-1] > kernel.shape[-1]:
+            kernel = pad_axis(kernel, -1, self.segments)
         x = convolve_transposed(y.astype(self.dtype), kernel, self.geometry, self.precision)
         return add(x, self.bias[...])
 

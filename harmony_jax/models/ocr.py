@@ -39,7 +39,7 @@ class ObjectContext(nnx.Module):
     def __init__(self, make: LayerMaker, features: int, keys: int, dropout: float):
         self.object_context_block = RegionAttention(make, features, keys)
         self.conv_bn_dropout = Sequential(
-            [make.conv(2 * features, features, 1, bias=False), _norm_relu(make, features)]
+            [make.conv((features, features), features, 1, bias=False), _norm_relu(make, features)]
         )
         self.dropout = nnx.Dropout(dropout, broadcast_dims=(1, 2))
 

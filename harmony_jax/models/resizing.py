@@ -32,10 +32,14 @@ def resize(
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _resize(x: Array, size: tuple[int, int]) -> Array:
-    """On a CPU, rows and columns are gathered; accelerators prefer matrix products."""
+    """A CPU gathers rows, then columns, a GPU all at once; a TPU prefers matrix products."""
     gathering = partial(_by_gathering, size=size)
     return by_platform(
-        x, cpu=gathering, default=partial(_by_products, size=size), portable=gathering
+        x,
+        cpu=gathering,
+        cuda=partial(_by_gathering_at_once, size=size),
+        default=partial(_by_products, size=size),
+        portable=gathering,
     )
 
 
@@ -44,8 +48,14 @@ def _resize_forward(x: Array, size: tuple[int, int]) -> tuple[Array, Array]:
 
 
 def _resize_backward(size: tuple[int, int], x: Array, gradient: Array) -> tuple[Array]:
-    # Matrix products everywhere: the transpose of a gather is a scatter, slow on a CPU as well.
-    return jax.linear_transpose(partial(_by_products, size=size), x)(gradient)
+    # The transpose of a gather is a scatter, slow everywhere.
+    def products(gradient: Array) -> Array:
+        return jax.linear_transpose(partial(_by_products, size=size), x)(gradient)[0]
+
+    def gathering(gradient: Array) -> Array:
+        return _transposed_by_gathering(gradient, size=x.shape[1:3])
+
+    return (by_platform(gradient, cpu=products, cuda=gathering, default=products),)
 
 
 _resize.defvjp(_resize_forward, _resize_backward)
@@ -62,19 +72,60 @@ def _by_products(x: Array, *, size: tuple[int, int]) -> Array:
     return wide.astype(x.dtype)
 
 
+def _by_gathering_at_once(x: Array, *, size: tuple[int, int]) -> Array:
+    """The same with no array in between: XLA:GPU makes it part of the kernel that takes it."""
+    (above, below, down), (left, right, along) = (
+        _neighbours(old, new) for old, new in zip(x.shape[1:3], size, strict=True)
+    )
+
+    def at(rows: np.ndarray, columns: np.ndarray) -> Array:
+        return widen(x.at[:, rows[:, None], columns].get(mode="promise_in_bounds"))
+
+    def at_columns(columns: np.ndarray) -> Array:
+        low, high = at(above, columns), at(below, columns)
+        return low + jnp.asarray(down[:, None, None], low.dtype) * (high - low)
+
+    low, high = at_columns(left), at_columns(right)
+    return (low + jnp.asarray(along[:, None], low.dtype) * (high - low)).astype(x.dtype)
+
+
 def _by_gathering(x: Array, *, size: tuple[int, int]) -> Array:
     dtype, x = x.dtype, widen(x)
     for axis, new in zip((1, 2), size, strict=True):
         old = x.shape[axis]
         if old != new:
-            position = _positions(old, new)
-            before = np.minimum(position.astype(np.int32), old - 1)
-            after = np.minimum(before + 1, old - 1)
-            fraction = jnp.asarray(position - before, x.dtype)
+            before, after, between = _neighbours(old, new)
+            fraction = jnp.asarray(between, x.dtype)
             fraction = fraction.reshape([-1 if i == axis else 1 for i in range(x.ndim)])
-            low, high = (jnp.take(x, index, axis=axis) for index in (before, after))
+            low, high = (jnp.take(x, index, axis=axis, mode="clip") for index in (before, after))
             x = low + fraction * (high - low)
     return x.astype(dtype)
+
+
+def _transposed_by_gathering(y: Array, *, size: Sequence[int]) -> Array:
+    """Each old position's sum of the new ones around it, of which there are few."""
+    dtype, y = y.dtype, widen(y)
+    for axis, old in zip((1, 2), size, strict=True):
+        new = y.shape[axis]
+        if old != new:
+            weights = _weights(old, new)
+            taps = np.count_nonzero(weights, 0).max()
+            # The heaviest first; where an old position has fewer, the rest weighs 0.
+            nearest = np.argsort(-weights, 0, kind="stable")[:taps]
+            parts = []
+            for index in nearest:
+                weight = jnp.asarray(weights[index, np.arange(old)], y.dtype)
+                weight = weight.reshape([-1 if i == axis else 1 for i in range(y.ndim)])
+                parts.append(weight * jnp.take(y, index, axis=axis, mode="clip"))
+            y = sum(parts[1:], parts[0])
+    return y.astype(dtype)
+
+
+def _neighbours(old: int, new: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each new position: the old ones before and after it, and how far it is between them."""
+    position = _positions(old, new)
+    before = np.minimum(position.astype(np.int32), old - 1)
+    return before, np.minimum(before + 1, old - 1), position - before
 
 
 def _weights(old: int, new: int) -> np.ndarray:

@@ -13,6 +13,7 @@ from harmony_jax.arrays import Image, Mask
 from harmony_jax.errors import InputError
 from harmony_jax.models.attention import MaskedChannelAttention, SpatialSeparatedAttention
 from harmony_jax.models.blending import Projection, to_output
+from harmony_jax.models.channel_padding import Channels
 from harmony_jax.models.feature_fusion import BackboneFeatures, Connectors, connect
 from harmony_jax.models.interfaces import BaseNetwork, FeatureMap, Output
 from harmony_jax.models.layers import (
@@ -206,7 +207,7 @@ class UNetDecoder(nnx.Module):
 class DownBlock(nnx.Module):
     """Two convolutions; pooling is left to the encoder."""
 
-    def __init__(self, make: LayerMaker, inputs: int, outputs: int, *, batchnorm: bool):
+    def __init__(self, make: LayerMaker, inputs: Channels, outputs: int, *, batchnorm: bool):
         self.convs = DoubleConv(make, inputs, outputs, batchnorm=batchnorm)
 
     def __call__(self, x: Array) -> Array:
@@ -219,7 +220,7 @@ class UpBlock(nnx.Module):
     def __init__(
         self,
         make: LayerMaker,
-        inputs: int,
+        inputs: Channels,
         outputs: int,
         attention: Callable[[LayerMaker, int], nnx.Module] | None,
     ):
@@ -235,7 +236,7 @@ class UpBlock(nnx.Module):
 class DoubleConv(nnx.Module):
     """Two 3x3 convolutions, each with optional batch normalisation and ReLU."""
 
-    def __init__(self, make: LayerMaker, inputs: int, outputs: int, *, batchnorm: bool):
+    def __init__(self, make: LayerMaker, inputs: Channels, outputs: int, *, batchnorm: bool):
         self.block = Sequential(
             [
                 ConvReLU(make, inputs, outputs, batchnorm=batchnorm),
@@ -250,7 +251,7 @@ class DoubleConv(nnx.Module):
 class ConvReLU(nnx.Module):
     """3x3 convolution, optional batch normalisation, ReLU."""
 
-    def __init__(self, make: LayerMaker, inputs: int, outputs: int, *, batchnorm: bool):
+    def __init__(self, make: LayerMaker, inputs: Channels, outputs: int, *, batchnorm: bool):
         norm = make.batchnorm(outputs) if batchnorm else None
         self.block = Sequential([make.conv(inputs, outputs, 3), norm, relu])
 

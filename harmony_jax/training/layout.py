@@ -7,7 +7,7 @@ build the model's tree inside. Checkpoints, evaluation and people see trees (`La
 """
 
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
 from harmony_jax.devices import mesh as meshes
+from harmony_jax.models.channel_padding import pad_to, padded
 from harmony_jax.training.freezing import parameter_name
 from harmony_jax.variables import Variables
 
@@ -56,15 +57,27 @@ class Vectors:
     otherwise each would be transposed, and its gradient. On a TPU, whose memory is tiled, large
     arrays stay apart too: taking them out of a vector moves them twice.
 
+    Statistics, biases and norms' scales of a network that pads its channels are held padded too:
+    cut off one by one, each would take a kernel. The padding is 0, and stays so.
+
     Args:
         tree: the arrays, or their shapes and types.
         mesh: where they will live, as `meshes.state_shardings` says.
         treatment: by a name, what tells arrays apart that must not share a vector.
+        padding: the paths of networks that pad their channels.
     """
 
-    def __init__(self, tree: nnx.State, mesh: Mesh, treatment: Callable[[str], Hashable]):
+    def __init__(
+        self,
+        tree: nnx.State,
+        mesh: Mesh,
+        treatment: Callable[[str], Hashable],
+        padding: Sequence[str] = (),
+    ):
         named, self._tree = jax.tree_util.tree_flatten_with_path(tree)
         self._shapes = [leaf.shape for _, leaf in named]
+        self._held = list(self._shapes)  # the shapes in vectors
+        padded_names = tuple(f"{path}." for path in padding)
         platform = mesh.devices.flat[0].platform
         self._last_first = platform in _LAST_AXIS_FIRST
         below = _JOINED_BELOW.get(platform, math.inf)
@@ -77,6 +90,8 @@ class Vectors:
             name = parameter_name(path)
             if place.is_fully_replicated and math.prod(leaf.shape) < below:
                 first = vectors.setdefault((treatment(name), leaf.dtype), name)
+                if len(leaf.shape) == 1 and name.startswith(padded_names):
+                    self._held[number] = (padded(leaf.shape[0]),)
             else:
                 first = name
                 self._apart.add(name)
@@ -84,19 +99,25 @@ class Vectors:
             self.shardings[first] = place
 
     def join(self, tree: nnx.State) -> dict[str, Any]:
-        """The dict of the tree's arrays; what an optimizer masks out of both stays masked."""
+        """The dict of the tree's arrays, padded or not.
+
+        What an optimizer masks out of both stays masked.
+        """
         leaves = jax.tree.leaves(tree, is_leaf=_is_masked)
 
         def joined(name: str) -> Any:
             members = [leaves[number] for number in self._members[name]]
             if name in self._apart or _is_masked(members[0]):
                 return members[0]
-            return jnp.concatenate([self._laid_out(leaf) for leaf in members])
+            shapes = [self._held[number] for number in self._members[name]]
+            return jnp.concatenate(
+                [self._laid_out(leaf, shape) for leaf, shape in zip(members, shapes, strict=True)]
+            )
 
         return {name: joined(name) for name in self._members}
 
     def separate(self, arrays: dict[str, Any]) -> nnx.State:
-        """The tree of the dict's arrays, JAX's or NumPy's."""
+        """The tree of the dict's arrays, JAX's or NumPy's, those that are held padded still so."""
         leaves: list[Any] = [None] * len(self._shapes)
         for name, members in self._members.items():
             array, start = arrays[name], 0
@@ -104,13 +125,24 @@ class Vectors:
                 if name in self._apart or _is_masked(array):
                     leaves[number] = array
                     continue
-                shape = self._shapes[number]
+                shape = self._held[number]
                 stop = start + math.prod(shape)
                 leaves[number] = self._taken_out(array[start:stop], shape)
                 start = stop
         return jax.tree.unflatten(self._tree, leaves)
 
-    def _laid_out(self, leaf: jax.Array) -> jax.Array:
+    def cut(self, tree: nnx.State) -> nnx.State:
+        """The tree without padding."""
+        leaves, structure = jax.tree.flatten(tree, is_leaf=_is_masked)
+        whole = [
+            leaf if _is_masked(leaf) or leaf.shape == shape else leaf[: shape[0]]
+            for leaf, shape in zip(leaves, self._shapes, strict=True)
+        ]
+        return jax.tree.unflatten(structure, whole)
+
+    def _laid_out(self, leaf: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        if leaf.shape != shape:
+            leaf = pad_to(leaf, *shape)
         if self._last_first and leaf.ndim > 1:
             leaf = jnp.moveaxis(leaf, -1, 0)
         return leaf.ravel()
@@ -134,6 +166,7 @@ class Layout:
         optimizer: of the parameters.
         mesh: where the state will live.
         treatment: of a parameter, by its name (`optimizer.treatment`).
+        padding: the paths of the model's networks that pad their channels.
 
     Attributes:
         graph: the model's.
@@ -150,10 +183,11 @@ class Layout:
         optimizer: optax.GradientTransformation,
         mesh: Mesh,
         treatment: Callable[[str], Hashable],
+        padding: Sequence[str] = (),
     ):
         self.graph, self._mesh = graph, mesh
-        self.params = Vectors(variables.params, mesh, treatment)
-        self.batch_stats = Vectors(variables.batch_stats, mesh, lambda _: None)
+        self.params = Vectors(variables.params, mesh, treatment, padding)
+        self.batch_stats = Vectors(variables.batch_stats, mesh, lambda _: None, padding)
         zero: Any = jax.ShapeDtypeStruct((), jnp.int32)
         trees = TrainState(zero, zero, variables, jax.eval_shape(optimizer.init, variables.params))
         self.trees = _placed(trees, meshes.state_shardings(trees, mesh))
@@ -196,12 +230,14 @@ class Layout:
     def _separate(self, vectors: TrainState) -> TrainState:
         params, batch_stats = vectors.variables
         is_dict = self.params.is_dict
+
+        def tree(held: Vectors, arrays: dict[str, Any]) -> nnx.State:
+            return held.cut(held.separate(arrays))
+
         return vectors._replace(
-            variables=Variables(
-                self.params.separate(params), self.batch_stats.separate(batch_stats)
-            ),
+            variables=Variables(tree(self.params, params), tree(self.batch_stats, batch_stats)),
             optimizer=jax.tree.map(
-                lambda node: self.params.separate(node) if is_dict(node) else node,
+                lambda node: tree(self.params, node) if is_dict(node) else node,
                 vectors.optimizer,
                 is_leaf=is_dict,
             ),

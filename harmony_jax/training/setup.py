@@ -18,6 +18,7 @@ from harmony_jax.build import build_model, check_numbers
 from harmony_jax.devices import mesh as meshes
 from harmony_jax.losses import create_loss
 from harmony_jax.models import HarmonizationModel
+from harmony_jax.models.channel_padding import pad_channels
 from harmony_jax.training.averaging import exchanged, with_average
 from harmony_jax.training.compiler_options import compiler_options
 from harmony_jax.training.freezing import freeze_parts
@@ -85,6 +86,7 @@ class Training:
         """
         model = build_model(self.config)
         initialize(model, self.config.init, meshes.replicated(self.mesh))
+        pad_channels(model, self.mesh.devices.flat[0].platform)
         frozen = self.config.optimizer.freeze
         return create_state(model, self.optimizer, self.mesh, frozen)[1]
 
@@ -161,6 +163,7 @@ def set_up(config: ConfigDict, mesh: Mesh, samples: int) -> Training:
     model: Any = nnx.eval_shape(lambda: build_model(config))
     frozen = tuple(config.optimizer.freeze)
     freeze_parts(model, frozen)
+    pad_channels(model, mesh.devices.flat[0].platform)
     layout = state_layout(model, optimizer, mesh, frozen)
     compiler = compiler_options(config.train.compiler_options, mesh)
     options = StepOptions(config.seed, parts, config.train.recompute, frozen, compiler)

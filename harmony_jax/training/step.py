@@ -13,6 +13,8 @@ from jax.sharding import Mesh
 
 from harmony_jax.devices import mesh as meshes
 from harmony_jax.losses import LossFunction
+from harmony_jax.models.channel_padding import padded_parts
+from harmony_jax.models.platform_forms import forms_for
 from harmony_jax.normalization import network_inputs
 from harmony_jax.training.compiler_options import CautiousStep
 from harmony_jax.training.freezing import frozen_stopped
@@ -81,7 +83,8 @@ def state_layout(
 ) -> Layout:
     """How the state of a model, concrete or abstract (`nnx.eval_shape`), is held."""
     graph, variables = split(model)
-    return Layout(graph, variables, optimizer, mesh, lambda name: treatment(name, frozen))
+    padding = padded_parts(model)
+    return Layout(graph, variables, optimizer, mesh, lambda name: treatment(name, frozen), padding)
 
 
 def state_at(step: int, variables: Variables, optimizer_state: Any, mesh: Mesh) -> TrainState:
@@ -147,6 +150,10 @@ def make_train_step(
         return (value, batch_stats), gradients
 
     def train_step(state: TrainState, batch: Batch) -> Any:
+        with forms_for(mesh.devices.flat[0]):
+            return step_traced(state, batch)
+
+    def step_traced(state: TrainState, batch: Batch) -> Any:
         params, batch_stats = state.variables
         places = layout.params.shardings
         whole = jax.lax.with_sharding_constraint(params, meshes.replicated(mesh))

@@ -27,8 +27,11 @@ CASES = [
     (9, 7, 3, 4, 3, Geometry(2, 1)),
     (8, 6, 3, 4, 3, Geometry(2, 1)),
     (12, 14, 3, 4, 7, Geometry(2, 3)),
+    (12, 13, 3, 4, 3, Geometry(1, 3, 3)),
+    (4, 3, 3, 4, 3, Geometry(1, 4, 4)),
 ]
 SHIFTS = [case for case in CASES if case[5].stride == 1]
+DILATED = [case for case in SHIFTS if case[5].dilation > 1]
 BLOCKS = [case for case in CASES if case[4] == 4]
 
 
@@ -103,6 +106,15 @@ def test_shifts_agree_with_the_form_of_other_platforms(case):
     )
 
 
+@pytest.mark.parametrize("case", DILATED, ids=str)
+def test_phases_agree_with_the_form_of_other_platforms(case):
+    x, kernel, y, geometry = make_arrays(case)
+    close(
+        forms._correlate_by_phases(x, y, size=kernel.shape[0], geometry=geometry),
+        forms._correlate_by_transposition(x, y, size=kernel.shape[0], geometry=geometry),
+    )
+
+
 def test_depthwise_convolution_and_its_gradients():
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.standard_normal((2, 5, 6, 4)), jnp.float32)
@@ -112,6 +124,24 @@ def test_depthwise_convolution_and_its_gradients():
     close(found, expected)
     for ours, theirs in zip(pullback(x), transpose(x), strict=True):
         close(ours, theirs)
+
+
+def test_a_gpu_gets_no_kernels_as_large_as_its_maps():
+    """XLA:GPU would run the plain gradient of a dilated kernel as a convolution by a whole map."""
+    x, kernel = jnp.zeros((2, 32, 32, 8)), jnp.zeros((3, 3, 8, 8))
+    for dilation in (2, 12):
+        geometry = Geometry(1, dilation, dilation)
+        gradient = jax.jit(jax.grad(lambda k, g=geometry: forms.convolve(x, k, g).sum()))
+        large = f"stride = [{dilation}, {dilation}]"  # of windows of 32x32 pixels
+        traced = gradient.trace(kernel)
+        assert large in traced.lower(lowering_platforms=("tpu",)).as_text()
+        assert large not in traced.lower(lowering_platforms=("cuda",)).as_text()
+
+
+def test_taps_that_only_meet_padding_cost_nothing():
+    x, kernel = jnp.zeros((1, 4, 4, 3)), jnp.zeros((3, 3, 3, 5))
+    function = jax.jit(lambda x, kernel: forms.convolve(x, kernel, Geometry(1, 4, 4)))
+    assert "tensor<1x1x3x5xf32>" in function.lower(x, kernel).as_text()
 
 
 def test_accelerators_get_the_plain_forms():

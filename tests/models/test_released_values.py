@@ -112,6 +112,16 @@ def test_inference_and_conversion_back(case):
         np.testing.assert_array_equal(found[key], value, err_msg=key)
 
 
+def test_padded_channels_give_the_same():
+    """As a GPU computes them in bfloat16; the four scales reach the encoder padded."""
+    case = make_case("hrnet18s_multiscale_idih256")
+    case.model.set_attributes(pads_channels=True)
+    image, mask, _ = make_inputs(0, (256, 256), 1)
+    output, maps = predict(case.model, image, mask)
+    assert [features.shape[-1] for features in maps] == [24, 40, 72, 144]
+    assert_within_range(output.image[:, 2::5, 2::5], case.expected["output"])
+
+
 @pytest.mark.accelerator
 @pytest.mark.parametrize("name", TALL)
 def test_inference_on_a_tall_image(name):

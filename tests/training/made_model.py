@@ -3,6 +3,7 @@
 from flax import nnx
 
 from harmony_jax.models import HarmonizationModel, Output
+from harmony_jax.models.channel_padding import outputs_padded
 from harmony_jax.models.layers import LayerMaker
 
 
@@ -27,11 +28,14 @@ class MadeModel(HarmonizationModel):
 class _Part(nnx.Module):
     def __init__(self, dropout: float):
         make = LayerMaker(nnx.Rngs(0))
+        self.dtype, self.pads_channels = make.dtype, False
         self.conv = make.conv(3, 4, 1)
         self.norm = make.batchnorm(4)
         self.out = make.conv(4, 3, 1)
         self.dropout = nnx.Dropout(dropout)
 
     def __call__(self, x, rngs):
-        x = self.out(self.norm(self.conv(x)))
+        with outputs_padded(self.pads_channels):
+            x = self.norm(self.conv(x))
+        x = self.out(x)
         return x if self.dropout.deterministic else self.dropout(x, rngs=rngs)

@@ -48,6 +48,10 @@ def trained(steps: int, shards: int = 1) -> tuple[setup.Training, list[np.ndarra
     return training, [np.asarray(leaf) for leaf in jax.tree.leaves(trees)]
 
 
+def padded_in_float32(model, _) -> None:
+    model.set_attributes(pads_channels=True)
+
+
 @pytest.fixture(params=["cpu", "divided", "gpu", "tpu"])
 def shards(request, monkeypatch) -> int:
     """How arrays are joined on each platform, and where the state is divided: `mesh.shards`."""
@@ -55,6 +59,7 @@ def shards(request, monkeypatch) -> int:
     monkeypatch.setattr("harmony_jax.devices.mesh._MIN_SHARDED_SIZE", 12)  # some are divided
     if request.param == "gpu":
         monkeypatch.setattr(layouts, "_LAST_AXIS_FIRST", ("cpu",))
+        monkeypatch.setattr(setup, "pad_channels", padded_in_float32)
     if request.param == "tpu":
         monkeypatch.setattr(layouts, "_JOINED_BELOW", {"cpu": 12})
     return 2 if request.param == "divided" else 1
@@ -65,6 +70,7 @@ def test_joined_arrays_learn_as_each_by_itself(monkeypatch, shards):
     joined, found = trained(3, shards)
     monkeypatch.setattr("harmony_jax.training.step.treatment", lambda name, frozen: name)
     monkeypatch.setattr(layouts, "_LAST_AXIS_FIRST", ())
+    monkeypatch.setattr(setup, "pad_channels", lambda *_: None)
     apart, expected = trained(3, shards)
     counts = [len(training.layout.vectors.variables.params) for training in (joined, apart)]
     assert counts[0] < counts[1] == len(jax.tree.leaves(apart.layout.trees.variables.params))

@@ -1,0 +1,95 @@
+"""Channels padded with zeros to multiples of 8, as a GPU's tensor cores take them.
+
+cuDNN brings a convolution whose channels are no multiple of 8 to one whose are, in kernels of its
+own before and after it. HRNet's 18 and 36 channels are padded by the model instead, and stay so
+from one layer to the next. Parameters and statistics keep their shapes: layers pad what they
+compute with. A padded channel is zero, and so is its gradient, so that a training may hold the
+arrays padded (`training.layout`); layers take them so as well.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+from jaxtyping import Array
+
+_MULTIPLE = 8
+_PLATFORMS = ("gpu",)
+
+# A number of channels, or those of several arrays that lie side by side.
+Channels = int | Sequence[int]
+
+_outputs_padded: ContextVar[bool] = ContextVar("outputs_padded", default=False)
+
+
+def pad_channels(model: nnx.Module, platform: str) -> None:
+    """Sets, in place, whether networks that can pad their channels do: where they are faster.
+
+    Args:
+        model: with compute types; of float32, whose products are exact by default, no platform
+            wants multiples.
+        platform: that it will run on, as devices name it.
+    """
+    module: Any
+    for _, module in nnx.iter_modules(model):
+        if hasattr(module, "pads_channels"):
+            narrow = jnp.finfo(module.dtype).bits < 32
+            module.pads_channels = narrow and platform in _PLATFORMS
+
+
+def padded_parts(model: nnx.Module) -> list[str]:
+    """The paths of the networks in a model that pad their channels, as `pad_channels` set it."""
+    found = nnx.iter_modules(model)
+    return [".".join(map(str, path)) for path, m in found if getattr(m, "pads_channels", False)]
+
+
+@contextmanager
+def outputs_padded(are: bool) -> Iterator[None]:
+    """Within it, convolutions pad their output channels, or do not."""
+    token = _outputs_padded.set(are)
+    try:
+        yield
+    finally:
+        _outputs_padded.reset(token)
+
+
+def are_outputs_padded() -> bool:
+    """Whether a convolution that is applied now pads its output channels."""
+    return _outputs_padded.get()
+
+
+def segments_of(channels: Channels) -> tuple[int, ...]:
+    """The channels of each array that lies there."""
+    return (channels,) if isinstance(channels, int) else tuple(channels)
+
+
+def pad_axis(x: Array, axis: int, segments: Sequence[int] = ()) -> Array:
+    """Zeros behind each segment of an axis, by default the whole, up to the next multiple of 8."""
+    axis %= x.ndim
+    parts, start = [], 0
+    for size in segments or x.shape[axis : axis + 1]:
+        part = lax.slice_in_dim(x, start, start + size, axis=axis)
+        parts.append(_pad(part, axis, padded(size) - size))
+        start += size
+    return parts[0] if len(parts) == 1 else lax.concatenate(parts, axis)
+
+
+def padded(channels: int) -> int:
+    """The next multiple of 8."""
+    return channels + -channels % _MULTIPLE
+
+
+def pad_to(x: Array, channels: int) -> Array:
+    """Zeros behind the last axis, up to so many channels."""
+    return _pad(x, x.ndim - 1, channels - x.shape[-1])
+
+
+def _pad(x: Array, axis: int, amount: int) -> Array:
+    if not amount:
+        return x
+    amounts = [(0, amount if i == axis else 0, 0) for i in range(x.ndim)]
+    return lax.pad(x, jnp.zeros((), x.dtype), amounts)

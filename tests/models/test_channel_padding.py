@@ -1,0 +1,150 @@
+"""Padded channels: the same results and gradients, and no convolution of odd channels is left."""
+
+import re
+from contextlib import nullcontext
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from configs import hrnet18s_idih256
+from harmony_jax import create_model
+from harmony_jax.devices.mesh import create_mesh
+from harmony_jax.models import channel_padding
+from harmony_jax.models.channel_padding import outputs_padded, pad_channels
+from harmony_jax.models.feature_fusion import FeatureConnector
+from harmony_jax.models.hrnet import FusionModule, Transition
+from harmony_jax.models.layers import ConvTranspose, LayerMaker, concatenate
+from harmony_jax.models.ocr import ObjectContext
+from harmony_jax.models.resizing import resize
+from harmony_jax.training import layout as layouts
+from harmony_jax.training import setup, step
+
+
+class Network(nnx.Module):
+    """All that padded channels pass through, of 6 and 12 channels where HRNet has 18 and 36."""
+
+    def __init__(self) -> None:
+        make = LayerMaker(nnx.Rngs(0))
+        self.pads_channels = False
+        self.transition = Transition(make, (4,), (6, 12))
+        self.fusion = FusionModule(make, (6, 12), 1)
+        self.head = make.conv_batchnorm((6, 12), 10, 3, bias=True)
+        self.context = ObjectContext(make, 10, 5, 0.0)
+        self.connector = FeatureConnector(make, "cat", 5, (10,))
+        self.out = ConvTranspose(make, self.connector.output_channels, 3, 1)
+
+    def __call__(self, x, y, mask):
+        with outputs_padded(self.pads_channels):
+            scales = self.fusion(self.transition([x]))
+            features = self.head(concatenate(*(resize(s, scales[0].shape[1:3]) for s in scales)))
+            features = self.context(features, mask, None)
+        return self.out(self.connector(y, features)), features
+
+
+def test_results_gradients_and_statistics_are_those_without():
+    network = Network()
+    rng = np.random.default_rng(0)
+    shapes = (2, 8, 8, 4), (2, 8, 8, 5), (2, 8, 8, 1)
+    x, y, mask = (jnp.asarray(rng.random(shape), jnp.float32) for shape in shapes)
+    target = jnp.asarray(rng.standard_normal((2, 16, 16, 3)), jnp.float32)
+
+    def run(pads):
+        network.pads_channels = pads
+        graph, params, rest = nnx.split(network, nnx.Param, ...)
+
+        def loss(params, x, y):
+            model = nnx.merge(graph, params, rest, copy=True)
+            out, features = model(x, y, mask)
+            kept = out, nnx.state(model, nnx.BatchStat), features[..., :10]
+            return (out * target).mean(), (kept, features[..., 10:])
+
+        return jax.jit(jax.value_and_grad(loss, (0, 1, 2), has_aux=True))(params, x, y)
+
+    ((_, (expected, _)), gradients), ((_, (found, padding)), found_gradients) = (
+        run(False),
+        run(True),
+    )
+    assert padding.shape[-1] == 6
+    assert not padding.any()
+    for one, other in zip(
+        jax.tree.leaves((found, found_gradients)),
+        jax.tree.leaves((expected, gradients)),
+        strict=True,
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=5e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("hrnet18s_multiscale_idih256", {"fuse_into": "both", "channels": 12}),
+        ("hrnet18s_no_ocr_idih256", {"fuse_into": "both", "fuse_mode": "catc", "channels": 12}),
+        ("hrnet18s_no_ocr_idih256", {"pyramid_channels": 20, "fuse_mode": "sum"}),
+        ("hrnet18s_issam256", {"ocr_channels": 10, "channels": 4}),
+    ],
+)
+def test_padded_backbones_fit_any_base(name, arguments):
+    def outputs(pads):
+        model = create_model(name, rngs=nnx.Rngs(0), **arguments)
+        model.eval()
+        model.set_attributes(pads_channels=pads)
+        return model(jnp.zeros((1, 256, 256, 3)), jnp.zeros((1, 256, 256, 1)))
+
+    shapes = [jax.eval_shape(lambda pads=pads: outputs(pads)) for pads in (False, True)]
+    assert shapes[0] == shapes[1]
+
+
+def test_who_pads():
+    def padding(dtype, platform):
+        model = nnx.eval_shape(
+            lambda: create_model("hrnet18s_idih256", rngs=nnx.Rngs(0), dtype=dtype)
+        )
+        pad_channels(model, platform)
+        return channel_padding.padded_parts(model)
+
+    assert padding(jnp.bfloat16, "gpu") == ["backbone.hrnet"]
+    assert padding(jnp.float32, "gpu") == []
+    assert padding(jnp.bfloat16, "cpu") == []
+    assert padding(jnp.bfloat16, "tpu") == []
+
+
+@pytest.fixture(scope="module")
+def step_for_gpu() -> str:
+    """The bfloat16 step of HRNet18s as a GPU's compiler gets it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(channel_padding, "_PLATFORMS", ("cpu",))
+        patch.setattr(layouts, "_LAST_AXIS_FIRST", ("cpu",))
+        patch.setattr(step, "forms_for", nullcontext)
+        config = hrnet18s_idih256.get_config()
+        config.model.dtype = "bfloat16"
+        training = setup.set_up(config, create_mesh(1), 65742)
+        batch = setup.abstract_batch(config, training.mesh)
+        traced = training.step.trace(training.layout.vectors, batch)
+    return traced.lower(lowering_platforms=("cuda",)).as_text()
+
+
+def test_no_convolution_has_odd_channels(step_for_gpu):
+    """But for those of the images: three colours, the mask, and the four of both together."""
+    convolution = re.compile(
+        r"stablehlo\.convolution.* dim_numbers = \[(.*?)\]x\[(.*?)\]->.* : "
+        r"\(tensor<(.*?)xbf16>, tensor<(.*?)xbf16>\)"
+    )
+    found = convolution.findall(step_for_gpu)
+    assert len(found) == 498
+    odd = set()
+    for labels, kernel_labels, shape, kernel_shape in found:
+        inputs = shape.split("x")[labels.split(", ").index("f")]
+        outputs = kernel_shape.split("x")[kernel_labels.split(", ").index("o")]
+        odd |= {int(channels) for channels in (inputs, outputs) if int(channels) % 8}
+    assert odd == {1, 3, 4}
+
+
+def test_few_operations_become_kernels(step_for_gpu):
+    """Sums and products; what is elementwise is fused into few kernels if these are few."""
+    assert (
+        step_for_gpu.count("stablehlo.reduce(") <= 400
+    )  # two a normalisation, of which 164; norms
+    assert step_for_gpu.count("stablehlo.dot_general") <= 20
