@@ -130,7 +130,7 @@ def _parse(arguments: Sequence[str]) -> "argparse.Namespace":
         type=int,
         metavar="Q",
         help="of JPEG, 1 to 100 (by default as the photo's if it is a JPEG, else 95), or of video "
-        "(by default 70, at which no loss is seen)",
+        "(by default 64, at which no loss is seen)",
     )
     parser.add_argument(
         "--subsampling",

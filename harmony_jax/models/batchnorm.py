@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from harmony_jax.models.arithmetic import widen
 from harmony_jax.models.channel_padding import pad_to
-from harmony_jax.models.platform_forms import by_platform
+from harmony_jax.models.platform_forms import by_platform, is_divided
 
 Features = Float[Array, "batch height width features"]
 Statistics = Float[Array, " features"]
@@ -122,7 +122,10 @@ def _count(x: Features) -> float:
 
 def _sums(a: Features, b: Features) -> tuple[Statistics, Statistics]:
     """Each channel's sum, of both."""
-    return by_platform(a, b, cpu=_sums_apart, default=_sums_apart, cuda=_sums_at_once)
+    # XLA adds up over devices what one sum is of; of a pair of sums every device would get every
+    # other's, and add them itself.
+    cuda = _sums_apart if is_divided() else _sums_at_once
+    return by_platform(a, b, cpu=_sums_apart, default=_sums_apart, cuda=cuda)
 
 
 def _sums_apart(a: Features, b: Features) -> tuple[Statistics, Statistics]:
