@@ -34,6 +34,7 @@ from harmony_jax.evaluation.ssim import ssim
 from harmony_jax.models import HarmonizationModel
 from harmony_jax.models.arithmetic import set_precision
 from harmony_jax.models.channel_padding import pad_channels
+from harmony_jax.models.platform_forms import forms_for
 from harmony_jax.normalization import denormalize, network_inputs
 from harmony_jax.variables import Variables, split
 
@@ -153,7 +154,7 @@ class Evaluator:
 
         # Arrays come as they are, in training perhaps divided over the mesh; not as a tree, of
         # which each call would look at every node.
-        self._measure = jax.jit(measure)
+        self._measure = jax.jit(forms_for(list(mesh.devices.flat))(measure))
 
     def evaluate(
         self,

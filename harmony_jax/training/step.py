@@ -150,7 +150,7 @@ def make_train_step(
         return (value, batch_stats), gradients
 
     def train_step(state: TrainState, batch: Batch) -> Any:
-        with forms_for(mesh.devices.ravel()):
+        with forms_for(list(mesh.devices.flat)):
             return step_traced(state, batch)
 
     def step_traced(state: TrainState, batch: Batch) -> Any:
