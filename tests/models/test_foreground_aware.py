@@ -49,8 +49,8 @@ def fill(model: HarmonizationModel) -> HarmonizationModel:
 BASES = ("improved_dih256", "ssam256", "improved_sedih256")
 
 
-# What a backbone gives does not depend on who takes it, so HRNet, which is traced for seconds, meets
-# each base and each way once.
+# What a backbone gives does not depend on who takes it, so HRNet, which is traced for seconds,
+# meets each base and each way once.
 @pytest.mark.parametrize(
     ("base", "backbone", "into"),
     [(base, "deeplab_r34", into) for base in BASES for into in INTO]
