@@ -21,6 +21,7 @@ from flax import nnx
 from harmony_jax import evaluate
 from harmony_jax.weights.saved_model import load_model
 from harmony_jax.weights.steps import FOLDER, saved_steps
+from tests.conftest import DEVICE_COUNT
 from tests.made_data import SUBSETS
 
 ROOT = Path(__file__).parents[2]
@@ -62,7 +63,8 @@ def pair(mini_root, tmp_path_factory):
                     env={
                         **os.environ,
                         "PYTHONPATH": str(ROOT),
-                        "XLA_FLAGS": "",
+                        # As `trained` was compiled; the last one counts.
+                        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {DEVICE_COUNT}=1",
                         "JAX_COMPILATION_CACHE_DIR": str(cache),
                     },
                     stdout=subprocess.PIPE,
