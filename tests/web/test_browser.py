@@ -465,3 +465,35 @@ def test_a_cutout_is_placed_with_fingers_on_a_phone(phone, downloads, tmp_path, 
     assert width / height == pytest.approx(1.5, abs=0.05)
     assert page.execute_script("return window.visualViewport.scale") == 1  # the page is not sized
     check_download(page, downloads, "lawn_harmonized.png", trained, (cutout, ground))
+
+
+def test_a_clip_is_looked_at_and_downloaded(browser, server, downloads, tmp_path):
+    av = pytest.importorskip("av")
+    from tests.video.made import frame_of, mask_clip, write_clip
+
+    browser.get(f"{server}/video")
+    rng = np.random.default_rng(0)
+    planes = [rng.integers(40, 200, (96 // size, 128 // size)) for size in (1, 2, 2)]
+    frames = [frame_of([p.astype(np.uint8) for p in planes], "yuv420p") for _ in range(6)]
+    mask = np.zeros((96, 128), np.uint8)
+    mask[30:70, 40:90] = 255
+    clip = write_clip(tmp_path / "walk.mkv", frames)
+    assert not element(browser, "preview").is_enabled()
+    choose(browser, "clip", clip)
+    choose(browser, "mask", mask_clip(tmp_path / "masks.mkv", [mask] * 6))
+    click(browser, "preview")
+    assert error(browser) == ""
+    assert element(browser, "compare").is_displayed()
+    assert element(browser, "frame-value").text == "1 of 6"
+    last = "const f = $('frame-number'); f.value = f.max; f.dispatchEvent(new Event('input'))"
+    browser.execute_script(last)
+    assert element(browser, "frame-value").text == "6 of 6"
+    element(browser, "ending").send_keys("MKV")
+    click(browser, "download")
+    assert error(browser) == ""
+    with av.open(str(downloaded(browser, downloads, "walk_harmonized.mkv"))) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 6
+    (tmp_path / "no.mp4").write_bytes(b"no video" * 100)
+    choose(browser, "clip", tmp_path / "no.mp4")
+    click(browser, "preview")
+    assert "no.mp4: cannot be read as a video" in error(browser)
