@@ -60,14 +60,21 @@ def write_file(path: str | os.PathLike[str], data: bytes) -> None:
     """
     path = Path(path)
     temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    with _unfinished(temporary, path):
+        temporary.write_bytes(data)
+        temporary.replace(path)
+
+
+@contextmanager
+def _unfinished(temporary: Path, path: Path) -> Iterator[None]:
+    """What becomes a path in the end; if the block raises, it is removed, and the path named."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _UNFINISHED.add(temporary)
         try:
-            temporary.write_bytes(data)
-            temporary.replace(path)
+            yield
         except BaseException:  # an interrupt too
-            temporary.unlink(missing_ok=True)
+            _remove(temporary)
             raise
         finally:
             _UNFINISHED.discard(temporary)
@@ -87,22 +94,12 @@ def unfinished_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """
     path = Path(path)
     temporary = _temporary(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with _unfinished(temporary, path):
         _remove_left_over(path)
-        _UNFINISHED.add(temporary)
-        try:
-            with temporary.open("x+b") as file:
-                _lock(file.fileno())
-                yield file
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        finally:
-            _UNFINISHED.discard(temporary)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}): choose another") from error
+        with temporary.open("x+b") as file:
+            _lock(file.fileno())
+            yield file
+        temporary.replace(path)
 
 
 @contextmanager
@@ -118,27 +115,17 @@ def unfinished_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path)
     temporary = _temporary(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with _unfinished(temporary, path):
         _remove_left_over(path)
-        _UNFINISHED.add(temporary)
-        try:
-            temporary.mkdir()
-            with _locked(temporary):
-                yield temporary
-            if path.exists():
-                for file in sorted(temporary.iterdir()):
-                    file.replace(path / file.name)
-                temporary.rmdir()
-            else:
-                temporary.replace(path)
-        except BaseException:
-            _remove(temporary)
-            raise
-        finally:
-            _UNFINISHED.discard(temporary)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}): choose another") from error
+        temporary.mkdir()
+        with _locked(temporary):
+            yield temporary
+        if path.exists():
+            for file in sorted(temporary.iterdir()):
+                file.replace(path / file.name)
+            temporary.rmdir()
+        else:
+            temporary.replace(path)
 
 
 def _temporary(path: Path) -> Path:
