@@ -11,11 +11,11 @@ The forward and backward pass of a convolution and of a transposed convolution a
 functions, so it is enough to choose a fast form of each. Accelerators get the plain `lax` forms,
 which move the fewest bytes there. XLA:CPU has no fast form of a dilated convolution (`up`, 10 to
 40 times slower than the matrix product it amounts to), and `correlate` transposes the images in
-memory. So on a CPU the kernel-4, stride-2 ones are rewritten over 2x2 blocks of pixels
-(space-to-depth turns them into kernel-2, stride-1 ones with four times the channels), and the
-`correlate` of 1x1 kernels and of large maps as matrix products. On a GPU the `correlate` of a
-dilated convolution is rewritten (`_correlate_by_phases`). docs/performance.md has the
-measurements, and what was tried and left. The choice is made per platform when the program is
+memory and multiplies slowly. So on a CPU the kernel-4, stride-2 ones are rewritten over 2x2 blocks
+of pixels (space-to-depth turns them into kernel-2, stride-1 ones with four times the channels),
+the `correlate` of stride 1 as a matrix product, and all three of 1x1 kernels too. On a GPU the
+`correlate` of a dilated convolution is rewritten (`_correlate_by_phases`). docs/performance.md has
+the measurements, and what was tried and left. The choice is made per platform when the program is
 lowered, so ahead-of-time compilation for another platform gets that platform's form.
 
 A kernel may have more digits than the images. It is rounded to their type for the products, and its
@@ -34,10 +34,16 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from harmony_jax.models.arithmetic import EXACT, Precision, widen
-from harmony_jax.models.platform_forms import by_platform
+from harmony_jax.models.platform_forms import by_platform, is_divided
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
-_LARGE = 128 * 128  # pixels; on smaller maps XLA's kernel gradient is as fast
+# From how many pixels on, or from how many channels of both sides, a CPU's kernel gradient is a
+# matrix product. Below them XLA's own costs little, and is compiled faster.
+_PIXELS = 64 * 64
+_PIXELS_OF_STRIDE_2 = 128 * 128
+_CHANNELS = 128
+_PIXELS_OF_A_PART = 128 * 128
+_MOST_PARTS = 8
 
 High = Float[Array, "batch height width high_channels"]
 Low = Float[Array, "batch low_height low_width low_channels"]
@@ -53,10 +59,17 @@ class Geometry(NamedTuple):
 
 
 class Products(NamedTuple):
-    """How `correlate` multiplies: precision of products of float32, and the result's type."""
+    """How `correlate` multiplies.
+
+    Attributes:
+        precision: of products of float32.
+        dtype: type of the result.
+        are_parted: whether products over many pixels are computed in parts and added up.
+    """
 
     precision: Precision = EXACT
     dtype: DTypeLike = jnp.float32
+    are_parted: bool = False
 
 
 _PRODUCTS = Products()
@@ -167,28 +180,28 @@ def _high_size(y: Low, kernel: Kernel, geometry: Geometry) -> tuple[int, int]:
 
 
 def _down(x: High, kernel: Kernel, geometry: Geometry, precision: Precision) -> Low:
-    return lax.conv_general_dilated(
-        x,
-        kernel.astype(x.dtype),
-        (geometry.stride, geometry.stride),
-        [(geometry.padding, geometry.padding)] * 2,
-        rhs_dilation=(geometry.dilation, geometry.dilation),
-        dimension_numbers=_DIMENSIONS,
-        precision=precision,
-    )
+    kernel = kernel.astype(x.dtype)
+    plain = partial(_down_by_convolution, geometry=geometry, precision=precision)
+    if not _is_pointwise(kernel.shape[0], geometry):
+        return plain(x, kernel)
+    return by_platform(x, kernel, cpu=partial(_down_by_product, precision=precision), default=plain)
 
 
 def _up(
     y: Low, kernel: Kernel, high_size: tuple[int, ...], geometry: Geometry, precision: Precision
 ) -> High:
     kernel = kernel.astype(y.dtype)
+    size = kernel.shape[0]
     plain = partial(
         _up_by_transposition, high_size=high_size, geometry=geometry, precision=precision
     )
+    if _is_pointwise(size, geometry):
+        cpu = partial(_up_by_product, precision=precision)
+        return by_platform(y, kernel, cpu=cpu, default=plain)
     blocks: Callable[[Low, Kernel], High]
-    if (kernel.shape[0], geometry.stride, geometry.dilation) == (4, 2, 1):
+    if (size, geometry.stride, geometry.dilation) == (4, 2, 1):
         blocks = partial(_up_by_blocks, padding=geometry.padding, precision=precision)
-    elif (kernel.shape[0], *geometry) == (3, 2, 1, 1) and _is_twice(high_size, y.shape[1:3]):
+    elif _is_halving(size, geometry, high_size, y.shape[1:3]):
         blocks = partial(_up_by_wider_blocks, precision=precision)
     else:
         return plain(y, kernel)
@@ -200,24 +213,78 @@ def _correlate(x: High, y: Low, kernel: Kernel, geometry: Geometry, precision: P
     size = kernel.shape[0]
     products = Products(precision, kernel.dtype)
     plain = partial(_correlate_by_transposition, size=size, geometry=geometry, products=products)
-    shifts = partial(_correlate_by_shifts, size=size, geometry=geometry, products=products)
-    cuda: Callable[[High, Low], Kernel] = plain
-    if geometry.stride == 1 and geometry.dilation > 1 and geometry.padding % geometry.dilation == 0:
-        few = max(x.shape[1:3]) <= size * geometry.dilation
-        phases = partial(_correlate_by_phases, size=size, geometry=geometry, products=products)
-        cuda = shifts if few else phases
-    form: Callable[[High, Low], Kernel]
-    if (size, geometry.stride, geometry.dilation) == (4, 2, 1):
-        form = partial(_correlate_by_blocks, padding=geometry.padding, products=products)
-    elif (size, geometry.stride, geometry.padding) == (1, 1, 0):
-        form = partial(_correlate_by_product, products=products)
-    elif geometry.stride == 1 and _shifts_pay(x, y):
-        form = shifts
-    else:
-        form = plain
-    if form is plain and cuda is plain:
+    cpu = _correlate_form_of_cpu(x, y, size, geometry, products) or plain
+    cuda = _correlate_form_of_cuda(x, size, geometry, products) or plain
+    if cpu is plain and cuda is plain:
         return plain(x, y)
-    return by_platform(x, y, cpu=form, cuda=cuda, default=plain)
+    return by_platform(x, y, cpu=cpu, cuda=cuda, default=plain)
+
+
+def _correlate_form_of_cpu(
+    x: High, y: Low, size: int, geometry: Geometry, products: Products
+) -> Callable[[High, Low], Kernel] | None:
+    products = products._replace(are_parted=not is_divided())
+    pixels = x.shape[1] * x.shape[2]
+    few, many = sorted((x.shape[-1], y.shape[-1]))
+    if _is_pointwise(size, geometry):
+        return partial(_correlate_by_product, products=products)
+    if (size, geometry.stride, geometry.dilation) == (4, 2, 1):
+        return partial(_correlate_by_blocks, padding=geometry.padding, products=products)
+    if _is_halving(size, geometry, x.shape[1:3], y.shape[1:3]) and pixels >= _PIXELS_OF_STRIDE_2:
+        return partial(_correlate_by_wider_blocks, products=products)
+    if geometry.stride == 1 and (pixels >= _PIXELS or few >= _CHANNELS):
+        form = _correlate_by_windows if many > 4 * few else _correlate_by_shifts
+        return partial(form, size=size, geometry=geometry, products=products)
+    return None
+
+
+def _correlate_form_of_cuda(
+    x: High, size: int, geometry: Geometry, products: Products
+) -> Callable[[High, Low], Kernel] | None:
+    stride, padding, dilation = geometry
+    if stride > 1 or dilation == 1 or padding % dilation:
+        return None
+    is_small = max(x.shape[1:3]) <= size * dilation
+    form = _correlate_by_shifts if is_small else _correlate_by_phases
+    return partial(form, size=size, geometry=geometry, products=products)
+
+
+def _is_pointwise(size: int, geometry: Geometry) -> bool:
+    """Whether it is a 1x1 convolution of every pixel."""
+    return (size, geometry.stride, geometry.padding) == (1, 1, 0)
+
+
+def _is_halving(
+    size: int, geometry: Geometry, high_size: tuple[int, ...], low_size: tuple[int, ...]
+) -> bool:
+    """Whether it is a 3x3 convolution that halves the resolution, of an even number of pixels."""
+    is_twice = tuple(high_size) == tuple(2 * side for side in low_size)
+    return (size, *geometry) == (3, 2, 1, 1) and is_twice
+
+
+def _down_by_convolution(
+    x: High, kernel: Kernel, *, geometry: Geometry, precision: Precision = EXACT
+) -> Low:
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        (geometry.stride, geometry.stride),
+        [(geometry.padding, geometry.padding)] * 2,
+        rhs_dilation=(geometry.dilation, geometry.dilation),
+        dimension_numbers=_DIMENSIONS,
+        precision=precision,
+    )
+
+
+def _down_by_product(x: High, kernel: Kernel, *, precision: Precision = EXACT) -> Low:
+    """`down` of a 1x1 kernel."""
+    product = jnp.matmul(x.reshape(-1, x.shape[-1]), kernel[0, 0], precision=precision)
+    return product.reshape(*x.shape[:-1], kernel.shape[-1])
+
+
+def _up_by_product(y: Low, kernel: Kernel, *, precision: Precision = EXACT) -> High:
+    """`up` of a 1x1 kernel."""
+    return _down_by_product(y, kernel.swapaxes(2, 3), precision=precision)
 
 
 def _up_by_transposition(
@@ -229,7 +296,8 @@ def _up_by_transposition(
     precision: Precision = EXACT,
 ) -> High:
     x = jax.ShapeDtypeStruct((y.shape[0], *high_size, kernel.shape[2]), y.dtype)
-    return jax.linear_transpose(lambda x: _down(x, kernel, geometry, precision), x)(y)[0]
+    down = partial(_down_by_convolution, kernel=kernel, geometry=geometry, precision=precision)
+    return jax.linear_transpose(down, x)(y)[0]
 
 
 def _correlate_by_transposition(
@@ -271,13 +339,49 @@ def _correlate_by_shifts(
     each pair of them is a tap of the kernel.
     """
     high, low = x.shape[-1], y.shape[-1]
-    offsets = [geometry.dilation * tap - geometry.padding for tap in range(size)]
-    columns = [_pad(x, 2, -offset, y.shape[2] + offset - x.shape[2]) for offset in offsets]
-    rows = [_pad(y, 1, offset, x.shape[1] - y.shape[1] - offset) for offset in offsets]
+    offsets = _offsets(size, geometry)
+    columns = [_shifted_high(x, y, 2, offset) for offset in offsets]
+    rows = [_shifted_low(x, y, 1, offset) for offset in offsets]
     product = _product_over_pixels(
         jnp.concatenate(columns, -1), jnp.concatenate(rows, -1), products
     )
     return product.reshape(size, high, size, low).transpose(2, 0, 1, 3)
+
+
+def _correlate_by_windows(
+    x: High, y: Low, *, size: int, geometry: Geometry, products: Products = _PRODUCTS
+) -> Kernel:
+    """`correlate` of stride 1 as one matrix product over all pixels.
+
+    All shifts of the side with fewer channels are laid side by side as channels. Where it has far
+    fewer, that copies less than shifts of both sides.
+    """
+    high, low = x.shape[-1], y.shape[-1]
+    taps = [
+        (row, column) for row in _offsets(size, geometry) for column in _offsets(size, geometry)
+    ]
+    if high <= low:
+        windows = [_shifted_high(_shifted_high(x, y, 1, row), y, 2, column) for row, column in taps]
+        product = _product_over_pixels(jnp.concatenate(windows, -1), y, products)
+        return product.reshape(size, size, high, low)
+    windows = [_shifted_low(x, _shifted_low(x, y, 1, row), 2, column) for row, column in taps]
+    product = _product_over_pixels(x, jnp.concatenate(windows, -1), products)
+    return product.reshape(high, size, size, low).transpose(1, 2, 0, 3)
+
+
+def _offsets(size: int, geometry: Geometry) -> list[int]:
+    """Where along an axis of `x` a kernel's taps lie, from the pixel of `y` on (stride 1)."""
+    return [geometry.dilation * tap - geometry.padding for tap in range(size)]
+
+
+def _shifted_high(x: High, y: Low, axis: int, offset: int) -> Array:
+    """What lies at the offset from each pixel of `y`."""
+    return _pad(x, axis, -offset, y.shape[axis] + offset - x.shape[axis])
+
+
+def _shifted_low(x: High, y: Low, axis: int, offset: int) -> Array:
+    """Whose offset each pixel of `x` lies at."""
+    return _pad(y, axis, offset, x.shape[axis] - y.shape[axis] - offset)
 
 
 def _correlate_by_phases(
@@ -354,25 +458,19 @@ def _correlate_by_blocks(
     if 4 * high < low:
         windows = [blocks[:, r : r + height, c : c + width] for r in (0, 1) for c in (0, 1)]
         kernel = _product_over_pixels(jnp.concatenate(windows, -1), y, products)
+        kernel = kernel.reshape(2, 2, 2, 2, high, low).transpose(0, 2, 1, 3, 4, 5)
     else:
-        shifts = [jnp.pad(y, ((0, 0), (r, 1 - r), (0, 0), (0, 0))) for r in (0, 1)]
-        shifted = jnp.concatenate(shifts, -1)
-        columns = [
-            _product_over_pixels(blocks[:, :, c : c + width], shifted, products) for c in (0, 1)
+        shifts = [
+            jnp.pad(y, ((0, 0), (r, 1 - r), (c, 1 - c), (0, 0))) for r in (0, 1) for c in (0, 1)
         ]
-        kernel = jnp.stack(columns).reshape(2, 4 * high, 2, low).transpose(2, 0, 1, 3)
-    kernel = kernel.reshape(2, 2, 2, 2, high, low).transpose(0, 2, 1, 3, 4, 5)
+        kernel = _product_over_pixels(blocks, jnp.concatenate(shifts, -1), products)
+        kernel = kernel.reshape(2, 2, high, 2, 2, low).transpose(3, 0, 4, 1, 2, 5)
     return kernel.reshape(4, 4, high, low)
 
 
-def _shifts_pay(x: High, y: Low) -> bool:
-    """Whether maps are large, and neither side has far more channels, which shifts would copy."""
-    high, low = x.shape[-1], y.shape[-1]
-    return x.shape[1] * x.shape[2] >= _LARGE and max(high, low) <= 2 * min(high, low)
-
-
-def _is_twice(high_size: tuple[int, ...], low_size: tuple[int, ...]) -> bool:
-    return tuple(high_size) == tuple(2 * side for side in low_size)
+def _correlate_by_wider_blocks(x: High, y: Low, *, products: Products = _PRODUCTS) -> Kernel:
+    """`correlate` of a 3x3 kernel, padding 1: that of a 4x4 kernel, less a row and a column."""
+    return _correlate_by_blocks(x, y, padding=1, products=products)[:3, :3]
 
 
 def _depthwise_by_convolution(x: Array, kernel: Array, *, precision: Precision = EXACT) -> Array:
@@ -404,9 +502,23 @@ def _pad(x: Array, axis: int, before: int, after: int) -> Array:
 
 
 def _product_over_pixels(a: Array, b: Array, products: Products) -> Array:
-    return jnp.matmul(
-        a.reshape(-1, a.shape[-1]).T,
-        b.reshape(-1, b.shape[-1]),
-        precision=products.precision,
-        preferred_element_type=products.dtype,
+    """`sum_i a[i] b[i]` over all pixels, for each pair of channels.
+
+    XLA:CPU divides such a product over its threads by the channels of the result, which are few.
+    Parts of the pixels are products of a batch, one for each thread.
+    """
+    multiply = partial(
+        jnp.matmul, precision=products.precision, preferred_element_type=products.dtype
     )
+    a, b = (operand.reshape(-1, operand.shape[-1]) for operand in (a, b))
+    parts = _parts(len(a)) if products.are_parted else 1
+    if parts == 1:  # a batch of one would be slower
+        return multiply(a.T, b)
+    a, b = (operand.reshape(parts, -1, operand.shape[-1]) for operand in (a, b))
+    return multiply(a.mT, b).sum(0, dtype=products.dtype)
+
+
+def _parts(pixels: int) -> int:
+    """The most parts of equal and sufficient size, up to eight."""
+    most = max(1, min(_MOST_PARTS, pixels // _PIXELS_OF_A_PART))
+    return next(parts for parts in range(most, 0, -1) if pixels % parts == 0)

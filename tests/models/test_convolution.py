@@ -9,6 +9,7 @@ from jax import lax
 from harmony_jax.models import convolution as forms
 from harmony_jax.models.convolution import Geometry
 
+HALVING = (8, 6, 3, 4, 3, Geometry(2, 1))
 # Height, width, high channels, low channels, kernel size and geometry. Which side of a kernel-4
 # convolution has more than four times the channels decides how its kernel's gradient is computed.
 CASES = [
@@ -25,13 +26,14 @@ CASES = [
     (9, 8, 2, 5, 3, Geometry(1, 4, 4)),
     (8, 9, 4, 2, 3, Geometry(1, 0)),
     (9, 7, 3, 4, 3, Geometry(2, 1)),
-    (8, 6, 3, 4, 3, Geometry(2, 1)),
+    HALVING,
     (12, 14, 3, 4, 7, Geometry(2, 3)),
     (12, 13, 3, 4, 3, Geometry(1, 3, 3)),
     (4, 3, 3, 4, 3, Geometry(1, 4, 4)),
 ]
 SHIFTS = [case for case in CASES if case[5].stride == 1]
 DILATED = [case for case in SHIFTS if case[5].dilation > 1]
+POINTWISE = [case for case in CASES if case[4] == 1]
 BLOCKS = [case for case in CASES if case[4] == 4]
 
 
@@ -97,13 +99,74 @@ def test_blocks_agree_with_the_form_of_other_platforms(case):
     )
 
 
+@pytest.mark.parametrize("form", [forms._correlate_by_shifts, forms._correlate_by_windows])
 @pytest.mark.parametrize("case", SHIFTS, ids=str)
-def test_shifts_agree_with_the_form_of_other_platforms(case):
+def test_shifts_agree_with_the_form_of_other_platforms(case, form):
     x, kernel, y, geometry = make_arrays(case)
     close(
-        forms._correlate_by_shifts(x, y, size=kernel.shape[0], geometry=geometry),
+        form(x, y, size=kernel.shape[0], geometry=geometry),
         forms._correlate_by_transposition(x, y, size=kernel.shape[0], geometry=geometry),
     )
+
+
+@pytest.mark.parametrize("case", POINTWISE, ids=str)
+def test_products_agree_with_the_form_of_other_platforms(case):
+    x, kernel, y, geometry = make_arrays(case)
+    close(
+        forms._down_by_product(x, kernel),
+        forms._down_by_convolution(x, kernel, geometry=geometry),
+    )
+    close(
+        forms._up_by_product(y, kernel),
+        forms._up_by_transposition(y, kernel, high_size=x.shape[1:3], geometry=geometry),
+    )
+
+
+def test_wider_blocks_agree_with_the_form_of_other_platforms():
+    x, _, y, geometry = make_arrays(HALVING)
+    close(
+        forms._correlate_by_wider_blocks(x, y),
+        forms._correlate_by_transposition(x, y, size=3, geometry=geometry),
+    )
+
+
+@pytest.mark.parametrize(
+    ("pixels", "parts"),
+    [(7, 1), (8 * 32 * 32, 1), (8 * 64 * 64, 2), (8 * 65 * 65, 2), (8 * 256 * 256, 8), (40009, 1)],
+)
+def test_products_over_many_pixels_are_computed_in_equal_parts(pixels, parts):
+    rng = np.random.default_rng(0)
+    a, b = (jnp.asarray(rng.standard_normal((pixels, 1, 2)), jnp.float32) for _ in range(2))
+    products = forms.Products(are_parted=True)
+    product = jax.jit(lambda a, b: forms._product_over_pixels(a, b, products))
+    expected = np.einsum("pia,pib->ab", np.float64(a), np.float64(b))
+    np.testing.assert_allclose(product(a, b), expected, rtol=1e-5, atol=1e-2)
+    shape = f"tensor<{parts}x{pixels // parts}x2xf32>"
+    assert (shape in product.lower(a, b).as_text()) == (parts > 1)
+
+
+@pytest.mark.parametrize(
+    ("height", "channels", "size", "geometry"),
+    [
+        (64, (18, 18), 3, Geometry(1, 1)),
+        (64, (64, 4), 3, Geometry(1, 1)),
+        (64, (4, 64), 3, Geometry(1, 1)),
+        (16, (128, 128), 3, Geometry(1, 2, 2)),
+        (128, (4, 8), 3, Geometry(2, 1)),
+        (16, (8, 8), 1, Geometry(1, 0)),
+    ],
+)
+def test_a_cpu_gets_kernel_gradients_by_products(height, channels, size, geometry):
+    """XLA:CPU's own, with windows as large as the maps, takes twice to six times as long."""
+    high, low = channels
+    case = (height, height, high, low, size, geometry)
+    x, kernel, y, _ = make_arrays(case)
+    expected = forms._correlate_by_transposition(x, y, size=size, geometry=geometry)
+    pullback = jax.jit(lambda k, y: jax.vjp(lambda k: forms.convolve(x, k, geometry), k)[1](y)[0])
+    np.testing.assert_allclose(pullback(kernel, y), expected, atol=2e-3)
+    text = pullback.lower(kernel, y).as_text()
+    assert "stablehlo.dot_general" in text
+    assert "stablehlo.convolution" not in text
 
 
 @pytest.mark.parametrize("case", DILATED, ids=str)
