@@ -22,9 +22,10 @@ composites: ms an image for making composites of photos, in a worker and on the 
 train:  images/s of the training loop and the share of time spent waiting for data, each
         combination of model, batch and placement in a process of its own.
         --synthetic: the step alone, its data on the device: images/s, what the host takes for a
-        call, kernels and launches (of a GPU, from a trace), and the floors of arithmetic and bytes
+        call, kernels (of a GPU, from a trace) and launches, and the floors of arithmetic and bytes
         with their share of the step. --released: beside the authors' model under autocast, with
         channels_last and fused Adam, with and without torch.compile, in turns in one process.
+        --compiler_option: compiled with another NAME=VALUE.
 full_resolution: ms and peak memory of a 12-megapixel photo, each model in a process of its own;
         with --root, PSNR inside the mask and fMSE at full size with the real photo at 256 pixels
         for a prediction, which is what the way to full resolution alone keeps.
@@ -139,6 +140,13 @@ def _parse() -> argparse.Namespace:
     train.add_argument("--synthetic", action="store_true", help="the step alone, without data")
     train.add_argument("--released", type=Path, help="with --synthetic: a clone of their code")
     train.add_argument("--rounds", type=int, default=3, help="with --synthetic, of so many steps")
+    train.add_argument(
+        "--compiler_option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="with --synthetic, any number: as train.compiler_options",
+    )
     train.add_argument("--placements", default="stream,device", type=_words)
     train.add_argument("--steps", type=int, default=20, help="steps to time")
     composites = commands.add_parser("composites")
@@ -164,6 +172,8 @@ def _parse() -> argparse.Namespace:
             train.error("choose --root=IHARMONY4, or --synthetic for the step alone")
         if arguments.released and not arguments.synthetic:
             train.error("--released needs --synthetic: PyTorch's step is measured without data")
+        if arguments.compiler_option and not arguments.synthetic:
+            train.error("--compiler_option needs --synthetic")
     return arguments
 
 

@@ -1,4 +1,8 @@
-"""What a GPU ran in some steps, and how it was launched: from a trace of JAX's profiler."""
+"""What a GPU ran in some steps: from a trace of JAX's profiler.
+
+While it is traced, XLA launches the kernels of CUDA graphs one by one, so that a trace does not say
+how a step is launched (`planning/gpu_program.py` does).
+"""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -7,27 +11,20 @@ from jax.profiler import ProfileData
 
 _STREAMS = "Stream"  # begins the names of the lines that hold what ran, other lines repeat it
 _NO_KERNELS = ("Memcpy", "Memset")
-# Calls of CUDA, by the driver's and the runtime's names.
-_GRAPH_LAUNCHES = ("cuGraphLaunch", "cudaGraphLaunch")
-_KERNEL_LAUNCHES = ("cuLaunchKernel", "cudaLaunchKernel")
 
 
 class GpuTrace(NamedTuple):
     """Of one step on one GPU.
 
     Attributes:
-        kernels: that ran, those of graphs too.
+        kernels: that ran.
         copies: and fillings of memory.
         busy: seconds in which at least one of these ran.
-        graph_launches: of CUDA graphs.
-        kernel_launches: of kernels that are in no graph.
     """
 
     kernels: float
     copies: float
     busy: float
-    graph_launches: float
-    kernel_launches: float
 
 
 def read_trace(folder: Path, steps: int) -> GpuTrace | None:
@@ -39,8 +36,9 @@ def read_trace(folder: Path, steps: int) -> GpuTrace | None:
     """
     files = folder.glob("plugins/profile/*/*.xplane.pb")
     traces = [ProfileData.from_file(str(path)) for path in files]
-    planes = [plane for trace in traces for plane in trace.planes]
-    gpus = [plane for plane in planes if plane.name.startswith("/device:GPU")]
+    gpus = [
+        plane for trace in traces for plane in trace.planes if plane.name.startswith("/device:GPU")
+    ]
     if not gpus:
         return None
     streams = [
@@ -52,13 +50,6 @@ def read_trace(folder: Path, steps: int) -> GpuTrace | None:
         ]
         for plane in gpus
     ]
-    calls = [
-        event.name
-        for plane in planes
-        if not plane.name.startswith("/device:")
-        for line in plane.lines
-        for event in line.events
-    ]
     ran = sum(len(events) for events in streams)
     copies = sum(name.startswith(_NO_KERNELS) for events in streams for name, _, _ in events)
     share = 1 / (steps * len(gpus))
@@ -66,8 +57,6 @@ def read_trace(folder: Path, steps: int) -> GpuTrace | None:
         (ran - copies) * share,
         copies * share,
         sum(_covered(events) for events in streams) * 1e-9 * share,
-        sum(name.startswith(_GRAPH_LAUNCHES) for name in calls) * share,
-        sum(name.startswith(_KERNEL_LAUNCHES) for name in calls) * share,
     )
 
 

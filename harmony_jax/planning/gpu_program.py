@@ -4,12 +4,15 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 from harmony_jax.planning.hlo_text import FREE, Instruction
 from harmony_jax.planning.step_traffic import is_collective
 
 CONVOLUTIONS, PRODUCTS = "convolutions", "products"
+DUMP = "xla_dump_to"  # the compiler option that names the folder for `dumped_launches`
+_LAUNCHES = "*{program}*thunk_sequence_after_thunk_passes.txt"
 # Of fusions and other kernels: the first of these words in the name.
 _BY_NAME = {"reduce": "reductions", "copy": "copies", "transpose": "transpositions"}
 _OTHER = "other"
@@ -73,8 +76,19 @@ def product_flops(program: Iterable[Instruction]) -> int:
     return total
 
 
+def dumped_launches(folder: Path, program: str = "") -> str:
+    """XLA's list of what a program launches; empty where it was not compiled, or on a CPU.
+
+    Args:
+        folder: that DUMP named when it was compiled.
+        program: its name, or a part of it.
+    """
+    files = folder.glob(_LAUNCHES.format(program=program))
+    return "".join(path.read_text() for path in files)
+
+
 def graphs(launches: str) -> Graphs:
-    """Reads XLA's list of what a program launches (`thunk_sequence_after_thunk_passes.txt`).
+    """Reads XLA's list of what a program launches (`dumped_launches`).
 
     Loops count once: how often they run is not in the list.
     """

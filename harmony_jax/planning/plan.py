@@ -27,7 +27,6 @@ from harmony_jax.training.setup import abstract_batch, set_up
 
 # Of a sample that is held: composite, real photo and mask; of photos the composite is made.
 _CHANNELS, _CHANNELS_OF_PHOTOS = 7, 4
-_LAUNCHES = "*thunk_sequence_after_thunk_passes.txt"
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -255,8 +254,8 @@ def _compile(lowered: jax.stages.Lowered, platform: str) -> tuple[jax.stages.Com
     if platform == "tpu":
         return lowered.compile(), ""
     with tempfile.TemporaryDirectory() as folder:
-        compiled = lowered.compile(compiler_options={"xla_dump_to": folder})
-        return compiled, "".join(path.read_text() for path in Path(folder).glob(_LAUNCHES))
+        compiled = lowered.compile(compiler_options={gpu_program.DUMP: folder})
+        return compiled, gpu_program.dumped_launches(Path(folder))
 
 
 def find_largest_batch(

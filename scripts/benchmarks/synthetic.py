@@ -57,6 +57,7 @@ def measure_apart(name: str, batch_size: int, arguments: argparse.Namespace) -> 
         *("train", "--synthetic", f"--names={name}", f"--dtype={arguments.dtype}"),
         *(f"--batches={batch_size}", f"--steps={arguments.steps}", f"--rounds={arguments.rounds}"),
         *([f"--released={arguments.released}"] if arguments.released else []),
+        *(f"--compiler_option={option}" for option in arguments.compiler_option),
     )
 
 
@@ -72,12 +73,14 @@ def measure(name: str, batch_size: int, arguments: argparse.Namespace) -> None:
     Args:
         name: of the config.
         batch_size: images over all devices.
-        arguments: `dtype`, `steps` in a round, `rounds` and `released`.
+        arguments: `dtype`, `steps` in a round, `rounds`, `released` and `compiler_option`.
     """
     keep_freed_memory()
     if arguments.released:  # both on one device: JAX takes what it needs alone
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    makers = {f"jax {jax.__version__}": partial(_ours, name, batch_size, arguments.dtype)}
+    options = arguments.compiler_option
+    title = " ".join([f"jax {jax.__version__}", *options])
+    makers = {title: partial(_ours, name, batch_size, arguments.dtype, options)}
     if arguments.released:
         released_configurations(arguments.released, name)
         _check_device_of_pytorch()
@@ -136,10 +139,23 @@ def _share(floor: str, step: float) -> str:
     return f"{floor} ({float(number) / 1e3 / step:.0%})" if unit == "ms" else floor
 
 
-def _ours(name: str, batch_size: int, dtype: str) -> _Contender:
+def _ours(name: str, batch_size: int, dtype: str, options: list[str]) -> _Contender:
+    with tempfile.TemporaryDirectory() as folder:
+        dump = [f"{gpu_program.DUMP}={folder}"] if jax.default_backend() == "gpu" else []
+        contender = _our_step(name, batch_size, dtype, options + dump)
+        launches = gpu_program.dumped_launches(Path(folder), "train_step")
+    if not launches:
+        return contender
+    graphs = gpu_program.graphs(launches)
+    text = f"{graphs.launches:,}, {graphs.graphs:,} of graphs"
+    return contender._replace(cells={**contender.cells, "launches": text})
+
+
+def _our_step(name: str, batch_size: int, dtype: str, options: list[str]) -> _Contender:
     config = importlib.import_module(f"configs.{name}").get_config()
     config.model.dtype = dtype
     config.train.batch_size = batch_size
+    config.train.compiler_options = tuple(options)
     start = time.perf_counter()
     mesh = create_mesh()
     training = set_up(config, mesh, COMPOSITES)
@@ -208,12 +224,7 @@ def _traced_cells(contender: _Contender) -> dict[str, str]:
     if trace is None or not trace.kernels:
         print("The trace holds no kernels; their number is that of the program.", file=sys.stderr)
         return {}
-    launches = trace.graph_launches + trace.kernel_launches
-    return {
-        "kernels": f"{trace.kernels:,.0f}",
-        "launches": f"{launches:,.0f}, {trace.graph_launches:,.0f} of graphs",
-        "device busy, ms": f"{1e3 * trace.busy:.2f}",
-    }
+    return {"kernels": f"{trace.kernels:,.0f}", "device busy, ms": f"{1e3 * trace.busy:.2f}"}
 
 
 def _batch(batch_size: int, side: int) -> dict[str, np.ndarray]:

@@ -29,7 +29,7 @@ def test_what_the_compiler_refuses_is_named_in_a_line_and_left_out(caplog, text,
     taken = options.compiler_options((text, "xla_gpu_autotune_level=0"), create_mesh(1))
     assert taken == {"xla_gpu_autotune_level": "0"}
     (line,) = caplog.messages
-    assert line.startswith(f"train.compiler_options {text} is left out: ")
+    assert line.startswith(f"Compiler option {text} is left out: ")
     assert reason in line
     assert "\n" not in line
 
@@ -57,14 +57,36 @@ def test_a_step_with_options_trains_as_one_without(monkeypatch):
     assert found[0] == found[1]
 
 
-def test_a_step_that_fails_with_its_options_goes_on_without_them(caplog):
-    made = []
+def test_a_platform_has_options_of_its_own_which_the_config_may_replace(monkeypatch, caplog):
+    own = {"xla_gpu_autotune_level": "2", COMMAND_BUFFERS: "FUSION", "xla_gpu_no_such_thing": "1"}
+    monkeypatch.setattr(options, "_DEFAULTS", {"cpu": own})
+    caplog.set_level(logging.INFO)
+    mesh = create_mesh(1)
+    found = [options.compiler_options(texts, mesh) for texts in ((), (f"{COMMAND_BUFFERS}=CUDNN",))]
+    assert found == [
+        {"xla_gpu_autotune_level": "2", COMMAND_BUFFERS: command} for command in ("FUSION", "CUDNN")
+    ]
+    assert {record.levelname for record in caplog.records} == {"INFO"}
+    assert "xla_gpu_no_such_thing=1 is left out" in caplog.text
+
+
+def test_only_gpus_have_options_that_nobody_asked_for():
+    assert options.compiler_options((), create_mesh(1)) == {}
+    assert set(options._DEFAULTS) == {"gpu"}
+
+
+@pytest.mark.parametrize("failing", [1, 2, 3])
+def test_a_step_that_fails_with_its_options_goes_on_without_them(caplog, failing):
+    made, calls = [], []
 
     def make(given):
         made.append(given)
 
-        def fails(_) -> np.ndarray:
-            raise RuntimeError("capture failed")
+        def fails(batch) -> np.ndarray:
+            calls.append(batch)
+            if len(calls) >= failing:
+                raise RuntimeError("capture failed")
+            return np.float32(batch)
 
         def step(state, batch):
             shape = jax.ShapeDtypeStruct((), jnp.float32)
@@ -81,5 +103,5 @@ def test_a_step_that_fails_with_its_options_goes_on_without_them(caplog):
     np.testing.assert_array_equal(state, [6, 6, 6])
     assert made == [{"a": "1", "b": "2"}, {}]
     (line,) = (text for text in caplog.messages if text.startswith("The step"))
-    assert line.startswith("The step is compiled without train.compiler_options a=1, b=2, with")
+    assert line.startswith("The step is compiled without the compiler options a=1, b=2, with")
     assert "(INTERNAL: " in line
