@@ -12,7 +12,7 @@ from harmony_jax.planning.step_traffic import is_collective
 
 CONVOLUTIONS, PRODUCTS = "convolutions", "products"
 DUMP = "xla_dump_to"  # the compiler option that names the folder for `dumped_launches`
-_LAUNCHES = "*{program}*thunk_sequence_after_thunk_passes.txt"
+_LAUNCHES = "*thunk_sequence_after_thunk_passes.txt"
 # Of fusions and other kernels: the first of these words in the name.
 _BY_NAME = {"reduce": "reductions", "copy": "copies", "transpose": "transpositions"}
 _OTHER = "other"
@@ -83,7 +83,7 @@ def dumped_launches(folder: Path, program: str = "") -> str:
         folder: that DUMP named when it was compiled.
         program: its name, or a part of it.
     """
-    files = folder.glob(_LAUNCHES.format(program=program))
+    files = (path for path in folder.glob(_LAUNCHES) if program in path.name)
     return "".join(path.read_text() for path in files)
 
 

@@ -28,6 +28,8 @@ from harmony_jax.training.setup import abstract_batch, set_up
 # Of a sample that is held: composite, real photo and mask; of photos the composite is made.
 _CHANNELS, _CHANNELS_OF_PHOTOS = 7, 4
 
+_TUNED_FUSIONS = "xla_gpu_experimental_enable_fusion_autotuner"
+
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -254,7 +256,15 @@ def _compile(lowered: jax.stages.Lowered, platform: str) -> tuple[jax.stages.Com
     if platform == "tpu":
         return lowered.compile(), ""
     with tempfile.TemporaryDirectory() as folder:
-        compiled = lowered.compile(compiler_options={gpu_program.DUMP: folder})
+        options = {gpu_program.DUMP: folder}
+        try:
+            compiled = lowered.compile(compiler_options=options)
+        except jax.errors.JaxRuntimeError as error:
+            if "deviceless" not in str(error):
+                raise
+            # A product that cuBLAS is to compute, which needs a GPU to be asked. Where fusions are
+            # tuned, others may compute it.
+            compiled = lowered.compile(compiler_options=options | {_TUNED_FUSIONS: "True"})
         return compiled, gpu_program.dumped_launches(Path(folder))
 
 

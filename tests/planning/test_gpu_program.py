@@ -2,6 +2,7 @@
 
 from harmony_jax.planning.gpu_program import (
     Graphs,
+    dumped_launches,
     graphs,
     kernels,
     odd_convolutions,
@@ -114,6 +115,16 @@ def test_graphs_and_what_they_hold():
     found = graphs(LAUNCHES)
     assert found == Graphs(graphs=2, captured=3, alone=4)
     assert found.launches == 6
+
+
+def test_the_lists_of_what_programs_launch(tmp_path):
+    ending = "thunk_sequence_after_thunk_passes.txt"
+    for number, name in enumerate(("jit_train_step", "jit__lambda")):
+        (tmp_path / f"module_{number:04}.{name}.{ending}").write_text(name)
+    (tmp_path / "module_0000.jit_train_step.thunk_sequence.txt").write_text("before the passes")
+    assert dumped_launches(tmp_path, "train_step") == "jit_train_step"
+    assert sorted(dumped_launches(tmp_path).split("jit_")) == ["", "_lambda", "train_step"]
+    assert dumped_launches(tmp_path, "evaluate") == ""
 
 
 def test_collectives_of_a_gpu():

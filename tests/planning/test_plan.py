@@ -246,6 +246,39 @@ def test_fields_that_the_slice_cannot_have(section, field, value, message):
         plan_training(config, find_target("v5e:2x2"))
 
 
+@pytest.mark.parametrize("reason", ["cannot enumerate configs in deviceless mode", "no memory"])
+def test_a_product_that_needs_a_gpu_to_be_asked(reason):
+    """The compiler may compute it in another way, where fusions are tuned."""
+    tried = []
+    compiled = object.__new__(jax.stages.Compiled)
+
+    class Lowered(jax.stages.Lowered):
+        def __init__(self):
+            pass
+
+        def compile(self, compiler_options):
+            tried.append(set(compiler_options))
+            if len(tried) == 1:
+                raise jax.errors.JaxRuntimeError(f"INTERNAL: CublasLtBackend {reason}.")
+            return compiled
+
+    if reason == "no memory":
+        with pytest.raises(jax.errors.JaxRuntimeError, match=reason):
+            planning._compile(Lowered(), "cuda")
+        assert len(tried) == 1
+    else:
+        assert planning._compile(Lowered(), "cuda") == (compiled, "")
+        assert tried[1] - tried[0] == {"xla_gpu_experimental_enable_fusion_autotuner"}
+
+
+@needs_cuda_plugin
+def test_a_step_on_one_gpu_is_one_graph():
+    config = tiny_config()
+    plan = plan_training(config, find_target("h200:1"))
+    kernels = sum(plan.launches.kernels.values())
+    assert plan.launches.graphs == Graphs(graphs=1, captured=kernels, alone=0)
+
+
 @needs_cuda_plugin
 def test_a_compiled_step_for_gpus():
     """On two hosts with two GPUs, the state divided within each host."""
