@@ -156,7 +156,8 @@ def get_config() -> ConfigDict:
     # model.dtype. float32 for bfloat16 models on many devices: each addition rounds no more, but
     # twice the bytes are sent, and GPUs compute these gradients in TF32, slower.
     config.train.gradient_dtype = config_dict.placeholder(str)
-    # Compiler options of the training step, each NAME=VALUE (docs/performance.md, "On a GPU").
+    # Compiler options of the training step, each NAME=VALUE, besides the platform's own or in place
+    # of them (docs/performance.md, "On a GPU").
     config.train.compiler_options = ()
     # Moving average of the parameters, which validation takes and the checkpoints' model is: how
     # much of itself it keeps at each step, such as 0.999; 0: none.
