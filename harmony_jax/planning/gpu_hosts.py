@@ -104,7 +104,7 @@ def devices(name: str, kind: str, shape: Sequence[int]) -> list[Any]:
         reason = str(error).splitlines()[0]
         raise InputError(
             f"--topology={name}: JAX's CUDA plugin refuses it ({reason}); jax {jax.__version__} is "
-            "installed, and plans are tested with 0.10.2 and 0.11.2"
+            "installed, and plans are tested with 0.10.2 to 0.12.0"
         ) from error
     return sorted(found, key=lambda device: (device.process_index, device.id))
 
