@@ -56,9 +56,11 @@ class BatchNorm(nnx.Module):
         # PyTorch refuses a single value; dividing by one keeps such a step finite.
         unbiased = var * (count / max(count - 1, 1))
         features = self.mean.shape[0]
-        self.mean[...] = (old_mean + self.momentum * (mean - old_mean))[:features]
-        self.var[...] = (old_var + self.momentum * (unbiased - old_var))[:features]
-        self.num_batches_tracked[...] += 1
+        # Not `[...] =`, which asks traced arrays for a sharding: the message of that error, which
+        # no one sees, was half of the time of tracing an HRNet's step.
+        self.mean.set_value((old_mean + self.momentum * (mean - old_mean))[:features])
+        self.var.set_value((old_var + self.momentum * (unbiased - old_var))[:features])
+        self.num_batches_tracked.set_value(self.num_batches_tracked[...] + 1)
         return y
 
 

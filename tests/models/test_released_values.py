@@ -1,5 +1,6 @@
 """Full-size models against values measured on the released PyTorch code."""
 
+from functools import partial
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -26,6 +27,7 @@ from harmony_jax.models.foreground_aware import ForegroundAware
 from harmony_jax.training.optimizer import create_optimizer, rate_labels
 from harmony_jax.training.step import create_state, make_train_step
 from harmony_jax.weights.torch_keys import torch_key
+from tests.conftest import FUSIONS
 from tests.released import GOLDEN, golden, make_inputs, make_weights
 
 TRAINED = (
@@ -37,6 +39,9 @@ TRAINED = (
 )
 TALL = ("hrnet18s_idih256", "improved_dih256", "improved_ssam256")
 ROUNDED = ("deeplab_r34_idih256", "hrnet18s_v2p_idih256", "improved_sedih256", "improved_ssam256")
+# With fused loops as users have them: those of tests/conftest.py make large models slow, and round
+# otherwise, which steps of training amplify.
+FUSED = {FUSIONS.lstrip("-"): True}
 
 
 class Case(NamedTuple):
@@ -66,7 +71,9 @@ def predict(model: HarmonizationModel, image: np.ndarray, mask: np.ndarray) -> t
     graph, variables = nnx.split(model)
     backbone_features = ForegroundAware.backbone_features
 
-    @jax.jit
+    on_cpu = jax.default_backend() == "cpu"
+
+    @partial(jax.jit, compiler_options=FUSED if on_cpu else None)
     def run(variables, image, mask):
         maps = []
 
@@ -79,7 +86,7 @@ def predict(model: HarmonizationModel, image: np.ndarray, mask: np.ndarray) -> t
             return nnx.merge(graph, variables)(normalize(255 * image), mask), maps
 
     # An accelerator would round the operands of products to bfloat16 or less.
-    precision = "default" if jax.default_backend() == "cpu" else "highest"
+    precision = "default" if on_cpu else "highest"
     with jax.default_matmul_precision(precision):
         return run(variables, jnp.asarray(image), jnp.asarray(mask))
 
@@ -167,6 +174,7 @@ def test_training(name):
     optimizer = create_optimizer(config.optimizer, optax.constant_schedule(1e-3))
     layout, state = create_state(case.model, optimizer, mesh)
     step = make_train_step(layout, create_loss(config.loss), optimizer, mesh)
+    step = step.lower(state, batch).compile(compiler_options=FUSED)
 
     state, metrics = step(state, batch)
     losses = [float(metrics["loss"])]
