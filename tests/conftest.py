@@ -3,13 +3,10 @@ import os
 import pytest
 from jaxtyping import install_import_hook
 
+from tests.compiling import OPTIMIZATION, QUICKLY
+
 # Two simulated devices, so that every test of training and evaluation runs sharded.
 DEVICE_COUNT = "--xla_force_host_platform_device_count"
-# LLVM optimizes programs that run once or twice for half of the time of compiling a training step.
-# XLA's older way of writing fused loops compiles a small model's step in a third of the time. All
-# else that XLA makes of them is the same. `.ci/run` runs the tests a second time as users compile.
-OPTIMIZATION = "--xla_backend_optimization_level"
-FUSIONS = "--xla_cpu_use_fusion_emitters"
 
 # Shapes and types in signatures are checked while the tests run.
 install_import_hook("harmony_jax", "beartype.beartype")
@@ -30,7 +27,7 @@ def pytest_configure(config):
     if config.option.markexpr != "accelerator":
         os.environ.setdefault("JAX_PLATFORMS", "cpu")
         if OPTIMIZATION not in flags:
-            ours += [f"{OPTIMIZATION}=1", f"{FUSIONS}=false"]
+            ours += QUICKLY
     added = [flag for flag in ours if flag.split("=")[0] not in flags]
     os.environ["XLA_FLAGS"] = " ".join([flags, *added]).strip()
 

@@ -27,7 +27,7 @@ from harmony_jax.models.foreground_aware import ForegroundAware
 from harmony_jax.training.optimizer import create_optimizer, rate_labels
 from harmony_jax.training.step import create_state, make_train_step
 from harmony_jax.weights.torch_keys import torch_key
-from tests.conftest import FUSIONS
+from tests.compiling import FUSED
 from tests.released import GOLDEN, golden, make_inputs, make_weights
 
 TRAINED = (
@@ -39,9 +39,6 @@ TRAINED = (
 )
 TALL = ("hrnet18s_idih256", "improved_dih256", "improved_ssam256")
 ROUNDED = ("deeplab_r34_idih256", "hrnet18s_v2p_idih256", "improved_sedih256", "improved_ssam256")
-# With fused loops as users have them: those of tests/conftest.py make large models slow, and round
-# otherwise, which steps of training amplify.
-FUSED = {FUSIONS.lstrip("-"): True}
 
 
 class Case(NamedTuple):
