@@ -3,7 +3,7 @@ import os
 import pytest
 from jaxtyping import install_import_hook
 
-from tests.compiling import OPTIMIZATION, QUICKLY
+from tests import compiling
 
 # Two simulated devices, so that every test of training and evaluation runs sharded.
 DEVICE_COUNT = "--xla_force_host_platform_device_count"
@@ -26,8 +26,8 @@ def pytest_configure(config):
     ours = [f"{DEVICE_COUNT}=2"]
     if config.option.markexpr != "accelerator":
         os.environ.setdefault("JAX_PLATFORMS", "cpu")
-        if OPTIMIZATION not in flags:
-            ours += QUICKLY
+        if compiling.OPTIMIZATION not in flags:  # in the workers it is: they have the same flags
+            ours += compiling.quick_flags()
     added = [flag for flag in ours if flag.split("=")[0] not in flags]
     os.environ["XLA_FLAGS"] = " ".join([flags, *added]).strip()
 

@@ -27,7 +27,7 @@ from harmony_jax.models.foreground_aware import ForegroundAware
 from harmony_jax.training.optimizer import create_optimizer, rate_labels
 from harmony_jax.training.step import create_state, make_train_step
 from harmony_jax.weights.torch_keys import torch_key
-from tests.compiling import FUSED
+from tests.compiling import fused
 from tests.released import GOLDEN, golden, make_inputs, make_weights
 
 TRAINED = (
@@ -70,7 +70,7 @@ def predict(model: HarmonizationModel, image: np.ndarray, mask: np.ndarray) -> t
 
     on_cpu = jax.default_backend() == "cpu"
 
-    @partial(jax.jit, compiler_options=FUSED if on_cpu else None)
+    @partial(jax.jit, compiler_options=fused() if on_cpu else None)
     def run(variables, image, mask):
         maps = []
 
@@ -171,7 +171,7 @@ def test_training(name):
     optimizer = create_optimizer(config.optimizer, optax.constant_schedule(1e-3))
     layout, state = create_state(case.model, optimizer, mesh)
     step = make_train_step(layout, create_loss(config.loss), optimizer, mesh)
-    step = step.lower(state, batch).compile(compiler_options=FUSED)
+    step = step.lower(state, batch).compile(compiler_options=fused())
 
     state, metrics = step(state, batch)
     losses = [float(metrics["loss"])]
