@@ -256,7 +256,7 @@ def _compile(lowered: jax.stages.Lowered, platform: str) -> tuple[jax.stages.Com
     if platform == "tpu":
         return lowered.compile(), ""
     with tempfile.TemporaryDirectory() as folder:
-        options = {gpu_program.DUMP: folder}
+        options: dict[str, Any] = {gpu_program.DUMP: folder}
         try:
             compiled = lowered.compile(compiler_options=options)
         except jax.errors.JaxRuntimeError as error:
