@@ -22,13 +22,12 @@ from harmony_jax.planning.chips import Chip
 from harmony_jax.planning.hlo_text import instructions, memory_traffic
 from harmony_jax.planning.step_traffic import Collective, collectives, required, surplus
 from harmony_jax.planning.targets import Target
+from harmony_jax.training.compiler_options import TUNED_FUSIONS
 from harmony_jax.training.layout import TrainState
 from harmony_jax.training.setup import abstract_batch, set_up
 
 # Of a sample that is held: composite, real photo and mask; of photos the composite is made.
 _CHANNELS, _CHANNELS_OF_PHOTOS = 7, 4
-
-_TUNED_FUSIONS = "xla_gpu_experimental_enable_fusion_autotuner"
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -264,7 +263,7 @@ def _compile(lowered: jax.stages.Lowered, platform: str) -> tuple[jax.stages.Com
                 raise
             # A product that cuBLAS is to compute, which needs a GPU to be asked. Where fusions are
             # tuned, others may compute it.
-            compiled = lowered.compile(compiler_options=options | {_TUNED_FUSIONS: "True"})
+            compiled = lowered.compile(compiler_options=options | {TUNED_FUSIONS: "True"})
         return compiled, gpu_program.dumped_launches(Path(folder))
 
 

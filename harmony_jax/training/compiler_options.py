@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from harmony_jax.devices import mesh as meshes
 from harmony_jax.errors import InputError
 
+TUNED_FUSIONS = "xla_gpu_experimental_enable_fusion_autotuner"
 # By platform; `train.compiler_options` have the last word. docs/performance.md, "On a GPU", says
 # what they do.
 _DEFAULTS = {
@@ -23,7 +24,7 @@ _DEFAULTS = {
         "xla_gpu_enable_command_buffer": "FUSION,CUBLAS,CUBLASLT,CUSTOM_CALL,CUDNN,"
         "DYNAMIC_SLICE_FUSION,CONDITIONAL,CONVOLUTION",
         # It compiles every kernel once more, before they are compiled.
-        "xla_gpu_experimental_enable_fusion_autotuner": "False",
+        TUNED_FUSIONS: "False",
     }
 }
 # A ValueError from calls that JAX dispatches without Python, which are those after the first.
