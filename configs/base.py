@@ -189,11 +189,3 @@ def get_config() -> ConfigDict:
 
     config.profile = 0  # steps to trace into WORKDIR/tensorboard, the 10 first ones passed
     return config
-
-
-def get_short_config() -> ConfigDict:
-    """The released schedule of the models without a backbone."""
-    config = get_config()
-    config.train.epochs = 120
-    config.optimizer.milestones = (105, 115)
-    return config

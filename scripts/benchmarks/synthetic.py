@@ -1,7 +1,6 @@
 """`benchmark.py train --synthetic`: the training step alone, its data on the device."""
 
 import argparse
-import importlib
 import os
 import statistics
 import sys
@@ -17,6 +16,7 @@ import numpy as np
 
 from benchmarks.released import released_configurations, released_loss, released_model
 from benchmarks.timing import Run, in_new_process, in_turns
+from configs import model as model_config
 from harmony_jax.data.iharmony4 import COMPOSITES
 from harmony_jax.devices.gpu_trace import read_trace
 from harmony_jax.devices.host_memory import keep_freed_memory
@@ -152,7 +152,7 @@ def _ours(name: str, batch_size: int, dtype: str, options: list[str]) -> _Conten
 
 
 def _our_step(name: str, batch_size: int, dtype: str, options: list[str]) -> _Contender:
-    config = importlib.import_module(f"configs.{name}").get_config()
+    config = model_config.get_config(name)
     config.model.dtype = dtype
     config.train.batch_size = batch_size
     config.train.compiler_options = tuple(options)
