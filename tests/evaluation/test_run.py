@@ -149,47 +149,44 @@ def test_other_splits_and_earlier_results_stay_apart(trained, tmp_path, capsys):
     assert f"{validation['model']['All']['MSE']:.2f}" in printed
 
 
-def refuse(config, workdir: Path, message: str, checkpoint: Path | None = None) -> None:
-    with pytest.raises(InputError, match=message):
-        evaluate_workdir(config, workdir, checkpoint)
-    assert not (workdir / "evaluation.json").exists()
-
-
-def test_checkpoints_that_do_not_fit(trained, tmp_path, mini_root):
-    config, workdir = trained
-    refuse(config, tmp_path, "no checkpoint there: pass a workdir")
-    refuse(config, tmp_path, "checkpoints/4321: no such file", workdir / FOLDER / "4321")
-    other = tiny_config(mini_root)
-    other.model.name = "dih256"
-    refuse(other, tmp_path, r"checkpoints/\d+: holds model .*improved_dih256.*'dih256'", workdir)
-
-
-def test_subsets_that_do_not_exist(trained, tmp_path):
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("data.subsets", ("HCOCO", "HVideo"), "subset 'HVideo'"),
+        ("data.subsets", (), "data.subsets is empty"),
+        ("evaluation.split", "holdout", "split 'holdout'"),
+        ("model.name", "dih256", r"checkpoints/\d+: holds model .*improved_dih256.*'dih256'"),
+    ],
+)
+def test_configs_that_do_not_fit(trained, tmp_path, field, value, message):
     config, workdir = trained
     config = config.copy_and_resolve_references()
-    config.data.subsets = ("HCOCO", "HVideo")
-    refuse(config, tmp_path, "subset 'HVideo': iHarmony4 has HCOCO, HAdobe5k", workdir)
-    config.data.subsets = ()
-    refuse(config, tmp_path, r"data\.subsets is empty: choose of HCOCO, HAdobe5k", workdir)
+    config.update_from_flattened_dict({field: value})
+    refuse(config, tmp_path, message, workdir)
 
 
-def test_splits_that_do_not_exist(trained, tmp_path):
+def test_an_empty_validation_set(trained, tmp_path):
     config, workdir = trained
     config = config.copy_and_resolve_references()
-    config.evaluation.split = "holdout"
-    refuse(config, tmp_path, "split 'holdout': choose 'train'", workdir)
-    config.evaluation.split = "validation"
-    config.data.validation_fraction = 0.0
+    config.evaluation.split, config.data.validation_fraction = "validation", 0.0
     refuse(config, tmp_path, "'validation' is empty: set data.validation_fraction", workdir)
 
 
-def test_a_damaged_checkpoint_is_named(trained, tmp_path):
+def test_checkpoints_that_are_not_there_or_damaged(trained, tmp_path):
     config, workdir = trained
+    refuse(config, tmp_path, "no checkpoint there")
+    refuse(config, tmp_path, "checkpoints/4321: no such file", workdir / FOLDER / "4321")
     shutil.copytree(workdir / FOLDER, tmp_path / FOLDER)
     for file in (tmp_path / FOLDER / "10" / "model").rglob("*"):
         if file.is_file():
             file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    refuse(config, tmp_path, "checkpoints/10: damaged checkpoint", tmp_path / FOLDER / "10")
+    refuse(config, tmp_path, "checkpoints/10: damaged", tmp_path / FOLDER / "10")
+
+
+def refuse(config, workdir: Path, message: str, checkpoint: Path | None = None) -> None:
+    with pytest.raises(InputError, match=message):
+        evaluate_workdir(config, workdir, checkpoint)
+    assert not (workdir / "evaluation.json").exists()
 
 
 def evaluated(trained, tmp_path, **fields):
@@ -299,7 +296,7 @@ def test_ready_predictions_of_any_program(trained, mini_root, tmp_path):
         InputError, match=r"1 of 6 images could not be read.*9x9 .*expected 32x32 or"
     ):
         evaluate_workdir(config, tmp_path / "other", predictions=folder)
-    with pytest.raises(InputError, match="--predictions and --checkpoint: pass one of them"):
+    with pytest.raises(InputError, match="predictions and a checkpoint"):
         evaluate_workdir(config, tmp_path / "both", trained[1], predictions=folder)
 
 
