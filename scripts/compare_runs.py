@@ -15,10 +15,8 @@ from harmony_jax.disk import write_file
 from harmony_jax.errors import InputError
 from harmony_jax.evaluation.comparison import compare, pair_images, read_image_metrics
 from harmony_jax.evaluation.files import csv_bytes
-from harmony_jax.evaluation.metrics import METRICS, ImageMetrics
+from harmony_jax.evaluation.metrics import LARGER_IS_BETTER, METRICS, ImageMetrics
 from harmony_jax.evaluation.tables import TextTable, as_text
-
-_LARGER_IS_BETTER = ("PSNR", "SSIM")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -75,7 +73,7 @@ def _run(options: argparse.Namespace) -> None:
 def _gain(pair: tuple[ImageMetrics, ImageMetrics], metric: str) -> float:
     """How much better B is."""
     difference = pair[1][metric] - pair[0][metric]
-    return difference if metric in _LARGER_IS_BETTER else -difference
+    return difference if metric in LARGER_IS_BETTER else -difference
 
 
 def _csv(pairs: Sequence[tuple[ImageMetrics, ImageMetrics]]) -> bytes:

@@ -232,9 +232,8 @@ def _valid(
         places = jnp.arange(side)[None]
         return (places >= start) & (places < start + length)
 
-    return (inside(height, 0)[:, :, None] & inside(width, 1)[:, None]).astype(jnp.float32)[
-        ..., None
-    ]
+    rows, columns = inside(height, 0)[:, :, None, None], inside(width, 1)[:, None, :, None]
+    return (rows & columns).astype(jnp.float32)
 
 
 def _put(batch: dict[str, np.ndarray], mesh: Mesh) -> tuple[dict[str, jax.Array], jax.Array]:
@@ -248,13 +247,7 @@ def _pictures(arrays: dict[str, np.ndarray]) -> Pictures:
     if extent is not None:
         top, left, height, width = extent.tolist()
         arrays = {k: array[top : top + height, left : left + width] for k, array in arrays.items()}
-    return Pictures(
-        composite=arrays["composite"],
-        mask=arrays["mask"],
-        blend_mask=arrays.get("blend_mask"),
-        prediction=arrays["prediction"],
-        real=arrays["real"],
-    )
+    return Pictures(**{"blend_mask": None, **arrays})
 
 
 def _to_host(tree: Any) -> Any:

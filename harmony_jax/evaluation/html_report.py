@@ -100,6 +100,9 @@ def write_html_report(
         ),
         "images": _json(per_image),
         "metrics": json.dumps(METRICS),
+        "sort_options": "\n".join(
+            f"<option{' selected' * (name == 'fMSE')}>{name}</option>" for name in METRICS
+        ),
         "amplification": f"{ERROR_AMPLIFICATION}",
         "brightest": f"{255 / ERROR_AMPLIFICATION:g}",
         "error_scale": _data_uri("png", cv2.imencode(".png", scale)[1].tobytes()),

@@ -13,6 +13,7 @@ RATIO_RANGES = ((0.0, 0.05), (0.05, 0.15), (0.15, 1.0), (0.0, 1.0))
 
 # With the decimals that tables and reports print.
 METRICS = {"MSE": 2, "fMSE": 2, "PSNR": 2, "SSIM": 4}
+LARGER_IS_BETTER = ("PSNR", "SSIM")
 COMPOSITE = "composite_"  # before a metric's name: of the composite taken as a prediction
 
 # One image's numbers: `subset`, `name`, `foreground_ratio` in [0, 1]; the model's `MSE` and `fMSE`

@@ -6,8 +6,8 @@ on-chip memory.
 
 import math
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 _BITS = {
@@ -52,14 +52,18 @@ class Array(NamedTuple):
         return self.size * _BITS[self.dtype] // 8
 
 
-class Operation(NamedTuple):
+@dataclass
+class Operation:
     """One operation of a compiled program.
 
     Attributes:
         name: unique in its computation.
         opcode: fusion, all-reduce, ...
-        results, operands: its arrays.
-        attributes: the text behind the operands.
+        results: the arrays that it makes.
+        names: of the operations whose results it takes.
+        operands: these results, in one row.
+        inside: the text between its parentheses.
+        attributes: the text behind them.
         moved: bytes that it reads from and writes to main memory when it runs, padding included.
             An operand counts once; if only slices of it are taken, these count.
         times: how often it runs each time the program does: more than once in a loop.
@@ -69,48 +73,39 @@ class Operation(NamedTuple):
     name: str
     opcode: str
     results: tuple[Array, ...]
+    names: tuple[str, ...]
     operands: tuple[Array, ...]
+    inside: str
     attributes: str
-    moved: int
-    times: int
-    is_scheduled: bool
+    moved: int = 0
+    times: int = 0
+    is_scheduled: bool = False
 
 
 def operations(text: str) -> list[Operation]:
     """All operations of a compiled program (`compiled.as_text()`), those inside fusions too."""
     computations, entry = _parse(text)
-    times: dict[str, int] = defaultdict(int)
-    scheduled = set()
 
     def visit(name: str, runs: int, by_itself: bool) -> None:
-        times[name] += runs
-        if by_itself:
-            scheduled.add(name)
-        for line in computations.get(name, {}).values():
-            apart = by_itself and line.opcode in ("while", "conditional", "call")
-            trips = _trips(line, computations) if line.opcode == "while" else 1
-            for kind, called in _called(line):
-                if kind != "to_apply" or line.opcode == "call":  # else the sum of a reduction
+        for operation in computations.get(name, {}).values():
+            operation.times += runs
+            operation.is_scheduled |= by_itself
+            apart = by_itself and operation.opcode in ("while", "conditional", "call")
+            trips = _trips(operation, computations) if operation.opcode == "while" else 1
+            for kind, called in _called(operation):
+                # The sum of a reduction is no computation of its own.
+                if kind != "to_apply" or operation.opcode == "call":
                     visit(called, runs * trips, apart)
 
     visit(entry, 1, True)
-    return [
-        Operation(
-            line.name,
-            line.opcode,
-            line.results,
-            tuple(
-                array for name in line.operands if name in lines for array in lines[name].results
-            ),
-            line.attributes,
-            _moved(computations, lines, line) if computation in scheduled else 0,
-            times[computation],
-            computation in scheduled,
-        )
-        for computation, lines in computations.items()
-        if times[computation]
-        for line in lines.values()
-    ]
+    found = []
+    for lines in computations.values():
+        for operation in lines.values():
+            if operation.is_scheduled:
+                operation.moved = _moved(computations, lines, operation)
+            if operation.times:
+                found.append(operation)
+    return found
 
 
 def bytes_moved(program: Iterable[Operation]) -> int:
@@ -118,16 +113,7 @@ def bytes_moved(program: Iterable[Operation]) -> int:
     return sum(operation.moved * operation.times for operation in program)
 
 
-class _Line(NamedTuple):
-    name: str
-    opcode: str
-    results: tuple[Array, ...]
-    operands: tuple[str, ...]  # names
-    inside: str  # the text between the parentheses
-    attributes: str
-
-
-_Computation = dict[str, _Line]
+_Computation = dict[str, Operation]
 
 
 def _parse(text: str) -> tuple[dict[str, _Computation], str]:
@@ -141,9 +127,11 @@ def _parse(text: str) -> tuple[dict[str, _Computation], str]:
         elif match := _OPERATION.match(line):
             name, types, opcode, rest = match.groups()
             end = _closing(rest)
-            operands = tuple(re.findall(r"%([\w.\-]+)", rest[:end]))
-            lines[name] = _Line(
-                name, opcode, tuple(_arrays(types)), operands, rest[:end], rest[end + 1 :]
+            names = tuple(re.findall(r"%([\w.\-]+)", rest[:end]))
+            operands = tuple(a for other in names if other in lines for a in lines[other].results)
+            results = tuple(_arrays(types))
+            lines[name] = Operation(
+                name, opcode, results, names, operands, rest[:end], rest[end + 1 :]
             )
     return computations, entry
 
@@ -179,16 +167,16 @@ def _padded(shape: list[int], layout: str) -> list[int]:
     return stored[:start] + [math.ceil(side / unit) * unit for side, unit in tiled]
 
 
-def _called(line: _Line) -> list[tuple[str, str]]:
+def _called(operation: Operation) -> list[tuple[str, str]]:
     """Computations that an operation calls, each with the attribute that names it."""
     return [
         (kind, name)
-        for kind, names in _CALLED.findall(line.attributes)
+        for kind, names in _CALLED.findall(operation.attributes)
         for name in re.findall(r"[\w.\-]+", names)
     ]
 
 
-def _trips(loop: _Line, computations: dict[str, _Computation]) -> int:
+def _trips(loop: Operation, computations: dict[str, _Computation]) -> int:
     """How often a loop runs: as XLA noted it, or what its condition compares the counter with."""
     if noted := re.search(r'"known_trip_count":\{"n":"(\d+)"', loop.attributes):
         return int(noted[1])
@@ -198,50 +186,49 @@ def _trips(loop: _Line, computations: dict[str, _Computation]) -> int:
     return max((int(limit) for limit in limits if limit.isdecimal()), default=1)
 
 
-def _moved(computations: dict[str, _Computation], lines: _Computation, line: _Line) -> int:
-    if line.opcode in FREE or line.opcode.endswith("-done"):
+def _moved(computations: dict[str, _Computation], lines: _Computation, operation: Operation) -> int:
+    if operation.opcode in FREE or operation.opcode.endswith("-done"):
         return 0
-    if line.opcode in ("copy-start", "slice-start"):
+    if operation.opcode in ("copy-start", "slice-start"):
         # Copies from one place to another, either of which may be on-chip memory.
-        ends = line.results[:2]
+        ends = operation.results[:2]
         return min(a.stored_bytes for a in ends) * sum(a.in_main_memory for a in ends)
     read = sum(
-        _read(computations, lines, line, place)
-        for place, operand in enumerate(line.operands)
-        if operand in lines and any(array.in_main_memory for array in lines[operand].results)
+        _read(computations, lines, operation, place)
+        for place, name in enumerate(operation.names)
+        if name in lines and any(array.in_main_memory for array in lines[name].results)
     )
-    return read + sum(array.stored_bytes for array in line.results if array.in_main_memory)
+    return read + sum(array.stored_bytes for array in operation.results if array.in_main_memory)
 
 
 def _read(
-    computations: dict[str, _Computation], lines: _Computation, line: _Line, place: int
+    computations: dict[str, _Computation], lines: _Computation, operation: Operation, place: int
 ) -> int:
     """Bytes that an operation reads of one operand: all of it, or the slices that it takes."""
-    whole = sum(array.stored_bytes for array in lines[line.operands[place]].results)
-    if line.opcode in ("slice", "dynamic-slice") and place == 0:
-        return min(whole, sum(array.stored_bytes for array in line.results))
-    if line.opcode != "fusion":
+    whole = _stored(lines[operation.names[place]])
+    if operation.opcode in ("slice", "dynamic-slice") and place == 0:
+        return min(whole, _stored(operation))
+    if operation.opcode != "fusion":
         return whole
-    fused = computations[_called(line)[0][1]]
+    fused = computations[_called(operation)[0][1]]
     for inner in fused.values():
         if inner.opcode == "parameter" and int(inner.inside) == place:
             return min(whole, _used(computations, fused, inner))
     return whole
 
 
-def _used(computations: dict[str, _Computation], lines: _Computation, value: _Line) -> int:
+def _used(computations: dict[str, _Computation], lines: _Computation, value: Operation) -> int:
     """Bytes that a computation reads of one of its values; all of it if that is its result."""
     uses = [
-        (line, place)
-        for line in lines.values()
-        for place, operand in enumerate(line.operands)
-        if operand == value.name
+        _used(computations, lines, operation)
+        if operation.opcode in ("bitcast", "reshape")
+        else _read(computations, lines, operation, place)
+        for operation in lines.values()
+        for place, name in enumerate(operation.names)
+        if name == value.name
     ]
-    if not uses:
-        return sum(array.stored_bytes for array in value.results)
-    return sum(
-        _used(computations, lines, line)
-        if line.opcode in ("bitcast", "reshape")
-        else _read(computations, lines, line, place)
-        for line, place in uses
-    )
+    return sum(uses) if uses else _stored(value)
+
+
+def _stored(operation: Operation) -> int:
+    return sum(array.stored_bytes for array in operation.results)

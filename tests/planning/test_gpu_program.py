@@ -34,15 +34,15 @@ ENTRY %main (x: bf16[4,16,16,18], w: bf16[16,3,3,18]) -> bf16[16,3,3,18] {
   %input_reduce_fusion = f32[16]{0} fusion(%y), kind=kInput, calls=%fused_reduce
   %all-reduce-start = f32[16]{0} all-reduce-start(%input_reduce_fusion), FORWARD_SUM
   %all-reduce-done = f32[16]{0} all-reduce-done(%all-reduce-start), FORWARD_SUM
-  %all-gather-start = ((f32[1,16]{1,0}), f32[4,16]{1,0}) all-gather-start(%one), BACKWARD_SUM
   %one = f32[1,16]{1,0} bitcast(%all-reduce-done)
+  %all-gather-start = ((f32[1,16]{1,0}), f32[4,16]{1,0}) all-gather-start(%one), BACKWARD_SUM
   %all-gather-done = f32[4,16]{1,0} all-gather-done(%all-gather-start)
   %wrapped_copy = f32[16]{0} fusion(%all-reduce-done), kind=kLoop, calls=%wrapped
   %copy.3 = f32[16]{0} copy(%wrapped_copy)
-  %gemm_fusion_dot.1 = bf16[64,32]{1,0} fusion(%l, %r), calls=%gemm_fusion_dot_computation
-  %cublas-gemm.1 = (bf16[64,32]{1,0}, s8[4]{0}) custom-call(%l, %r), GEMM
   %l = bf16[64,18]{1,0} bitcast(%x)
   %r = bf16[18,32]{1,0} bitcast(%w)
+  %gemm_fusion_dot.1 = bf16[64,32]{1,0} fusion(%l, %r), calls=%gemm_fusion_dot_computation
+  %cublas-gemm.1 = (bf16[64,32]{1,0}, s8[4]{0}) custom-call(%l, %r), GEMM
   ROOT %dw = KERNEL get-tuple-element(%cudnn-conv-bw-filter.1), index=0
 }
 """
