@@ -27,7 +27,7 @@ ERROR_AMPLIFICATION = 5
 _LONGEST_SIDE = 512
 _JPEG_QUALITY = 90
 _ERROR_COLORS = cv2.COLORMAP_INFERNO
-_NUMBER = re.compile(r"[+-]?[\d.,]+ ?%?|-")
+_NUMBER = re.compile(r"([+-]?[\d.,]+ ?%?|-)?")
 
 
 class Shown(NamedTuple):
@@ -48,7 +48,7 @@ def choose_shown(per_image: list[ImageMetrics]) -> dict[int, list[str]]:
     """
     shown: dict[int, list[str]] = {}
     for name, members in image_groups(per_image).items():
-        if name == range_name(0, 1):  # the same as All
+        if name == range_name(0.0, 1.0):  # the same as All
             continue
         ranked = sorted(
             members, key=lambda i: (math.isnan(per_image[i]["fMSE"]), per_image[i]["fMSE"], i)
