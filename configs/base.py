@@ -13,13 +13,13 @@ def get_config() -> ConfigDict:
     config.model = ConfigDict()
     config.model.name = config_dict.placeholder(str)  # a released name: harmony_jax.list_models()
     config.model.dtype = "float32"  # compute type: float32 or bfloat16; parameters are float32
-    # How float32 is multiplied. highest: as float32, forward and backward; default: as the
-    # accelerator likes it best, TF32 on a GPU (errors of 5e-4 of the range, where highest has
-    # 3e-7), bfloat16 on a TPU (3e-3); high: between them on a TPU, as default on a GPU. Unset:
-    # training steps take default, everything that reports or shows numbers highest. On a CPU all
-    # are the same; bfloat16 stays as it is.
+    # How float32 is multiplied. highest: as float32, forward and backward; default: the
+    # accelerator's fastest way, TF32 on a GPU (errors of 5e-4 of the range, where highest has
+    # 3e-7), bfloat16 on a TPU (3e-3); high: between them on a TPU, like default on a GPU. Unset:
+    # default in training steps, highest wherever numbers are reported or shown. No effect on a CPU
+    # or on bfloat16.
     config.model.precision = config_dict.placeholder(str)
-    # Size of the network where it should differ from the released one; unset: as released.
+    # Size of the network, if it differs from the released one.
     config.model.depth = config_dict.placeholder(int)
     config.model.channels = config_dict.placeholder(int)
     config.model.max_channels = config_dict.placeholder(int)
@@ -37,19 +37,19 @@ def get_config() -> ConfigDict:
     config.model.attend_from = config_dict.placeholder(int)  # first decoder block with attention
     config.model.init_variance = config_dict.placeholder(float)  # kernels': times the mean fan
 
-    # What a training starts from; read when it begins, not when it continues, nor to evaluate.
+    # What a new training starts from; ignored when it continues, and in evaluation.
     config.init = ConfigDict()
     # Fine-tuning: a workdir, one of its checkpoints/STEP, a .safetensors or .pth file, ready (the
-    # model that comes with the package) or a released name. What fits by name and shape is taken;
-    # the optimizer is fresh, the step 0.
+    # model that comes with the package) or a released name. Parameters that fit by name and shape
+    # are taken; the optimizer is fresh, the step 0.
     config.init.checkpoint = ""
-    # Else a weight file of an ImageNet classifier for the backbone, .pth or .safetensors; unset:
+    # Otherwise an ImageNet classifier's weights for the backbone, .pth or .safetensors; unset:
     # random.
     config.init.backbone = ""
 
     config.data = ConfigDict()
     # iharmony4: the four downloaded folders; pairs: composites of your own; photos: composites are
-    # made of them while training; demo: made on the fly
+    # made of them while training; demo: of photos that come with libraries
     config.data.name = "iharmony4"
     # The four downloaded folders, or a prepared set; of pairs a folder with composites/, masks/ and
     # reals/, or a CSV list of the three; of photos their folder (docs/data.md).
@@ -68,8 +68,8 @@ def get_config() -> ConfigDict:
     # holds out whether or not it is evaluated: for trainings begun before scenes were known.
     config.data.validation_by = "scene"
     config.data.validation_seed = 0  # which photos; apart from config.seed, so that runs compare
-    # Augmentation: a crop of 50 to 100 % of the photo's area, resized; a flip left to right of half
-    # the samples. Without, the photo is resized as a whole, or never flipped.
+    # Augmentation: a crop of 50 to 100 % of the photo's area, or the whole photo; a left-right flip
+    # of half the samples, or of none.
     config.data.random_crop = True
     config.data.random_flip = True
     # Decoding processes; -1: one for each core that this process may use; 0: threads.
@@ -79,12 +79,12 @@ def get_config() -> ConfigDict:
     # the accelerators: for those that are faster than decoding.
     config.data.placement = "stream"
     config.data.resident_size = 384  # pixels a side; 7 bytes a pixel
-    # A training sample that cannot be read is an error, or with "skip" another takes its place;
-    # these are counted and listed after each epoch. Evaluation leaves nothing out.
+    # A training sample that cannot be read is an error, or with "skip" the next one takes its
+    # place; these are counted and listed after each epoch.
     config.data.unreadable = "error"
 
-    # Of photos: how composites are made of them. Shares are of all composites; deviations are
-    # standard deviations of a normal distribution, cut off at 2.5 of them.
+    # How composites are made of photos. Shares are of all composites; deviations are standard
+    # deviations of a normal distribution that is cut off at 2.5 of them.
     config.data.composites = ConfigDict()
     # Shares of the ways to recolour. Three give an object the colours of one in another photo: mean
     # and deviation of Lab (reinhard), mean and covariance of RGB (linear), or the histograms.
@@ -102,12 +102,12 @@ def get_config() -> ConfigDict:
     config.data.composites.saturation = 0.6  # log2 of the factor
     config.data.composites.gamma = 0.35  # log2 of the exponent of the tone curve
     config.data.composites.hue = 8.0  # degrees
-    # Light that falls from one side, in addition: its share, and its deviation in stops, from the
-    # object's middle to its side.
+    # Additional light from one side: its share, and its deviation in stops from the object's middle
+    # to its side.
     config.data.composites.light_share = 0.2
     config.data.composites.light = 0.4
-    # Masks as people make them: a share with the edges of a coarse polygon, which what is
-    # recoloured then has too, and a share whose edge lies beside that of what is recoloured.
+    # Masks as people make them: a share of coarse polygons, whose area is recoloured exactly, and a
+    # share whose edge misses the edge of the recoloured area.
     config.data.composites.polygon_share = 0.15
     config.data.composites.edge_share = 0.15
     config.data.composites.edge_shift = 2.0  # up to so many pixels outwards or inwards
@@ -123,13 +123,13 @@ def get_config() -> ConfigDict:
     config.optimizer.b1 = 0.9
     config.optimizer.b2 = 0.999
     config.optimizer.eps = 1e-8
-    # Of adamw: what a step takes of each kernel, times the rate that it learns at. Biases and the
-    # scales of normalisation do not decay.
+    # Of adamw: the share of each kernel that a step takes away, times its learning rate. Biases and
+    # the scales of normalisation do not decay.
     config.optimizer.weight_decay = 0.0
     config.optimizer.backbone_rate = 0.1  # of its pre-trained part, times the learning rate
-    # Parameters that stay as they are: patterns such as "backbone.*" of their names. A part all of
-    # whose parameters stay computes as in evaluation: with running statistics, which stay too, and
-    # without dropout.
+    # Patterns such as "backbone.*": parameters with these names are not trained. A part without
+    # trained parameters computes as in evaluation: without dropout, and with running statistics,
+    # which stay as they are.
     config.optimizer.freeze = ()
     # piecewise: constant, and multiplied by decay after each milestone (the paper's); cosine,
     # linear: falling to final_rate at the last step; constant.
@@ -138,8 +138,8 @@ def get_config() -> ConfigDict:
     config.optimizer.milestones = (160, 175)  # epochs after which the rate is multiplied ...
     config.optimizer.decay = 0.1  # ... by this
     config.optimizer.final_rate = 0.0  # of cosine and linear, times the learning rate
-    # What another train.batch_size than 16 does to the learning rate: none: nothing; linear: it is
-    # multiplied by batch_size / 16; sqrt: by the square root of that (docs/training.md).
+    # How the learning rate follows train.batch_size: none: not at all; linear: times batch_size /
+    # 16; sqrt: times the square root of that (docs/training.md).
     config.optimizer.batch_rule = "none"
     config.optimizer.clip_norm = 0.0  # greatest norm of all gradients together; 0: any
 
@@ -147,20 +147,20 @@ def get_config() -> ConfigDict:
     # Images a step over all devices, a multiple of them (times accumulate): docs/training.md.
     config.train.batch_size = 16
     config.train.epochs = 180
-    # The batch is computed in so many parts, one after the other, to save memory; statistics of
-    # batch normalisation are those of a part.
+    # To save memory the batch is computed in this many parts, one after the other. Batch
+    # normalisation then uses the statistics of a part.
     config.train.accumulate = 1
-    # Keep only the results of convolutions for the backward pass and compute the rest again.
+    # Keep only the results of convolutions for the backward pass, and recompute the rest.
     config.train.recompute = False
     # Type in which the gradients of kernels are accumulated and summed over devices. Unset: that of
-    # model.dtype. float32 for bfloat16 models on many devices: each addition rounds no more, but
-    # twice the bytes are sent, and GPUs compute these gradients in TF32, slower.
+    # model.dtype. With float32 for bfloat16 models on many devices, additions do not round, but
+    # twice the bytes are sent, and GPUs compute these gradients in TF32, more slowly.
     config.train.gradient_dtype = config_dict.placeholder(str)
-    # Compiler options of the training step, each NAME=VALUE, besides the platform's own or in place
-    # of them (docs/performance.md, "On a GPU").
+    # Compiler options of the training step, each NAME=VALUE. They add to or replace the platform's
+    # (docs/performance.md, "On a GPU").
     config.train.compiler_options = ()
-    # Moving average of the parameters, which validation takes and the checkpoints' model is: how
-    # much of itself it keeps at each step, such as 0.999; 0: none.
+    # Moving average of the parameters, used in validation and in the checkpoints' model: the share
+    # of itself that it keeps at each step, such as 0.999; 0: no average.
     config.train.ema_decay = 0.0
     config.train.log_every_steps = 50  # progress line and scalars; a loss of NaN is noticed
 
@@ -170,12 +170,12 @@ def get_config() -> ConfigDict:
     config.mesh.shards = 1
 
     config.evaluation = ConfigDict()
-    config.evaluation.every_epochs = 5  # validation during training; 0: never, of nothing
+    config.evaluation.every_epochs = 5  # validation during training; 0: never
     config.evaluation.batch_size = 16  # images over all devices, rounded up to a multiple of them
     config.evaluation.split = "test"  # of --mode=evaluate: test, validation or train
-    # Size the metrics are taken at. square: image_size both ways, as published; longest: shrunk if
-    # the longest side is above longest_side; none: as the photos are. The last two are padded for
-    # the network, and the output is cut back.
+    # Size at which the metrics are taken. square: image_size both ways, as published; longest:
+    # shrunk if the longest side is above longest_side; none: the photos' own. With the last two,
+    # photos are padded for the network and the output is cut back.
     config.evaluation.resize = "square"
     config.evaluation.image_size = 0  # pixels a side; 0: data.image_size
     config.evaluation.longest_side = 1024  # pixels
@@ -187,13 +187,5 @@ def get_config() -> ConfigDict:
     config.checkpoint.keep_newest = 2  # besides the best
     config.checkpoint.best_metric = "MSE"  # of the validation set: MSE, fMSE or PSNR
 
-    config.profile = 0  # steps to trace into WORKDIR/tensorboard, the 10 first ones passed
-    return config
-
-
-def get_short_config() -> ConfigDict:
-    """The released schedule of the models without a backbone."""
-    config = get_config()
-    config.train.epochs = 120
-    config.optimizer.milestones = (105, 115)
+    config.profile = 0  # steps to trace into WORKDIR/tensorboard, after the first 10
     return config

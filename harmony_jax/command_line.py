@@ -2,7 +2,9 @@
 
 import argparse
 import logging
+import re
 import sys
+from pathlib import Path
 from typing import Any, NoReturn
 
 from absl import flags
@@ -33,7 +35,7 @@ def parse_flags(arguments: list[str], config: flags.FlagHolder) -> list[str]:
         What is no flag.
     """
     try:
-        rest = flags.FLAGS(arguments)
+        rest = flags.FLAGS([_expand_model_config(argument) for argument in arguments])
         getattr(config.value, "seed", None)  # a config that failed to load says so when read
     except (AttributeError, KeyError) as error:
         reason: object = error
@@ -43,6 +45,15 @@ def parse_flags(arguments: list[str], config: flags.FlagHolder) -> list[str]:
     except (flags.Error, OSError, SyntaxError, TypeError, ValueError) as error:
         sys.exit(f"error: {_one_line(root_cause(error))}")
     return rest
+
+
+def _expand_model_config(argument: str) -> str:
+    """Changes configs/NAME.py, where there is no such file, to configs/model.py:NAME."""
+    match = re.fullmatch(r"(--?config=)([^=]*?)(\w+)\.py", argument)
+    if match is None:
+        return argument
+    file, models = (Path(f"{match[2]}{stem}.py") for stem in (match[3], "model"))
+    return argument if file.exists() or not models.exists() else f"{match[1]}{models}:{match[3]}"
 
 
 def log_to_terminal() -> None:

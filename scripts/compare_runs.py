@@ -6,8 +6,6 @@ A and B are workdirs that were evaluated, or their *_images.csv files, on the sa
 """
 
 import argparse
-import csv
-import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,9 +14,9 @@ from harmony_jax.command_line import Parser
 from harmony_jax.disk import write_file
 from harmony_jax.errors import InputError
 from harmony_jax.evaluation.comparison import compare, pair_images, read_image_metrics
-from harmony_jax.evaluation.metrics import METRICS, ImageMetrics
-
-_LARGER_IS_BETTER = ("PSNR", "SSIM")
+from harmony_jax.evaluation.files import csv_bytes
+from harmony_jax.evaluation.metrics import LARGER_IS_BETTER, METRICS, ImageMetrics
+from harmony_jax.evaluation.tables import TextTable, as_text
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -45,13 +43,17 @@ def _run(options: argparse.Namespace) -> None:
     if options.metric not in pairs[0][0] or options.metric not in pairs[0][1]:
         raise InputError(f"--metric {options.metric}: not in both evaluations: choose another")
     print(f"A: {options.a}\nB: {options.b}\n")
-    print(f"{'':12} {'N':>6} {'':>5} {'A':>10} {'B':>10} {'B - A':>10}   95 % interval")
-    for found in compare(pairs):
-        interval = f"[{found.low:+.4f}, {found.high:+.4f}]" if found.images > 1 else "-"
-        print(
-            f"{found.group:12} {found.images:6} {found.metric:>5} {found.a:10.4f} {found.b:10.4f} "
-            f"{found.difference:+10.4f}   {interval}{'  *' if found.is_sure else ''}"
-        )
+    rows = [
+        [
+            *(found.group, str(found.images), found.metric),
+            *(f"{found.a:.4f}", f"{found.b:.4f}", f"{found.difference:+.4f}"),
+            f"[{found.low:+.4f}, {found.high:+.4f}]" if found.images > 1 else "-",
+            "*" if found.is_sure else "",
+        ]
+        for found in compare(pairs)
+    ]
+    header = ["", "N", "", "A", "B", "B - A", "95 % interval", ""]
+    print(as_text(TextTable("", header, rows)))
     print("* the interval does not hold 0")
     ranked = sorted(pairs, key=lambda pair: _gain(pair, options.metric))
     better = [pair for pair in reversed(ranked) if _gain(pair, options.metric) > 0]
@@ -71,19 +73,17 @@ def _run(options: argparse.Namespace) -> None:
 def _gain(pair: tuple[ImageMetrics, ImageMetrics], metric: str) -> float:
     """How much better B is."""
     difference = pair[1][metric] - pair[0][metric]
-    return difference if metric in _LARGER_IS_BETTER else -difference
+    return difference if metric in LARGER_IS_BETTER else -difference
 
 
 def _csv(pairs: Sequence[tuple[ImageMetrics, ImageMetrics]]) -> bytes:
     metrics = [metric for metric in METRICS if all(metric in image for image in pairs[0])]
     columns = [f"{metric}_{side}" for metric in metrics for side in ("A", "B", "difference")]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["subset", "name", "foreground_ratio", *columns])
+    lines = [["subset", "name", "foreground_ratio", *columns]]
     for a, b in pairs:
         cells = [value for m in metrics for value in (a[m], b[m], b[m] - a[m])]
-        writer.writerow([a["subset"], a["name"], a["foreground_ratio"], *cells])
-    return text.getvalue().encode()
+        lines.append([a["subset"], a["name"], a["foreground_ratio"], *cells])
+    return csv_bytes(lines)
 
 
 if __name__ == "__main__":

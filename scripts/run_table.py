@@ -24,7 +24,7 @@ from harmony_jax.data.splits import open_split
 from harmony_jax.errors import InputError, root_cause
 from harmony_jax.evaluation.published import TABLES, PaperTable, find_table
 from harmony_jax.paper.comparison import read_result, table_text, write_table
-from harmony_jax.paper.runs import Relay, RowRun, check_backbone, command, config_path, row_run
+from harmony_jax.paper.runs import Relay, RowRun, check_backbone, command, row_run
 
 _STOPPED = (129, 130, 143)  # as a shell reports SIGHUP, SIGINT and SIGTERM
 
@@ -62,8 +62,7 @@ def _parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[st
 
 def _run(arguments: argparse.Namespace, config_arguments: list[str]) -> None:
     table = find_table(arguments.table)
-    rows = table.experiment_rows()
-    overrides = _overrides(table, rows[0].key, config_arguments)
+    overrides = _overrides(table, arguments.workdir, config_arguments)
     backbone = overrides.pop("init.backbone", "")
     imagenet, from_scratch = arguments.imagenet, arguments.from_scratch
     if imagenet is not None and not imagenet.is_dir():
@@ -77,7 +76,7 @@ def _run(arguments: argparse.Namespace, config_arguments: list[str]) -> None:
             imagenet=imagenet,
             from_scratch=from_scratch,
         )
-        for row in rows
+        for row in table.experiment_rows()
     }
     keys = list(runs) if arguments.rows is None else [k for k in arguments.rows.split(",") if k]
     failed = _train([runs[table.find(key).key] for key in keys], overrides)
@@ -86,9 +85,10 @@ def _run(arguments: argparse.Namespace, config_arguments: list[str]) -> None:
         sys.exit(f"error: {len(failed)} of {len(keys)} rows failed: {', '.join(failed)}")
 
 
-def _overrides(table: PaperTable, key: str, config_arguments: list[str]) -> dict[str, Any]:
+def _overrides(table: PaperTable, folder: Path, config_arguments: list[str]) -> dict[str, Any]:
     """The values of --config.FIELD flags, checked against one row's config."""
-    _, overrides = _load_config(config_path(table, key), config_arguments)
+    first = row_run(table, table.experiment_rows()[0], folder)
+    _, overrides = _load_config(first.config, config_arguments)
     own = {"model.name", *(name for row in table.rows for name in row.overrides or {})}
     for field in overrides:
         if field in own:

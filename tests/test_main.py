@@ -57,7 +57,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
         (["--config=README.md", "--workdir=x"], "README.md"),
         ([IDIH, "--config.nothing.at_all=3"], "nothing"),
         ([IDIH, "--mode=test"], "--mode"),
-        (["--config=configs/table4.py:dih_2", "--workdir=x"], "row 'dih_2': choose dih_1, dih_10,"),
+        (["--config=configs/table.py:4,dih_2", "--workdir=x"], "row 'dih_2': choose dih_1"),
         ([IDIH], "--workdir is missing: --mode=train needs it"),
         (["--mode=predict", "--image=a.jpg"], "--output is missing"),
         ([IDIH, "--workdir=x", "stray"], "'stray'"),

@@ -42,11 +42,7 @@ class Difference(NamedTuple):
 
 
 def read_image_metrics(path: Path) -> list[ImageMetrics]:
-    """Reads what an evaluation wrote: a workdir, or one of its `*_images.csv`.
-
-    Raises:
-        InputError: there is no such file, or a line or column of it is not as written.
-    """
+    """Reads what an evaluation wrote: a workdir, or one of its `*_images.csv`."""
     file = path / IMAGES if path.is_dir() else path
     if not file.is_file():
         raise InputError(f"{file}: not found: evaluate this run first (main.py --mode=evaluate)")
@@ -66,11 +62,7 @@ def read_image_metrics(path: Path) -> list[ImageMetrics]:
 def pair_images(
     a: Sequence[ImageMetrics], b: Sequence[ImageMetrics], labels: tuple[str, str] = ("A", "B")
 ) -> list[tuple[ImageMetrics, ImageMetrics]]:
-    """Records of the same images, in the order of the first.
-
-    Raises:
-        InputError: an image is in one of them only.
-    """
+    """Records of the same images, in the order of the first; one without the other is an error."""
     others = {(image["subset"], image["name"]): image for image in b}
     keys = [(image["subset"], image["name"]) for image in a]
     alone = [(key, labels[0]) for key in keys if key not in others]
@@ -91,23 +83,20 @@ def compare(pairs: Sequence[tuple[ImageMetrics, ImageMetrics]], seed: int = 0) -
         pairs: of the same images (`pair_images`).
         seed: of the bootstrap's 10,000 resamples.
     """
-    subsets = sorted({a["subset"] for a, _ in pairs})
-    groups: dict[str, list[int]] = {subset: [] for subset in subsets}
-    for number, (a, _) in enumerate(pairs):
-        groups[a["subset"]].append(number)
-    groups["All"] = list(range(len(pairs)))
+    groups = {subset: [] for subset in sorted({a["subset"] for a, _ in pairs})}
+    for a, b in pairs:
+        groups[a["subset"]].append((a, b))
+    groups["All"] = list(pairs)
+    metrics = [metric for metric in METRICS if all(metric in image for image in pairs[0])]
     found = []
-    for group, numbers in groups.items():
-        for metric in METRICS:
-            if any(metric not in image for image in pairs[0]):
-                continue
-            values = np.array([[image[metric] for image in pairs[n]] for n in numbers])
+    for group, members in groups.items():
+        for metric in metrics:
+            values = np.array([(a[metric], b[metric]) for a, b in members])
             difference = values[:, 1] - values[:, 0]
-            low, high = _interval(difference, seed)
-            a, b = values.mean(0).tolist()
-            found.append(
-                Difference(group, metric, len(numbers), a, b, float(difference.mean()), low, high)
-            )
+            mean_a, mean_b = values.mean(0).tolist()
+            interval = _interval(difference, seed)
+            mean = float(difference.mean())
+            found.append(Difference(group, metric, len(members), mean_a, mean_b, mean, *interval))
     return found
 
 

@@ -1,6 +1,7 @@
 """Predictions and metrics of every image of a set, compiled and sharded."""
 
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -29,7 +30,7 @@ from harmony_jax.evaluation.metrics import (
     image_errors,
     summarize,
 )
-from harmony_jax.evaluation.picture_sheet import Example, Pictures
+from harmony_jax.evaluation.picture_sheet import Pictures
 from harmony_jax.evaluation.ssim import ssim
 from harmony_jax.models import HarmonizationModel
 from harmony_jax.models.arithmetic import set_precision
@@ -43,19 +44,19 @@ class EvaluationStoppedError(RuntimeError):
     """An evaluation was asked to stop, and has no result."""
 
 
+@dataclass(frozen=True)
 class Evaluation:
     """Result over one set.
 
-    Args:
+    Attributes:
         per_image: numbers of each image, in the order of the set.
         left_out: images that could not be read, and why, one text each.
         pictures: of the images asked for, by index into `per_image`.
     """
 
-    def __init__(
-        self, per_image: list[ImageMetrics], left_out: list[str], pictures: dict[int, Pictures]
-    ):
-        self.per_image, self.left_out, self.pictures = per_image, left_out, pictures
+    per_image: list[ImageMetrics]
+    left_out: list[str]
+    pictures: dict[int, Pictures]
 
     @cached_property
     def model(self) -> Summary:
@@ -68,33 +69,21 @@ class Evaluation:
         return summarize(self.per_image, COMPOSITE)
 
     @property
-    def examples(self) -> list[Example]:
+    def examples(self) -> list[tuple[ImageMetrics, Pictures]]:
         """The images with pictures."""
-        return [
-            Example(
-                title=f"{image['subset']} {image['name']}",
-                pictures=pictures,
-                composite_mse=image[f"{COMPOSITE}MSE"],
-                model_mse=image["MSE"],
-            )
-            for index, pictures in self.pictures.items()
-            for image in [self.per_image[index]]
-        ]
+        return [(self.per_image[index], pictures) for index, pictures in self.pictures.items()]
 
 
 class Evaluator:
     """Compiled once for each size, evaluates a model's variables on any set.
 
     Args:
-        model: gives the structure; None evaluates ready predictions. Whatever precision it was
-            built with, products of float32 are exact unless `model.precision` says otherwise.
+        model: gives the structure; None evaluates ready predictions. Whatever its own precision,
+            products of float32 are exact unless the config's `model.precision` says otherwise.
         config: its `evaluation` section, `data.image_size` and `num_workers`, `model.precision`.
             The batch is filled up to a multiple of the devices.
         mesh: batches are sharded over it; the numbers are the same on any.
         with_ssim: whether to compute it, which takes longer than all other metrics together.
-
-    Raises:
-        InputError: a field that cannot be.
     """
 
     def __init__(
@@ -152,8 +141,8 @@ class Evaluator:
             errors |= {COMPOSITE + name: values for name, values in composite_errors.items()}
             return {"errors": errors, "prediction": prediction, **results}
 
-        # Arrays come as they are, in training perhaps divided over the mesh; not as a tree, of
-        # which each call would look at every node.
+        # A list of arrays, because each call would look at every node of a tree. In training they
+        # may be divided over the mesh.
         self._measure = jax.jit(forms_for(list(mesh.devices.flat))(measure))
 
     def evaluate(
@@ -176,7 +165,6 @@ class Evaluator:
 
         Raises:
             EvaluationStoppedError: `stops` said so.
-            InputError: the source is empty.
         """
         if not len(source):
             raise InputError("nothing to evaluate: the set has no sample")
@@ -191,8 +179,8 @@ class Evaluator:
         arrays = jax.tree.leaves(variables)
         per_image: dict[int, ImageMetrics] = {}
         pictures: dict[int, Pictures] = {}
-        stopped = False
         names = PIXELS if predictions else PIXELS[:3]
+        stopped = False
         feed = Feed(_put(batch, self._mesh) for batch in data.batches)
         for number, (batch, readable) in enumerate(feed):
             stopped = stops()
@@ -200,7 +188,7 @@ class Evaluator:
                 break
             results = self._measure(arrays, batch)
             errors, readable = _to_host((results.pop("errors"), readable))
-            here = {}
+            wanted = {}
             for row, index in enumerate(data.indices(number)):
                 if index < 0:
                     continue
@@ -211,26 +199,21 @@ class Evaluator:
                 named = {"subset": source.subset(index), "name": source.name(index)}
                 per_image[index] = {**named, **values}
                 if index in shown:
-                    here[index] = row
-            if here:
-                wanted = {**{name: batch[name] for name in names}, **results}
-                wanted |= {key: batch[key] for key in batch if key == "extent"}
-                fetched = _to_host(wanted)
-                for index, row in here.items():
+                    wanted[index] = row
+            if wanted:
+                arrays_of = {name: batch[name] for name in (*names, "extent") if name in batch}
+                fetched = _to_host({**arrays_of, **results})
+                for index, row in wanted.items():
                     pictures[index] = _pictures({k: array[row] for k, array in fetched.items()})
         feed.close()
         close_batches(data.batches)
         if stopped:
             raise EvaluationStoppedError
         order = sorted(per_image)
-        place = {index: number for number, index in enumerate(order)}
         return Evaluation(
             [per_image[index] for index in order],
-            [
-                f"{sample_name(source, index)}: {data.reason(index)}"
-                for index in sorted(data.left_out)
-            ],
-            {place[index]: pictures[index] for index in sorted(pictures)},
+            [f"{sample_name(source, i)}: {data.reason(i)}" for i in sorted(data.left_out)],
+            {order.index(index): pictures[index] for index in sorted(pictures)},
         )
 
 
@@ -249,9 +232,8 @@ def _valid(
         places = jnp.arange(side)[None]
         return (places >= start) & (places < start + length)
 
-    return (inside(height, 0)[:, :, None] & inside(width, 1)[:, None]).astype(jnp.float32)[
-        ..., None
-    ]
+    rows, columns = inside(height, 0)[:, :, None, None], inside(width, 1)[:, None, :, None]
+    return (rows & columns).astype(jnp.float32)
 
 
 def _put(batch: dict[str, np.ndarray], mesh: Mesh) -> tuple[dict[str, jax.Array], jax.Array]:
@@ -265,13 +247,7 @@ def _pictures(arrays: dict[str, np.ndarray]) -> Pictures:
     if extent is not None:
         top, left, height, width = extent.tolist()
         arrays = {k: array[top : top + height, left : left + width] for k, array in arrays.items()}
-    return Pictures(
-        composite=arrays["composite"],
-        mask=arrays["mask"],
-        blend_mask=arrays.get("blend_mask"),
-        prediction=arrays["prediction"],
-        real=arrays["real"],
-    )
+    return Pictures(**{"blend_mask": None, **arrays})
 
 
 def _to_host(tree: Any) -> Any:

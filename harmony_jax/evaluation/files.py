@@ -16,7 +16,6 @@ from harmony_jax.evaluation.evaluator import Evaluation
 from harmony_jax.evaluation.html_report import Shown, write_html_report
 from harmony_jax.evaluation.picture_sheet import example_sheet
 from harmony_jax.evaluation.tables import (
-    TextTable,
     as_markdown,
     as_text,
     change_of_error,
@@ -70,7 +69,6 @@ def write_evaluation(
         config.data.subsets if iharmony4 else subsets,
         published=iharmony4 and config.evaluation.split == "test",
     )
-    texts = "\n\n".join(as_text(table) for table in tables)
     result = {
         "model": evaluation.model,
         "composite": evaluation.composite,
@@ -78,44 +76,37 @@ def write_evaluation(
         "evaluation": plain(config)["evaluation"],
         "left_out": evaluation.left_out,
     }
-    heading = f"# {subject.place}\n\n"
+    parts = [f"# {subject.place}", *map(as_markdown, tables)]
     if evaluation.left_out:
-        heading += f"{len(evaluation.left_out)} images could not be read and are not counted.\n\n"
-    markdown = heading + "\n\n".join(as_markdown(table) for table in tables) + "\n"
+        parts.insert(1, f"{len(evaluation.left_out)} images could not be read and are not counted.")
     files = {
         ".json": (json.dumps(result, indent=1) + "\n").encode(),
-        ".md": markdown.encode(),
-        ".csv": _csv([line for table in tables for line in (*_lines(table), [])]),
+        ".md": ("\n\n".join(parts) + "\n").encode(),
+        ".csv": csv_bytes([line for t in tables for line in ([t.caption], t.header, *t.rows, [])]),
         "_images.csv": image_metrics_csv(evaluation.per_image),
     }
-    html, examples = _ended(target, ".html"), _ended(target, ".png")
-    for path in (*(_ended(target, ending) for ending in files), html, examples):
+    paths = {e: target.with_name(target.name + e) for e in (*files, ".html", ".png")}
+    for path in paths.values():
         if kept := keep_previous(path):
             _LOGGER.info("%s was there already: kept as %s", path, kept)
     for ending, data in files.items():
-        write_file(_ended(target, ending), data)
+        write_file(paths[ending], data)
     if evaluation.examples:
-        write_photo(examples, example_sheet(evaluation.examples))
+        write_photo(paths[".png"], example_sheet(evaluation.examples))
     title = f"{subject.place} on {'iHarmony4' if iharmony4 else ', '.join(subsets)}"
-    write_html_report(html, title, evaluation.per_image, shown, tables)
-    texts += f"\n\n{change_of_error(evaluation.model, evaluation.composite)}"
-    print(f"{texts}\nWritten: {target}.json, .md, .csv, .html, .png, _images.csv")
+    write_html_report(paths[".html"], title, evaluation.per_image, shown, tables)
+    print("\n\n".join(map(as_text, tables)))
+    print(f"\n{change_of_error(evaluation.model, evaluation.composite)}")
+    print(f"Written: {target}.json, .md, .csv, .html, .png, _images.csv")
 
 
 def image_metrics_csv(per_image: Sequence[Mapping[str, Any]]) -> bytes:
     """One line an image, with all digits, so that reading it gives the same numbers."""
-    return _csv([list(per_image[0]), *([*image.values()] for image in per_image)])
+    return csv_bytes([list(per_image[0]), *([*image.values()] for image in per_image)])
 
 
-def _ended(target: Path, ending: str) -> Path:
-    return target.with_name(target.name + ending)
-
-
-def _lines(table: TextTable) -> list[list[str]]:
-    return [[table.caption], table.header, *table.rows]
-
-
-def _csv(lines: Sequence[Sequence[Any]]) -> bytes:
+def csv_bytes(lines: Sequence[Sequence[Any]]) -> bytes:
+    """Lines of cells as CSV."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(lines)
     return text.getvalue().encode()

@@ -16,8 +16,8 @@ import numpy as np
 from harmony_jax.data.codecs import encode_jpeg, encode_mask
 from harmony_jax.disk import write_file
 from harmony_jax.errors import InputError
-from harmony_jax.evaluation.metrics import METRICS, RATIO_RANGES, ImageMetrics
-from harmony_jax.evaluation.picture_sheet import Pictures
+from harmony_jax.evaluation.metrics import METRICS, ImageMetrics, image_groups, range_name
+from harmony_jax.evaluation.picture_sheet import Pictures, to_levels, to_rgb
 from harmony_jax.evaluation.ratio_curve import RatioBin, ratio_bins, ratio_curve
 from harmony_jax.evaluation.tables import TextTable
 
@@ -27,7 +27,7 @@ ERROR_AMPLIFICATION = 5
 _LONGEST_SIDE = 512
 _JPEG_QUALITY = 90
 _ERROR_COLORS = cv2.COLORMAP_INFERNO
-_NUMBER = re.compile(r"[+-]?[\d.,]+ ?%?|-")
+_NUMBER = re.compile(r"([+-]?[\d.,]+ ?%?|-)?")
 
 
 class Shown(NamedTuple):
@@ -37,31 +37,25 @@ class Shown(NamedTuple):
     pictures: Pictures
 
 
-def choose_shown(per_image: list[ImageMetrics], each: int = 1) -> dict[int, list[str]]:
-    """Best, median and worst images of every subset and of every range of foreground ratio.
+def choose_shown(per_image: list[ImageMetrics]) -> dict[int, list[str]]:
+    """Best, median and worst image of every subset and of every range of foreground ratios.
 
     Args:
         per_image: as `write_html_report` takes; ranked by the model's fMSE, then by index.
-        each: how many of a group's first ones, how many from its middle, how many last ones.
 
     Returns:
-        Indices in ascending order, each with labels such as "HCOCO: best" or "0%-5%: median".
+        Indices in ascending order, each with labels such as "HCOCO: best" or "All 0%-5%: median".
     """
-    groups = {
-        subset: [i for i, image in enumerate(per_image) if image["subset"] == subset]
-        for subset in sorted({image["subset"] for image in per_image})
-    }
-    for low, high in RATIO_RANGES:
-        name = "all" if (low, high) == (0, 1) else f"{low:.0%}-{high:.0%}"
-        groups[name] = [i for i, r in enumerate(per_image) if low <= r["foreground_ratio"] <= high]
     shown: dict[int, list[str]] = {}
-    for name, members in groups.items():
-        ranked = sorted(members, key=lambda i: (_nan_last(float(per_image[i]["fMSE"])), i))
-        count = min(each, len(ranked))
-        rest = len(ranked) - count
-        for kind, start in {"best": 0, "median": rest // 2, "worst": rest}.items():
-            for index in ranked[start : start + count]:
-                shown.setdefault(index, []).append(f"{name}: {kind}")
+    for name, members in image_groups(per_image).items():
+        if name == range_name(0.0, 1.0):  # the same as All
+            continue
+        ranked = sorted(
+            members, key=lambda i: (math.isnan(per_image[i]["fMSE"]), per_image[i]["fMSE"], i)
+        )
+        last = len(ranked) - 1
+        for kind, place in {"best": 0, "median": last // 2, "worst": last}.items():
+            shown.setdefault(ranked[place], []).append(f"{name}: {kind}")
     return dict(sorted(shown.items()))
 
 
@@ -72,7 +66,7 @@ def error_map(prediction: np.ndarray, real: np.ndarray) -> np.ndarray:
         uint8 [height, width]; the prediction is clamped to [0, 255] first, as the metrics do.
     """
     difference = np.abs(np.clip(prediction.astype(np.float32), 0, 255) - real).mean(-1)
-    return _levels(ERROR_AMPLIFICATION * difference)
+    return to_levels(ERROR_AMPLIFICATION * difference)
 
 
 def write_html_report(
@@ -91,9 +85,6 @@ def write_html_report(
             `fMSE`, `PSNR`, `SSIM` of the prediction, and of the composite as `composite_MSE` etc.
         shown: images shown with pictures, by index; labelled by `choose_shown`.
         tables: printed at the top.
-
-    Raises:
-        InputError: no image, or the file cannot be written.
     """
     if not per_image:
         raise InputError(f"{path}: no image to report: evaluate at least one")
@@ -109,6 +100,9 @@ def write_html_report(
         ),
         "images": _json(per_image),
         "metrics": json.dumps(METRICS),
+        "sort_options": "\n".join(
+            f"<option{' selected' * (name == 'fMSE')}>{name}</option>" for name in METRICS
+        ),
         "amplification": f"{ERROR_AMPLIFICATION}",
         "brightest": f"{255 / ERROR_AMPLIFICATION:g}",
         "error_scale": _data_uri("png", cv2.imencode(".png", scale)[1].tobytes()),
@@ -132,38 +126,26 @@ def _plain(value: Any) -> str | float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _nan_last(value: float) -> float:
-    return math.inf if math.isnan(value) else value
-
-
 def _table(caption: str, header: list[str], rows: list[list[str]]) -> str:
     """A table whose columns of numbers are aligned to the right."""
-    kinds = [
-        ' class="number"' if rows and all(_NUMBER.fullmatch(row[i]) for row in rows) else ""
-        for i in range(len(header))
-    ]
+    columns = [[row[i] for row in rows] for i in range(len(header))]
+    kinds = [' class="number"' if all(map(_NUMBER.fullmatch, c)) else "" for c in columns]
 
     def line(tag: str, scope: str, cells: list[str]) -> str:
         pairs = zip(cells, kinds, strict=True)
         inside = (f"<{tag}{scope}{kind}>{escape(cell)}</{tag}>" for cell, kind in pairs)
         return f"<tr>{''.join(inside)}</tr>"
 
-    head = line("th", ' scope="col"', header)
-    body = "\n".join(line("td", "", row) for row in rows)
+    head, body = line("th", ' scope="col"', header), "\n".join(line("td", "", row) for row in rows)
     above = f"<caption>{escape(caption)}</caption>" if caption else ""
-    return (
-        f'<div class="wide"><table>{above}<thead>{head}</thead>\n'
-        f"<tbody>{body}</tbody></table></div>"
-    )
+    table = f"<table>{above}<thead>{head}</thead>\n<tbody>{body}</tbody></table>"
+    return f'<div class="wide">{table}</div>'
 
 
 def _bin_table(bins: list[RatioBin]) -> str:
     keys = ("composite_MSE", "MSE", "composite_fMSE", "fMSE")
     header = ["foreground", "N", "composite MSE", "model MSE", "composite fMSE", "model fMSE"]
-    rows = [
-        [bin_.range, str(bin_.images), *(_number(bin_.means[key], 2) for key in keys)]
-        for bin_ in bins
-    ]
+    rows = [[b.range, str(b.images), *(_number(b.means[key], 2) for key in keys)] for b in bins]
     return _table("", header, rows)
 
 
@@ -171,7 +153,7 @@ def _card(index: int, image: ImageMetrics, labels: list[str], pictures: Pictures
     error = _shrunk(error_map(pictures.prediction, pictures.real))
     views = {
         "composite": _photo(pictures.composite),
-        "mask": _data_uri("png", encode_mask(_shrunk(_levels(pictures.mask)))),
+        "mask": _data_uri("png", encode_mask(_shrunk(to_levels(pictures.mask)))),
         "blend mask": None if pictures.blend_mask is None else _photo(255 * pictures.blend_mask),
         "harmonized": _photo(pictures.prediction),
         "real": _photo(pictures.real),
@@ -226,23 +208,15 @@ def _percent(value: float) -> str:
 
 
 def _photo(pixels: np.ndarray) -> str:
-    small = _shrunk(_levels(pixels))
-    if small.ndim == 2:
-        small = cv2.cvtColor(small, cv2.COLOR_GRAY2RGB)
-    return _data_uri("jpeg", encode_jpeg(small, _JPEG_QUALITY))
-
-
-def _levels(pixels: np.ndarray) -> np.ndarray:
-    return np.rint(np.clip(pixels, 0, 255)).astype(np.uint8)
+    return _data_uri("jpeg", encode_jpeg(_shrunk(to_rgb(pixels)), _JPEG_QUALITY))
 
 
 def _shrunk(pixels: np.ndarray) -> np.ndarray:
-    height, width = pixels.shape[:2]
-    scale = _LONGEST_SIDE / max(height, width)
+    scale = _LONGEST_SIDE / max(pixels.shape[:2])
     if scale >= 1:
         return pixels
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
+    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def _data_uri(kind: str, data: bytes) -> str:

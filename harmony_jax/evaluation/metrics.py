@@ -1,6 +1,6 @@
 """The benchmark's metrics of each image, and their means by subset and by foreground ratio."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ RATIO_RANGES = ((0.0, 0.05), (0.05, 0.15), (0.15, 1.0), (0.0, 1.0))
 
 # With the decimals that tables and reports print.
 METRICS = {"MSE": 2, "fMSE": 2, "PSNR": 2, "SSIM": 4}
+LARGER_IS_BETTER = ("PSNR", "SSIM")
 COMPOSITE = "composite_"  # before a metric's name: of the composite taken as a prediction
 
 # One image's numbers: `subset`, `name`, `foreground_ratio` in [0, 1]; the model's `MSE` and `fMSE`
@@ -62,7 +63,7 @@ def foreground_ratio(
     return foreground.sum((1, 2, 3)) / valid.sum((1, 2, 3))
 
 
-def summarize(per_image: Iterable[Mapping[str, Any]], prefix: str = "") -> Summary:
+def summarize(per_image: Sequence[Mapping[str, Any]], prefix: str = "") -> Summary:
     """Means over images: by subset, over all, and over all by range of foreground ratio.
 
     Args:
@@ -73,16 +74,23 @@ def summarize(per_image: Iterable[Mapping[str, Any]], prefix: str = "") -> Summa
         `{"HCOCO" | ... | "All" | "All 0%-5%" | ...: {"N", "MSE", "fMSE", "PSNR", "SSIM"}}`; groups
         without an image are left out.
     """
-    per_image = list(per_image)
-    groups: dict[str, list[Mapping[str, Any]]] = {}
-    for subset in sorted({image["subset"] for image in per_image}):
-        groups[subset] = [image for image in per_image if image["subset"] == subset]
-    groups["All"] = per_image
+    groups = image_groups(per_image).items()
+    return {name: _means([per_image[i] for i in members], prefix) for name, members in groups}
+
+
+def image_groups(per_image: Sequence[Mapping[str, Any]]) -> dict[str, list[int]]:
+    """Indices of the images of each subset, of all, and of each range of foreground ratios."""
+    groups: dict[str, list[int]] = {
+        subset: [] for subset in sorted({i["subset"] for i in per_image})
+    }
+    for index, image in enumerate(per_image):
+        groups[image["subset"]].append(index)
+    groups["All"] = list(range(len(per_image)))
     for low, high in RATIO_RANGES:
         groups[range_name(low, high)] = [
-            image for image in per_image if low <= image["foreground_ratio"] <= high
+            i for i, image in enumerate(per_image) if low <= image["foreground_ratio"] <= high
         ]
-    return {name: _means(members, prefix) for name, members in groups.items() if members}
+    return {name: members for name, members in groups.items() if members}
 
 
 def range_name(low: float, high: float) -> str:

@@ -1,9 +1,12 @@
 """A sheet of pictures: some samples, each with what was made of it."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+
+from harmony_jax.evaluation.metrics import ImageMetrics
 
 _MARGIN = 4
 _CAPTION = 20
@@ -20,26 +23,23 @@ class Pictures(NamedTuple):
     real: np.ndarray
 
 
-class Example(NamedTuple):
-    """One sample with its pictures and errors."""
-
-    title: str
-    pictures: Pictures
-    composite_mse: float
-    model_mse: float
-
-
-def example_sheet(examples: list[Example]) -> np.ndarray:
+def example_sheet(examples: Sequence[tuple[ImageMetrics, Pictures]]) -> np.ndarray:
     """A row an example: composite, mask, blend mask (if any), prediction, real.
 
     Returns:
         RGB uint8 [height, width, 3], with captions.
     """
-    rows: list[np.ndarray] = []
-    for example in examples:
-        captions, pictures = zip(*_cells(example), strict=True)
-        cells = [_captioned(_rgb(p), c) for p, c in zip(pictures, captions, strict=True)]
-        rows.append(np.concatenate(cells, 1))
+    rows = []
+    for image, pictures in examples:
+        cells = {
+            f"composite  MSE {image['composite_MSE']:.0f}": pictures.composite,
+            "mask": pictures.mask,
+            "blend mask": None if pictures.blend_mask is None else 255 * pictures.blend_mask,
+            f"harmonized  MSE {image['MSE']:.0f}": pictures.prediction,
+            f"real  {image['subset']} {image['name']}": pictures.real,
+        }
+        shown = [_captioned(to_rgb(p), name) for name, p in cells.items() if p is not None]
+        rows.append(np.concatenate(shown, 1))
     # Pictures that are not square differ in size.
     width = max(row.shape[1] for row in rows)
     padding = [((0, 0), (0, width - row.shape[1]), (0, 0)) for row in rows]
@@ -48,22 +48,15 @@ def example_sheet(examples: list[Example]) -> np.ndarray:
     )
 
 
-def _cells(example: Example) -> list[tuple[str, np.ndarray]]:
-    pictures = example.pictures
-    cells = [
-        (f"composite  MSE {example.composite_mse:.0f}", pictures.composite),
-        ("mask", pictures.mask),
-        (f"harmonized  MSE {example.model_mse:.0f}", pictures.prediction),
-        (f"real  {example.title}", pictures.real),
-    ]
-    if pictures.blend_mask is not None:
-        cells.insert(2, ("blend mask", 255 * pictures.blend_mask))
-    return cells
+def to_levels(pixels: np.ndarray) -> np.ndarray:
+    """Rounded to uint8, and clamped to its range first."""
+    return np.rint(np.clip(pixels, 0, 255)).astype(np.uint8)
 
 
-def _rgb(pixels: np.ndarray) -> np.ndarray:
-    clipped = np.rint(np.clip(pixels, 0, 255)).astype(np.uint8)
-    return clipped if clipped.ndim == 3 else np.repeat(clipped[..., None], 3, -1)
+def to_rgb(pixels: np.ndarray) -> np.ndarray:
+    """Levels of three channels, also of a picture that has one."""
+    levels = to_levels(pixels)
+    return levels if levels.ndim == 3 else np.repeat(levels[..., None], 3, -1)
 
 
 def _captioned(pixels: np.ndarray, caption: str) -> np.ndarray:

@@ -13,7 +13,7 @@ _LEAST_IN_BIN = 8
 
 # Places in the drawing.
 _WIDTH, _HEIGHT = 468, 320
-_LEFT, _RIGHT, _TOP, _BOTTOM = 60.0, 448.0, 56.0, 268.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 60.0, 448.0, 32.0, 268.0
 
 
 class RatioBin(NamedTuple):
@@ -60,7 +60,7 @@ def ratio_curve(bins: list[RatioBin], metric: str) -> str:
     lines = {"composite": f"composite_{metric}", "model": metric}
     x_axis = _LogAxis((bin_.ratio for bin_ in bins), _LEFT, _RIGHT)
     y_axis = _LogAxis((bin_.means[k] for bin_ in bins for k in lines.values()), _BOTTOM, _TOP)
-    parts = _grid(x_axis, y_axis, metric) + _counts(bins, x_axis)
+    parts = _grid(x_axis, y_axis, metric)
     for number, (kind, key) in enumerate(lines.items()):
         places = [
             (x_axis.place(bin_.ratio), y_axis.place(bin_.means[key]), bin_)
@@ -128,19 +128,6 @@ def _grid(x_axis: _LogAxis, y_axis: _LogAxis, metric: str) -> list[str]:
         f'<text class="middle" transform="translate(13 {middle}) rotate(-90)">'
         f"{metric} (log scale)</text>",
     ]
-
-
-def _counts(bins: list[RatioBin], x_axis: _LogAxis) -> list[str]:
-    """N above each bin, in two rows where they are close; left out where both rows are full."""
-    parts = [f'<text class="count end" x="{_LEFT - 6}" y="{_TOP - 8}">N</text>']
-    free_from = {_TOP - 8: _LEFT - 5, _TOP - 20: _LEFT - 5}
-    for bin_ in bins:
-        x, half = x_axis.place(bin_.ratio), 3.2 * len(str(bin_.images))
-        row = next((row for row, free in free_from.items() if x - half >= free), None)
-        if row is not None:
-            parts.append(f'<text class="count middle" x="{x:.1f}" y="{row}">{bin_.images}</text>')
-            free_from[row] = x + half + 4
-    return parts
 
 
 def _marker(kind: str, x: float, y: float, inside: str = "") -> str:

@@ -1,4 +1,4 @@
-"""Means of an evaluation as tables: the paper's 1 and 2 with published rows, and a short one."""
+"""Tables of numbers as text and Markdown, and those of an evaluation."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -15,9 +15,6 @@ class TextTable(NamedTuple):
     rows: list[list[str]]
 
 
-_PUBLISHED = ". Published rows are of all 7,404 test images at their networks' size"
-
-
 def evaluation_tables(
     title: str,
     model: Summary,
@@ -31,57 +28,44 @@ def evaluation_tables(
 
     Args:
         title: of the evaluated model's row.
-        model, composite: means, the composites' being those of no harmonization.
+        model, composite: means of the model's images, and of the composites unchanged.
         name: of the model (`create_model`), whose published rows come first; None if unknown.
         subsets: columns of the first table, besides all images together.
-        published: whether published rows are of the same set, and so belong beside these.
+        published: whether to add published rows, because they are of the same set.
     """
-    by_subset_rows = rows_for(name or "") if published else []
-    by_ratio_rows = ratio_rows_for(name or "") if published else []
-    note = _PUBLISHED if published else ""
-    found = {title: model, "composite, unchanged": composite}
-    groups = [group for group in (*subsets, "All") if group in model]
-    columns = [f"{group} {metric}" for group in groups for metric in ("MSE", "PSNR")]
-    names = [range_name(*bounds) for bounds in RATIO_RANGES if bounds != (0.0, 1.0)]
-    ranges = [group for group in (*names, "All") if group in model]
-    by_ratio = [f"{group} {metric}" for group in ranges for metric in ("MSE", "fMSE")]
+    ranges = [range_name(*bounds) for bounds in RATIO_RANGES if bounds != (0.0, 1.0)]
+    absent = [group for group in ranges if group not in model]
+    ours = {title: flatten(model), "composite, unchanged": flatten(composite)}
+
+    def table(kind: str, groups: Sequence[str], metrics: Sequence[str], rows: list) -> TextTable:
+        present = [group for group in (*groups, "All") if group in model]
+        columns = [f"{group} {metric}" for group in present for metric in metrics]
+        columns += ["All SSIM"] if groups is subsets else []
+        counts = ", ".join(f"{group} {model[group]['N']:.0f}" for group in present)
+        missing = f"; none in {', '.join(absent)}" if absent and groups is ranges else ""
+        note = ". Published rows are of all 7,404 test images at their networks' size"
+        found = ours | ({row.label: row.metrics for row in rows} if published else {})
+        return TextTable(
+            f"By {kind}. Images: {counts}{missing}{note if published else ''}",
+            ["method", *columns],
+            [[label, *numbers(values, columns)] for label, values in found.items()],
+        )
+
     return [
-        TextTable(
-            f"By subset. Images: {_counts(model, groups)}{note}",
-            ["method", *columns, "All SSIM"],
-            [
-                *([label, *_cells(_flat(s), [*columns, "All SSIM"])] for label, s in found.items()),
-                *([row.label, *_cells(row.metrics, columns), ""] for row in by_subset_rows),
-            ],
-        ),
-        TextTable(
-            f"By foreground ratio. Images: {_counts(model, ranges)}{_missing(names, model)}{note}",
-            ["method", *by_ratio],
-            [
-                *([label, *_cells(_flat(s), by_ratio)] for label, s in found.items()),
-                *([r.label, *_cells(r.metrics, by_ratio)] for r in by_ratio_rows),
-            ],
-        ),
+        table("subset", subsets, ("MSE", "PSNR"), rows_for(name or "")),
+        table("foreground ratio", ranges, ("MSE", "fMSE"), ratio_rows_for(name or "")),
     ]
 
 
 def comparison_table(model: Summary, composite: Summary) -> str:
     """Two results side by side, a line a group (`harmony_jax.evaluation.metrics.summarize`)."""
-    width = max(len(name) for name in model)
-    with_ssim = all("SSIM" in row["All"] for row in (model, composite))
-    half = f"{'MSE':>9} {'fMSE':>9} {'PSNR':>7}" + (f" {'SSIM':>7}" if with_ssim else "")
-    lines = [
-        f"{'':{width}} {'':>6}   {'composite':^{len(half)}}   {'model':^{len(half)}}",
-        f"{'':{width}} {'N':>6}   {half}   {half}",
+    metrics = [metric for metric in METRICS if metric in model["All"]]
+    rows = [
+        [group, f"{means['N']:.0f}", *numbers(composite[group], metrics), *numbers(means, metrics)]
+        for group, means in model.items()
     ]
-    for name, ours in model.items():
-        cells = [
-            f"{row['MSE']:9.2f} {row['fMSE']:9.2f} {row['PSNR']:7.2f}"
-            + (f" {row['SSIM']:7.4f}" if with_ssim else "")
-            for row in (composite[name], ours)
-        ]
-        lines.append(f"{name:{width}} {ours['N']:6.0f}   {cells[0]}   {cells[1]}")
-    return "\n".join([*lines, change_of_error(model, composite)])
+    header = ["", "N", *(f"{side} {name}" for side in ("composite", "model") for name in metrics)]
+    return f"{as_text(TextTable('', header, rows))}\n{change_of_error(model, composite)}"
 
 
 def change_of_error(model: Summary, composite: Summary) -> str:
@@ -91,46 +75,45 @@ def change_of_error(model: Summary, composite: Summary) -> str:
 
 
 def as_text(table: TextTable) -> str:
-    """For a terminal: a line a row, the columns aligned."""
-    lines = [table.header, *table.rows]
+    """For a terminal: a line a row, the columns aligned.
+
+    Headings such as "HCOCO MSE" are set in two lines, the group once above its metrics.
+    """
+    groups, names = [], []
+    for heading in table.header:
+        group, _, metric = heading.rpartition(" ")
+        groups.append(group if metric in METRICS else "")
+        names.append(metric if metric in METRICS else heading)
+    shown = ["" if group in groups[:i] else group for i, group in enumerate(groups)]
+    lines = [*([shown] if any(shown) else []), names, *table.rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(table.header))]
     texts = [
         "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
+            cell.rjust(width) if column else cell.ljust(width)
             for column, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in lines
     ]
-    return "\n".join([table.caption, *texts])
+    return "\n".join([*([table.caption] if table.caption else []), *texts])
 
 
 def as_markdown(table: TextTable) -> str:
     """With the caption above it."""
     rule = ["---", *["---:"] * (len(table.header) - 1)]
-    lines = ["| " + " | ".join(line) + " |" for line in (table.header, rule, *table.rows)]
+    lines = [
+        "| " + " | ".join(map(str.strip, line)) + " |" for line in (table.header, rule, *table.rows)
+    ]
     return "\n".join([table.caption, "", *lines])
 
 
-def _flat(summary: Summary) -> dict[str, float]:
-    return {
-        f"{group} {metric}": value
-        for group, metrics in summary.items()
-        for metric, value in metrics.items()
-    }
+def flatten(summary: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """The same numbers by "GROUP METRIC"."""
+    return {f"{group} {name}": value for group, of in summary.items() for name, value in of.items()}
 
 
-def _cells(values: Mapping[str, float], columns: Sequence[str]) -> list[str]:
+def numbers(values: Mapping[str, float], columns: Sequence[str], missing: str = "") -> list[str]:
+    """A cell for each column, with the decimals of the metric that the column's name ends with."""
     return [
-        f"{values[column]:.{METRICS[column.rsplit(' ', 1)[1]]}f}" if column in values else ""
+        f"{values[column]:.{METRICS[column.rpartition(' ')[2]]}f}" if column in values else missing
         for column in columns
     ]
-
-
-def _missing(groups: Sequence[str], summary: Summary) -> str:
-    """Says which ranges have no image, and so no column."""
-    empty = [group for group in groups if group not in summary]
-    return f"; none in {', '.join(empty)}" if empty else ""
-
-
-def _counts(summary: Summary, groups: Sequence[str]) -> str:
-    return ", ".join(f"{group} {summary[group]['N']:.0f}" for group in groups)

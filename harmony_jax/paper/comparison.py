@@ -1,7 +1,7 @@
 """A table of the paper with our results under the published ones."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,12 +9,13 @@ from ml_collections import ConfigDict
 
 from harmony_jax.disk import write_file
 from harmony_jax.errors import InputError
-from harmony_jax.evaluation.published import TEST_IMAGES, PaperRow, PaperTable
+from harmony_jax.evaluation.published import TEST_IMAGES, PaperTable
+from harmony_jax.evaluation.tables import TextTable, as_markdown, as_text, flatten, numbers
 from harmony_jax.workdir import plain
 
-# A row's number tells of the published one only as far as these sections are the row's ...
+# The sections that decide a result ...
 _DECISIVE = ("model", "data", "loss", "optimizer", "seed", "train", "evaluation")
-# ... but for where the data is, and what changes no number.
+# ... but for these fields.
 _INDIFFERENT = (
     "data.root",
     "data.num_workers",
@@ -24,7 +25,6 @@ _INDIFFERENT = (
     "evaluation.batch_size",
     "evaluation.num_pictures",
 )
-_EMPTY = "-"
 
 
 class Result(NamedTuple):
@@ -32,9 +32,9 @@ class Result(NamedTuple):
 
     Attributes:
         workdir: the training's.
-        metrics: by the table's columns; those of absent subsets are absent.
+        metrics: by the table's columns, where the evaluation has them.
         images: how many were evaluated.
-        notes: in what the training differs from the row, each a few words.
+        notes: how the training differs from the published row, each a few words.
     """
 
     workdir: Path
@@ -44,98 +44,56 @@ class Result(NamedTuple):
 
 
 def read_result(table: PaperTable, workdir: Path, config: ConfigDict) -> Result | None:
-    """Reads `evaluation.json`, and `config.json` where there is one.
+    """Reads a row's `evaluation.json`, and `config.json` if there is one.
 
     Args:
         table: whose columns to take.
-        workdir: a row's.
+        workdir: the row's.
         config: the row's as published.
 
     Returns:
         None if the row has not been evaluated.
-
-    Raises:
-        InputError: the files are not those of an evaluation.
     """
     if not (workdir / "evaluation.json").exists():
         return None
-    groups = _read(workdir / "evaluation.json").get("model", {})
-    metrics = {}
-    for column in table.columns:
-        group, metric = column.rsplit(" ", 1)
-        if metric in groups.get(group, {}):
-            metrics[column] = float(groups[group][metric])
-    images = int(groups.get("All", {}).get("N", 0))
+    found = flatten(_read(workdir / "evaluation.json").get("model", {}))
+    images = int(found.get("All N", 0))
     notes = []
     if (workdir / "config.json").exists():
         notes = differences(_read(workdir / "config.json").get("config", {}), plain(config))
     if images != TEST_IMAGES:
         notes.append(f"{images:,} test images instead of {TEST_IMAGES:,}")
+    metrics = {column: found[column] for column in table.columns if column in found}
     return Result(workdir, metrics, images, notes)
 
 
 def differences(found: Mapping[str, Any], published: Mapping[str, Any]) -> list[str]:
-    """Fields of a recorded config that decide its result and are not the published row's."""
+    """Fields of a recorded config that decide its result and differ from the published row's."""
     notes = []
     for section in _DECISIVE:
-        wanted = published[section]
-        fields = wanted if isinstance(wanted, dict) else {"": wanted}
-        there = found.get(section, {})
-        for field, value in fields.items():
+        wanted, there = published[section], found.get(section, {})
+        if not isinstance(wanted, dict):
+            wanted, there = {"": wanted}, {"": there}
+        for field, value in wanted.items():
             name = f"{section}.{field}" if field else section
-            other = there.get(field, value) if isinstance(wanted, dict) else there
+            other = there.get(field, value)
             if other != value and name not in _INDIFFERENT:
                 notes.append(f"{name} {other}" + ("" if value is None else f" instead of {value}"))
     return notes
 
 
 def table_text(table: PaperTable, results: Mapping[str, Result]) -> str:
-    """For the terminal: each row as published, and ours under it; then in what ours differ.
+    """For the terminal: each row as published, ours under it, and how ours differ.
 
     Args:
         table: the paper's.
         results: ours, by the rows' keys.
     """
-    names = [name for row in table.rows for name in (row.label, f"  {row.key}")]
-    width = max(map(len, names))
-    groups = [column.rsplit(" ", 1)[0] for column in table.columns]
-    shown = ["" if group in groups[:i] else group for i, group in enumerate(groups)]
-    widths = [max(8, len(group)) for group in shown]
-    header = [
-        f"{'':{width}}        {_cells(shown, widths)}",
-        f"{'':{width}}        {_cells([c.rsplit(' ', 1)[1] for c in table.columns], widths)}",
-    ]
-    lines = [
-        f"{name:{width}}  {source:5} {_cells(cells, widths)}"
-        for row in table.rows
-        for name, source, cells in _lines(table, row, results, indent="  ")
-    ]
-    return "\n".join([f"Table {table.number}. {table.title}", *header, *lines, *_notes(results)])
+    return "\n".join([as_text(_beside(table, results)), *_notes(results)])
 
 
-def table_markdown(table: PaperTable, results: Mapping[str, Result]) -> str:
-    """The same as Markdown."""
-    lines = [
-        f"| {' | '.join([name, source, *cells])} |"
-        for row in table.rows
-        for name, source, cells in _lines(table, row, results)
-    ]
-    notes = [f"- {note}" for note in _notes(results)]
-    return "\n".join(
-        [
-            f"# Table {table.number}: {table.title}",
-            "",
-            f"| {' | '.join(['row', '', *table.columns])} |",
-            f"| --- | --- |{' ---: |' * len(table.columns)}",
-            *lines,
-            *(["", *notes] if notes else []),
-            "",
-        ]
-    )
-
-
-def table_json(table: PaperTable, results: Mapping[str, Result]) -> dict[str, Any]:
-    """The same as JSON: `rows` with `published` and `ours` (None: not evaluated), by column."""
+def write_table(table: PaperTable, results: Mapping[str, Result], folder: Path) -> list[Path]:
+    """Writes `tableN.md`, and `tableN.json` with `published` and `ours` (null: not evaluated)."""
     rows = []
     for row in table.rows:
         entry: dict[str, Any] = {"row": row.key, "label": row.label, "model": row.model}
@@ -144,47 +102,28 @@ def table_json(table: PaperTable, results: Mapping[str, Result]) -> dict[str, An
             entry |= {"ours": result.metrics, "images": result.images, "notes": result.notes}
             entry["workdir"] = str(result.workdir)
         rows.append(entry)
-    return {
-        "table": table.number,
-        "title": table.title,
-        "columns": list(table.columns),
-        "rows": rows,
-    }
+    data = {"table": table.number, "title": table.title, "columns": table.columns, "rows": rows}
+    notes = "".join(f"- {note}\n" for note in _notes(results))
+    text = f"# {as_markdown(_beside(table, results))}\n" + (f"\n{notes}" if notes else "")
+    written = [folder / f"table{table.number}{ending}" for ending in (".md", ".json")]
+    write_file(written[0], text.encode())
+    write_file(written[1], (json.dumps(data, indent=1) + "\n").encode())
+    return written
 
 
-def write_table(table: PaperTable, results: Mapping[str, Result], folder: Path) -> list[Path]:
-    """Writes `tableN.md` and `tableN.json`.
-
-    Raises:
-        InputError: the folder cannot be written.
-    """
-    markdown, data = (folder / f"table{table.number}{ending}" for ending in (".md", ".json"))
-    write_file(markdown, table_markdown(table, results).encode())
-    write_file(data, (json.dumps(table_json(table, results), indent=1) + "\n").encode())
-    return [markdown, data]
-
-
-def _lines(
-    table: PaperTable, row: PaperRow, results: Mapping[str, Result], indent: str = ""
-) -> list[tuple[str, str, list[str]]]:
-    """A row's one or two lines: name, source and numbers. An earlier report has no line of ours."""
-    lines = [(row.label, "paper", _numbers(table, row.metrics))]
-    if row.overrides is not None:
-        ours = results[row.key].metrics if row.key in results else {}
-        lines.append((indent + row.key, "ours", _numbers(table, ours)))
-    return lines
-
-
-def _numbers(table: PaperTable, metrics: Mapping[str, float]) -> list[str]:
-    return [f"{metrics[c]:.2f}" if c in metrics else _EMPTY for c in table.columns]
-
-
-def _cells(cells: Sequence[str], widths: Sequence[int]) -> str:
-    return " ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+def _beside(table: PaperTable, results: Mapping[str, Result]) -> TextTable:
+    """Each row as published, then ours; a row that is not to be trained has none of ours."""
+    rows = []
+    for row in table.rows:
+        rows.append([row.label, "paper", *numbers(row.metrics, table.columns, "-")])
+        if row.overrides is not None:
+            ours = results[row.key].metrics if row.key in results else {}
+            rows.append([f"  {row.key}", "ours", *numbers(ours, table.columns, "-")])
+    return TextTable(f"Table {table.number}. {table.title}", ["row", "", *table.columns], rows)
 
 
 def _notes(results: Mapping[str, Result]) -> list[str]:
-    """What the rows' notes say, once for all rows with the same ones."""
+    """The rows' notes, each once for all rows that share it."""
     rows: dict[str, list[str]] = {}
     for key, result in results.items():
         if result.notes:

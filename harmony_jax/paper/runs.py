@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, NamedTuple
 
 from harmony_jax.errors import InputError
@@ -13,10 +13,9 @@ from harmony_jax.evaluation.published import PaperRow, PaperTable
 from harmony_jax.weights.steps import FOLDER, saved_steps
 
 _ROOT = Path(__file__).parents[2]
-_ENDINGS = (".pth", ".safetensors")
 _RELAYED = {signal.SIGINT: signal.SIGINT, signal.SIGTERM: signal.SIGTERM}
 if hasattr(signal, "SIGHUP"):  # not on Windows
-    # A closed terminal stops a training as a preempted machine does: it is saved.
+    # A closed terminal stops a training like a preempted machine does: it saves first.
     _RELAYED[signal.SIGHUP] = signal.SIGTERM
 
 
@@ -28,7 +27,7 @@ class RowRun(NamedTuple):
         config: path of its config file, with the row's name.
         workdir: its own.
         backbone: weight file for `init.backbone`; empty: none.
-        from_scratch: a row that the paper started from ImageNet weights goes without.
+        from_scratch: whether a row that the paper started from ImageNet weights goes without.
     """
 
     row: PaperRow
@@ -38,40 +37,34 @@ class RowRun(NamedTuple):
     from_scratch: bool
 
 
-def config_path(table: PaperTable, key: str) -> str:
-    """What --config takes for a row."""
-    return f"{_ROOT / 'configs' / f'table{table.experiments}.py'}:{key}"
-
-
 def row_run(
     table: PaperTable,
     row: PaperRow,
     folder: Path,
     *,
-    backbone: str,
-    imagenet: Path | None,
-    from_scratch: bool,
+    backbone: str = "",
+    imagenet: Path | None = None,
+    from_scratch: bool = False,
 ) -> RowRun:
     """Where a row is trained, and from which ImageNet weights.
 
     Args:
         table, row: the paper's.
-        folder: of the table; a row has `folder/KEY`, or without its ImageNet weights
-            `folder/KEY_from_scratch`, so that neither is taken for the other.
+        folder: of the table. A row has `folder/KEY`, or `folder/KEY_from_scratch` without its
+            ImageNet weights, so that neither is taken for the other.
         backbone: file for every row that wants ImageNet weights; empty: look into `imagenet`.
         imagenet: folder with the files that `PaperRow.weights` names, or .safetensors of that name.
         from_scratch: do without these files.
     """
     scratch = from_scratch and bool(row.weights)
-    file = backbone
-    if not file and imagenet is not None:
-        named = [(imagenet / row.weights).with_suffix(ending) for ending in _ENDINGS]
-        file = next((str(path) for path in named if path.is_file()), "")
+    if imagenet is not None and not backbone:
+        named = [(imagenet / row.weights).with_suffix(end) for end in (".pth", ".safetensors")]
+        backbone = next((str(path) for path in named if path.is_file()), "")
     return RowRun(
         row=row,
-        config=config_path(table, row.key),
+        config=f"{_ROOT / 'configs' / 'table.py'}:{table.number},{row.key}",
         workdir=folder / (f"{row.key}_from_scratch" if scratch else row.key),
-        backbone=file if row.weights and not scratch else "",
+        backbone=backbone if row.weights and not scratch else "",
         from_scratch=scratch,
     )
 
@@ -84,7 +77,7 @@ def check_backbone(run: RowRun) -> None:
         raise InputError(
             f"init.backbone is not set, and {run.row.key} starts from ImageNet weights: pass "
             f"--imagenet=FOLDER with {run.row.weights} or --config.init.backbone=FILE, or train "
-            "without by --from_scratch"
+            "without them by --from_scratch"
         )
     if not Path(run.backbone).is_file():
         raise InputError(
@@ -94,7 +87,7 @@ def check_backbone(run: RowRun) -> None:
 
 
 def command(run: RowRun, overrides: Mapping[str, Any]) -> list[str]:
-    """The command that trains and evaluates a row, or continues, or finds it finished.
+    """The command that trains and evaluates a row, continues it, or finds it finished.
 
     Args:
         run: the row's.
@@ -111,9 +104,7 @@ def command(run: RowRun, overrides: Mapping[str, Any]) -> list[str]:
 
 
 class Relay:
-    """Runs commands one after another; within this context they get this process's signals.
-
-    Ctrl-C in the terminal reaches a command once, by the relay alone.
+    """Runs commands one after another and, as a context, passes this process's signals to them.
 
     Attributes:
         signal: the first signal that asked to stop, or None.
@@ -122,29 +113,23 @@ class Relay:
     def __init__(self) -> None:
         self.signal: int | None = None
         self._child: subprocess.Popen | None = None
-        self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "Relay":
-        for number in _RELAYED:
-            self._previous[number] = signal.signal(number, self._note)
+        self._previous = {number: signal.signal(number, self._note) for number in _RELAYED}
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
     def run(self, arguments: Sequence[str]) -> int:
         """The command's exit status, as a shell reports it: 128 more for a signal.
 
-        Nothing is run once a signal has come.
+        Once a signal has come, nothing is run.
         """
         if self.signal is None:
-            child = subprocess.Popen(arguments, process_group=0)  # away from the terminal's Ctrl-C
+            # A process group of its own: the terminal's Ctrl-C reaches the command only from here.
+            child = subprocess.Popen(arguments, process_group=0)
             before, self._child = self.signal, child  # no handler runs in between
             if before is not None:  # it came while the command started
                 child.send_signal(_RELAYED[signal.Signals(before)])

@@ -5,9 +5,7 @@ least as long as the busiest of them, so images/s is an upper bound, and hours a
 """
 
 import logging
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -19,11 +17,10 @@ from harmony_jax.devices import mesh as meshes
 from harmony_jax.errors import InputError
 from harmony_jax.planning import gpu_program
 from harmony_jax.planning.chips import Chip
-from harmony_jax.planning.hlo_text import instructions, memory_traffic
-from harmony_jax.planning.step_traffic import Collective, collectives, required, surplus
+from harmony_jax.planning.collectives import Collective, collectives
+from harmony_jax.planning.hlo import bytes_moved, operations
 from harmony_jax.planning.targets import Target
 from harmony_jax.training.compiler_options import TUNED_FUSIONS
-from harmony_jax.training.layout import TrainState
 from harmony_jax.training.setup import abstract_batch, set_up
 
 # Of a sample that is held: composite, real photo and mask; of photos the composite is made.
@@ -48,20 +45,6 @@ class Memory(NamedTuple):
     samples: int
 
 
-class Launches(NamedTuple):
-    """What a GPU does in a step, one after the other.
-
-    Attributes:
-        kernels: and copies, by what they do (`gpu_program.kernels`).
-        odd_convolutions: of these, with channels that are no multiple of 8.
-        graphs: CUDA graphs that hold them; None if the compiler does not say.
-    """
-
-    kernels: dict[str, int]
-    odd_convolutions: int
-    graphs: gpu_program.Graphs | None
-
-
 @dataclass(frozen=True)
 class Plan:
     """What one compiled training step says. Numbers are of one chip unless they say otherwise.
@@ -73,13 +56,11 @@ class Plan:
         epochs: of the whole training.
         samples: of an epoch; None if the plan cannot know.
         memory: bytes of HBM.
-        flops: arithmetic of a step; on GPUs convolutions and matrix products alone.
+        flops: arithmetic of a step; on GPUs convolutions and matrix products only.
         bytes_moved: that the step's operations read from and write to HBM: each operand and result
-            once, with the padding of the TPU's tiles, without what stays in on-chip memory.
-        bytes_accessed: XLA's own count, which includes on-chip memory; None for GPUs.
+            once, with the padding of a TPU's tiles, without what stays in on-chip memory.
         collectives: what a step sends between chips.
-        surplus: values sent beyond what a step must send, by purpose (`step_traffic`).
-        launches: of a GPU; None for TPUs, where a step is one program.
+        kernels: kernels and copies of a GPU, by what they do; None for TPUs.
     """
 
     target: Target
@@ -90,10 +71,8 @@ class Plan:
     memory: Memory
     flops: float
     bytes_moved: int
-    bytes_accessed: float | None
     collectives: list[Collective]
-    surplus: dict[str, int]
-    launches: Launches | None = None
+    kernels: dict[str, int] | None = None
 
     @property
     def chip(self) -> Chip:
@@ -109,28 +88,23 @@ class Plan:
 
     @property
     def bytes_sent(self) -> dict[str, float]:
-        """What a chip sends at the least, by the link."""
-        links, network = (
-            sum((collective.sent()[way] for collective in self.collectives), 0.0) for way in (0, 1)
-        )
+        """What a chip sends at least, by the link."""
+        ways = [collective.sent() for collective in self.collectives]
+        links, network = (sum((way[i] for way in ways), 0.0) for i in (0, 1))
         if self.target.platform == "tpu":
             return {"interconnect": links}
-        if self.target.chips_a_host == self.chips:
-            return {"NVLink": links}
-        return {"NVLink": links, "network": network}
+        one_host = self.target.chips_a_host == self.chips
+        return {"NVLink": links} if one_host else {"NVLink": links, "network": network}
 
     @property
     def seconds(self) -> dict[str, float]:
-        """Of a step, were it bound by one thing alone."""
-        sent = self.bytes_sent.items()
+        """Of a step, if one resource alone bounded it."""
+        bandwidths = {"network": self.chip.network}
         return {
             "compute": self.flops / self.chip.peak(self.dtype),
             "memory": self.bytes_moved / self.chip.bandwidth,
-            **{link: sent_bytes / self._bandwidth(link) for link, sent_bytes in sent},
+            **{k: sent / bandwidths.get(k, self.chip.links) for k, sent in self.bytes_sent.items()},
         }
-
-    def _bandwidth(self, link: str) -> float:
-        return self.chip.network if link == "network" else self.chip.links
 
     @property
     def bound(self) -> str:
@@ -150,11 +124,7 @@ class Plan:
 
 
 def training_samples(data: ConfigDict) -> int | None:
-    """Samples of an epoch that the config's data say without being read: iHarmony4's lists.
-
-    Raises:
-        InputError: a subset that there is not.
-    """
+    """Samples of an epoch that the config's data say without being read: iHarmony4's lists."""
     if data.name != "iharmony4":
         return None
     published = PUBLISHED["train"]
@@ -163,18 +133,16 @@ def training_samples(data: ConfigDict) -> int | None:
     return sum(published[name] for name in data.subsets)
 
 
-def lower_train_step(config: ConfigDict, mesh: Mesh) -> tuple[Any, TrainState]:
-    """Traces the config's training step for a mesh, of any platform, without weights or data.
+def resident_bytes_a_sample(data: ConfigDict) -> int:
+    """What a training sample takes in the memory of the devices (`data.placement` device)."""
+    channels = _CHANNELS_OF_PHOTOS if data.name == "photos" else _CHANNELS
+    return channels * data.resident_size**2
 
-    Returns:
-        `jax.stages.Lowered`, and the state's shapes, types and shardings, as trees.
 
-    Raises:
-        InputError: the config cannot be trained, or not on as many devices.
-    """
+def lower_train_step(config: ConfigDict, mesh: Mesh) -> jax.stages.Lowered:
+    """Traces the config's training step for a mesh, of any platform, without weights or data."""
     training = set_up(config, mesh, COMPOSITES)
-    layout = training.layout
-    return training.step.lower(layout.vectors, abstract_batch(config, mesh)), layout.trees
+    return training.step.lower(training.layout.vectors, abstract_batch(config, mesh))
 
 
 def plan_training(config: ConfigDict, target: Target, samples: int | None = None) -> Plan | None:
@@ -186,7 +154,7 @@ def plan_training(config: ConfigDict, target: Target, samples: int | None = None
         samples: of an epoch; by default those that the config says (`training_samples`).
 
     Raises:
-        InputError: as `lower_train_step`, or a `mesh` that the target cannot have.
+        InputError: the config cannot be trained, or not on the target.
     """
     chips = len(target.devices)
     shards = config.mesh.shards or chips
@@ -196,28 +164,24 @@ def plan_training(config: ConfigDict, target: Target, samples: int | None = None
         raise InputError(
             f"mesh.devices {config.mesh.devices}: {target.name} has {chips}: choose 0, all of them"
         )
-    if samples is None:
-        samples = training_samples(config.data)
-    if samples is None and config.data.placement == "device":
-        _LOGGER.warning(
-            "The plan has no memory for the samples of data.name %s, %d bytes each over all chips: "
-            "--samples says how many there are",
-            config.data.name,
-            resident_bytes_a_sample(config.data),
-        )
-    lowered, state = lower_train_step(config, meshes.mesh_of(target.devices, shards))
+    samples = training_samples(config.data) if samples is None else samples
+    resident = 0
+    if config.data.placement == "device":
+        resident = resident_bytes_a_sample(config.data) * (samples or 0) // chips
+        if samples is None:
+            _LOGGER.warning(
+                "The plan has no memory for the training samples, because it does not know how "
+                "many there are: %d bytes each over all chips",
+                resident_bytes_a_sample(config.data),
+            )
+    lowered = lower_train_step(config, meshes.mesh_of(target.devices, shards))
     _LOGGER.info("Compiling the step of %d images for %s", config.train.batch_size, target.name)
-    try:
-        compiled, launches = _compile(lowered, target.platform)
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
+    compiled = _compile(lowered)
+    if compiled is None:
         return None
     memory: Any = compiled.memory_analysis()
     cost: Any = compiled.cost_analysis()
-    program = instructions(compiled.as_text() or "")
-    parts = config.train.accumulate
-    sent = collectives(program, chips, target.chips_a_host)
+    program = operations(compiled.as_text() or "")
     plan = Plan(
         target=target,
         dtype=config.model.dtype,
@@ -231,40 +195,34 @@ def plan_training(config: ConfigDict, target: Target, samples: int | None = None
             - memory.alias_size_in_bytes,
             memory.temp_size_in_bytes,
             memory.generated_code_size_in_bytes,
-            _resident_bytes(config, samples) // chips,
+            resident,
         ),
-        # XLA counts the body of the loop over parts once. For GPUs it does not count.
-        flops=float(cost["flops"] * parts if cost else gpu_program.product_flops(program)),
-        bytes_moved=sum(memory_traffic(instruction) for instruction in program),
-        bytes_accessed=cost["bytes accessed"] * parts if cost else None,
-        collectives=sent,
-        surplus=surplus(sent, required(state, parts, tuple(config.optimizer.freeze))),
-        launches=None
-        if target.platform == "tpu"
-        else Launches(
-            gpu_program.kernels(program),
-            gpu_program.odd_convolutions(program),
-            gpu_program.graphs(launches) if launches else None,
+        # For GPUs XLA does not count, and of the loop over parts it counts the body once.
+        flops=float(
+            cost["flops"] * config.train.accumulate if cost else gpu_program.product_flops(program)
         ),
+        bytes_moved=bytes_moved(program),
+        collectives=collectives(program, chips, target.chips_a_host),
+        kernels=gpu_program.kernels(program) if target.platform == "cuda" else None,
     )
     return plan if sum(plan.memory) <= target.chip.memory else None
 
 
-def _compile(lowered: jax.stages.Lowered, platform: str) -> tuple[jax.stages.Compiled, str]:
-    """The program, and what of a GPU's XLA writes down that it launches."""
-    if platform == "tpu":
-        return lowered.compile(), ""
-    with tempfile.TemporaryDirectory() as folder:
-        options: dict[str, Any] = {gpu_program.DUMP: folder}
+def _compile(lowered: jax.stages.Lowered) -> jax.stages.Compiled | None:
+    """The program; None: it does not fit into the memory."""
+    try:
         try:
-            compiled = lowered.compile(compiler_options=options)
+            return lowered.compile()
         except jax.errors.JaxRuntimeError as error:
             if "deviceless" not in str(error):
                 raise
-            # A product that cuBLAS is to compute, which needs a GPU to be asked. Where fusions are
-            # tuned, others may compute it.
-            compiled = lowered.compile(compiler_options=options | {TUNED_FUSIONS: "True"})
-        return compiled, gpu_program.dumped_launches(Path(folder))
+            # A product for which the compiler would ask cuBLAS, on a GPU. With tuned fusions
+            # others may compute it.
+            return lowered.compile(compiler_options={TUNED_FUSIONS: "True"})
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return None
 
 
 def find_largest_batch(
@@ -279,9 +237,6 @@ def find_largest_batch(
 
     Returns:
         A plan for each batch that fits, in the order of their sizes; the last is the largest.
-
-    Raises:
-        InputError: as `plan_training`.
     """
     config = config.copy_and_resolve_references()
     unit = len(target.devices) * config.train.accumulate
@@ -307,15 +262,3 @@ def find_largest_batch(
         middle = (fitting + failing) // 2
         fitting, failing = (middle, failing) if fits(middle) else (fitting, middle)
     return [plan for _, plan in sorted(tried.items()) if plan is not None]
-
-
-def _resident_bytes(config: ConfigDict, samples: int | None) -> int:
-    if config.data.placement != "device" or samples is None:
-        return 0
-    return samples * resident_bytes_a_sample(config.data)
-
-
-def resident_bytes_a_sample(data: ConfigDict) -> int:
-    """What a training sample takes in the memory of the devices (`data.placement` device)."""
-    channels = _CHANNELS_OF_PHOTOS if data.name == "photos" else _CHANNELS
-    return channels * data.resident_size**2

@@ -1,6 +1,5 @@
 """`benchmark.py dispatch`: what a call costs the host, computation apart."""
 
-import importlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from configs import model
 from harmony_jax.build import build_model
 from harmony_jax.data.iharmony4 import COMPOSITES
 from harmony_jax.devices.mesh import create_mesh
@@ -24,7 +24,7 @@ def measure(name: str) -> None:
     A program of the same signature is called, whose arrays are single numbers that it adds 1 to,
     so that what remains is to look at the arguments and to make the results.
     """
-    config = importlib.import_module(f"configs.{name}").get_config()
+    config = model.get_config(name)
     training = set_up(config, create_mesh(1), COMPOSITES)
     batch = abstract_batch(config, training.mesh)
     state = training.layout.vectors

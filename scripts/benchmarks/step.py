@@ -1,12 +1,12 @@
 """`benchmark.py step`: compile time and memory of the whole training step."""
 
-import importlib
 import time
 
 import jax
 import jax.numpy as jnp
 
 from benchmarks.timing import in_new_process, peak_memory
+from configs import model
 from harmony_jax.data.iharmony4 import COMPOSITES
 from harmony_jax.devices.host_memory import keep_freed_memory
 from harmony_jax.devices.mesh import create_mesh
@@ -23,7 +23,7 @@ def measure_apart(name: str, dtype: str, batch_size: int) -> None:
 def measure(name: str, dtype: str, batch_size: int) -> None:
     """Compiles the training step and runs it three times, in this process."""
     keep_freed_memory()
-    config = importlib.import_module(f"configs.{name}").get_config()
+    config = model.get_config(name)
     config.model.dtype = dtype
     config.train.batch_size = batch_size
     start = time.perf_counter()

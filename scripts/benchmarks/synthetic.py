@@ -1,7 +1,6 @@
 """`benchmark.py train --synthetic`: the training step alone, its data on the device."""
 
 import argparse
-import importlib
 import os
 import statistics
 import sys
@@ -17,6 +16,7 @@ import numpy as np
 
 from benchmarks.released import released_configurations, released_loss, released_model
 from benchmarks.timing import Run, in_new_process, in_turns
+from configs import model as model_config
 from harmony_jax.data.iharmony4 import COMPOSITES
 from harmony_jax.devices.gpu_trace import read_trace
 from harmony_jax.devices.host_memory import keep_freed_memory
@@ -24,7 +24,7 @@ from harmony_jax.devices.mesh import create_mesh, to_devices
 from harmony_jax.models import released_image_size
 from harmony_jax.planning import gpu_program
 from harmony_jax.planning.chips import chip_of
-from harmony_jax.planning.hlo_text import instructions, memory_traffic
+from harmony_jax.planning.hlo import bytes_moved, operations
 from harmony_jax.training.setup import set_up
 
 COLUMNS = (
@@ -143,16 +143,15 @@ def _ours(name: str, batch_size: int, dtype: str, options: list[str]) -> _Conten
     with tempfile.TemporaryDirectory() as folder:
         dump = [f"{gpu_program.DUMP}={folder}"] if jax.default_backend() == "gpu" else []
         contender = _our_step(name, batch_size, dtype, options + dump)
-        launches = gpu_program.dumped_launches(Path(folder), "train_step")
-    if not launches:
+        launches = gpu_program.launches(Path(folder), "train_step")
+    if launches is None:
         return contender
-    graphs = gpu_program.graphs(launches)
-    text = f"{graphs.launches:,}, {graphs.graphs:,} of graphs"
+    text = f"{launches.graphs + launches.alone:,}, {launches.graphs:,} of graphs"
     return contender._replace(cells={**contender.cells, "launches": text})
 
 
 def _our_step(name: str, batch_size: int, dtype: str, options: list[str]) -> _Contender:
-    config = importlib.import_module(f"configs.{name}").get_config()
+    config = model_config.get_config(name)
     config.model.dtype = dtype
     config.train.batch_size = batch_size
     config.train.compiler_options = tuple(options)
@@ -195,10 +194,10 @@ def _our_step(name: str, batch_size: int, dtype: str, options: list[str]) -> _Co
 
 def _program_cells(compiled: jax.stages.Compiled, dtype: str, images: int) -> dict[str, str]:
     """What the compiled program says: kernels, and floors where the chip's peaks are known."""
-    program = instructions(compiled.as_text() or "")
+    program = operations(compiled.as_text() or "")
     cost: Any = compiled.cost_analysis()
     flops = cost["flops"] if cost else gpu_program.product_flops(program)
-    moved = sum(memory_traffic(instruction) for instruction in program)
+    moved = bytes_moved(program)
     count = sum(gpu_program.kernels(program).values())
     cells = {"kernels": f"{count:,} in the program"}
     if (chip := chip_of(jax.devices()[0].device_kind)) is None:

@@ -1,6 +1,5 @@
 """`benchmark.py train`: the real training loop, data included."""
 
-import importlib
 import time
 from typing import Any
 
@@ -8,6 +7,7 @@ import jax
 from ml_collections import ConfigDict
 
 from benchmarks.timing import in_new_process, peak_memory
+from configs import model
 from harmony_jax.data.sources import Selection, Source
 from harmony_jax.data.splits import open_split
 from harmony_jax.data.training_data import TrainingData
@@ -81,7 +81,7 @@ def measure(name: str, root: str, dtype: str, batch_size: int, placement: str, s
 
 
 def _config(name: str, root: str, dtype: str, batch_size: int, placement: str) -> ConfigDict:
-    config = importlib.import_module(f"configs.{name}").get_config()
+    config = model.get_config(name)
     config.data.root = root
     config.data.placement = placement
     config.data.validation_fraction = 0.0

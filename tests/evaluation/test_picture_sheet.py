@@ -1,6 +1,6 @@
 import numpy as np
 
-from harmony_jax.evaluation.picture_sheet import Example, Pictures, example_sheet
+from harmony_jax.evaluation.picture_sheet import Pictures, example_sheet
 
 
 def test_sheet_holds_every_picture_unchanged():
@@ -13,8 +13,8 @@ def test_sheet_holds_every_picture_unchanged():
         prediction=np.full((20, 30, 3), 300.0),
         real=real,
     )
-    example = Example("a", pictures, composite_mse=1.0, model_mse=2.0)
-    sheet = example_sheet([example, example])
+    image = {"subset": "HCOCO", "name": "a.jpg", "composite_MSE": 1.0, "MSE": 2.0}
+    sheet = example_sheet([(image, pictures), (image, pictures)])
     assert sheet.dtype == np.uint8
     row = sheet[20:40]
     np.testing.assert_array_equal(row[:, :30], composite)
@@ -22,5 +22,5 @@ def test_sheet_holds_every_picture_unchanged():
     assert (row[:, 68:98] == 128).all()
     assert (row[:, 102:132] == 255).all()
     np.testing.assert_array_equal(row[:, 136:166], real)
-    without = example_sheet([example._replace(pictures=pictures._replace(blend_mask=None))])
+    without = example_sheet([(image, pictures._replace(blend_mask=None))])
     assert without.shape == (sheet.shape[0] // 2, sheet.shape[1] // 5 * 4, 3)

@@ -8,7 +8,6 @@ import cv2
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from skimage.metrics import structural_similarity
 
 from harmony_jax import InputError, denormalize, evaluate, normalize
 from harmony_jax.data.codecs import write_photo
@@ -16,29 +15,11 @@ from harmony_jax.data.iharmony4 import IHarmony4Source
 from harmony_jax.evaluation.run import evaluate_workdir
 from harmony_jax.weights.saved_model import load_model
 from harmony_jax.weights.steps import FOLDER
+from tests.evaluation.reference import ssim_of_one
 from tests.made_data import SUBSETS, tiny_config, write_varied_test_lists
 from tests.released import evaluation_of_composites
 
 MINI = os.environ.get("HARMONY_JAX_IHARMONY4_MINI", "")
-
-
-def test_the_composites_numbers_are_those_computed_one_by_one(trained, mini_root):
-    """Six images in batches of four: none lost, none counted twice."""
-    _, workdir = trained
-    found = json.loads((workdir / "evaluation.json").read_text())["composite"]
-    source = IHarmony4Source(str(mini_root), "test", SUBSETS)
-    errors = []
-    for index in range(len(source)):
-        composite, real, mask = (
-            cv2.resize(source[index][key], (32, 32), interpolation=cv2.INTER_LINEAR).astype(float)
-            for key in ("composite", "real", "mask")
-        )
-        square, weight = (composite - real) ** 2, mask[..., None] / 255
-        errors.append((square.mean(), (weight * square).sum() / (3 * weight.sum() + 1e-6)))
-    assert found["All"]["N"] == 6
-    np.testing.assert_allclose(found["All"]["MSE"], np.mean(errors, 0)[0], rtol=1e-5)
-    np.testing.assert_allclose(found["All"]["fMSE"], np.mean(errors, 0)[1], rtol=1e-5)
-    np.testing.assert_allclose(found["HFlickr"]["MSE"], np.mean(errors[3:], 0)[0], rtol=1e-5)
 
 
 def released_metrics(prediction: np.ndarray, real: np.ndarray, mask: np.ndarray) -> list[float]:
@@ -149,47 +130,44 @@ def test_other_splits_and_earlier_results_stay_apart(trained, tmp_path, capsys):
     assert f"{validation['model']['All']['MSE']:.2f}" in printed
 
 
-def refuse(config, workdir: Path, message: str, checkpoint: Path | None = None) -> None:
-    with pytest.raises(InputError, match=message):
-        evaluate_workdir(config, workdir, checkpoint)
-    assert not (workdir / "evaluation.json").exists()
-
-
-def test_checkpoints_that_do_not_fit(trained, tmp_path, mini_root):
-    config, workdir = trained
-    refuse(config, tmp_path, "no checkpoint there: pass a workdir")
-    refuse(config, tmp_path, "checkpoints/4321: no such file", workdir / FOLDER / "4321")
-    other = tiny_config(mini_root)
-    other.model.name = "dih256"
-    refuse(other, tmp_path, r"checkpoints/\d+: holds model .*improved_dih256.*'dih256'", workdir)
-
-
-def test_subsets_that_do_not_exist(trained, tmp_path):
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("data.subsets", ("HCOCO", "HVideo"), "subset 'HVideo'"),
+        ("data.subsets", (), "data.subsets is empty"),
+        ("evaluation.split", "holdout", "split 'holdout'"),
+        ("model.name", "dih256", r"checkpoints/\d+: holds model .*improved_dih256.*'dih256'"),
+    ],
+)
+def test_configs_that_do_not_fit(trained, tmp_path, field, value, message):
     config, workdir = trained
     config = config.copy_and_resolve_references()
-    config.data.subsets = ("HCOCO", "HVideo")
-    refuse(config, tmp_path, "subset 'HVideo': iHarmony4 has HCOCO, HAdobe5k", workdir)
-    config.data.subsets = ()
-    refuse(config, tmp_path, r"data\.subsets is empty: choose of HCOCO, HAdobe5k", workdir)
+    config.update_from_flattened_dict({field: value})
+    refuse(config, tmp_path, message, workdir)
 
 
-def test_splits_that_do_not_exist(trained, tmp_path):
+def test_an_empty_validation_set(trained, tmp_path):
     config, workdir = trained
     config = config.copy_and_resolve_references()
-    config.evaluation.split = "holdout"
-    refuse(config, tmp_path, "split 'holdout': choose 'train'", workdir)
-    config.evaluation.split = "validation"
-    config.data.validation_fraction = 0.0
+    config.evaluation.split, config.data.validation_fraction = "validation", 0.0
     refuse(config, tmp_path, "'validation' is empty: set data.validation_fraction", workdir)
 
 
-def test_a_damaged_checkpoint_is_named(trained, tmp_path):
+def test_checkpoints_that_are_not_there_or_damaged(trained, tmp_path):
     config, workdir = trained
+    refuse(config, tmp_path, "no checkpoint there")
+    refuse(config, tmp_path, "checkpoints/4321: no such file", workdir / FOLDER / "4321")
     shutil.copytree(workdir / FOLDER, tmp_path / FOLDER)
     for file in (tmp_path / FOLDER / "10" / "model").rglob("*"):
         if file.is_file():
             file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    refuse(config, tmp_path, "checkpoints/10: damaged checkpoint", tmp_path / FOLDER / "10")
+    refuse(config, tmp_path, "checkpoints/10: damaged", tmp_path / FOLDER / "10")
+
+
+def refuse(config, workdir: Path, message: str, checkpoint: Path | None = None) -> None:
+    with pytest.raises(InputError, match=message):
+        evaluate_workdir(config, workdir, checkpoint)
+    assert not (workdir / "evaluation.json").exists()
 
 
 def evaluated(trained, tmp_path, **fields):
@@ -233,28 +211,16 @@ def predictions_of(trained, source, size=None) -> list[np.ndarray]:
 def test_photos_of_their_own_size_are_padded_and_cut_back(trained, mini_root, tmp_path):
     result, lines, _ = evaluated(trained, tmp_path, resize="none")
     source = IHarmony4Source(str(mini_root), "test", SUBSETS)
-    for line, pixels, index in zip(
-        lines, predictions_of(trained, source), range(len(source)), strict=True
-    ):
+    predictions = predictions_of(trained, source)
+    for index, (line, pixels) in enumerate(zip(lines, predictions, strict=True)):
         sample = source[index]
+        mask = sample["mask"] / 255
+        expected = released_metrics(pixels, sample["real"], mask)
         assert line["name"] == source.name(index)
-        square = (pixels - sample["real"].astype(float)) ** 2
-        mask = sample["mask"][..., None] / 255
-        assert float(line["MSE"]) == pytest.approx(square.mean(), rel=1e-3)
-        assert float(line["fMSE"]) == pytest.approx(
-            (mask * square).sum() / (3 * mask.sum()), rel=1e-3
-        )
-        ratio = (mask > 0.5).mean()
-        assert float(line["foreground_ratio"]) == pytest.approx(ratio, rel=1e-5)
-        composite = structural_similarity(
-            sample["composite"],
-            sample["real"],
-            gaussian_weights=True,
-            sigma=1.5,
-            use_sample_covariance=False,
-            data_range=255,
-            channel_axis=-1,
-        )
+        found = [float(line[metric]) for metric in ("MSE", "fMSE", "PSNR")]
+        assert found == pytest.approx(expected, rel=1e-3)
+        assert float(line["foreground_ratio"]) == pytest.approx((mask > 0.5).mean(), rel=1e-5)
+        composite = ssim_of_one(sample["composite"], sample["real"])
         assert float(line["composite_SSIM"]) == pytest.approx(composite, rel=1e-3)
     mean = np.mean([float(line["MSE"]) for line in lines])
     assert result["model"]["All"]["MSE"] == pytest.approx(mean)
@@ -295,11 +261,9 @@ def test_ready_predictions_of_any_program(trained, mini_root, tmp_path):
         folder / source.subset(0) / Path(source.name(0)).with_suffix(".png"),
         np.zeros((9, 9, 3), np.uint8),
     )
-    with pytest.raises(
-        InputError, match=r"1 of 6 images could not be read.*9x9 .*expected 32x32 or"
-    ):
+    with pytest.raises(InputError, match=r"1 of 6 images could not be read.*9x9"):
         evaluate_workdir(config, tmp_path / "other", predictions=folder)
-    with pytest.raises(InputError, match="--predictions and --checkpoint: pass one of them"):
+    with pytest.raises(InputError, match="predictions and a checkpoint"):
         evaluate_workdir(config, tmp_path / "both", trained[1], predictions=folder)
 
 
@@ -310,9 +274,7 @@ def test_an_unreadable_image_is_left_out_and_named_at_the_end(trained, mini_root
     config.data.root = str(tmp_path / "data")
     photo = next((tmp_path / "data" / "HCOCO" / "composite_images").glob("test*"))
     photo.write_bytes(photo.read_bytes()[:200])
-    with pytest.raises(
-        InputError, match=rf"1 of 6 images could not be read.*{photo.name}: damaged"
-    ):
+    with pytest.raises(InputError, match=f"1 of 6 images .*{photo.name}: damaged"):
         evaluate_workdir(config, tmp_path, workdir)
     found = json.loads((tmp_path / "evaluation.json").read_text())
     assert found["model"]["All"]["N"] == 5
@@ -349,5 +311,5 @@ def test_from_python(trained, mini_root, tmp_path):
     source = IHarmony4Source(str(mini_root), "test", SUBSETS)
     again = evaluate(model, source, **{**options, "batch_size": 5})  # six on two devices
     assert [r["SSIM"] for r in again] == pytest.approx([r["SSIM"] for r in records], rel=1e-4)
-    with pytest.raises(InputError, match=r"evaluation\.batch_size 0: must be at least 1"):
+    with pytest.raises(InputError, match=r"evaluation\.batch_size 0"):
         evaluate(model, source, **{**options, "batch_size": 0})

@@ -1,9 +1,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from skimage.metrics import structural_similarity
 
 from harmony_jax.evaluation.ssim import ssim
+from tests.evaluation.reference import ssim_of_one
 
 
 def pair(shape: tuple[int, ...], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -12,22 +12,10 @@ def pair(shape: tuple[int, ...], seed: int = 0) -> tuple[np.ndarray, np.ndarray]
     return np.clip(target + rng.normal(0, 30, shape), 0, 255).astype(np.float32), target
 
 
-def reference(a: np.ndarray, b: np.ndarray) -> float:
-    return structural_similarity(
-        a,
-        b,
-        gaussian_weights=True,
-        sigma=1.5,
-        use_sample_covariance=False,
-        data_range=255,
-        channel_axis=-1,
-    )
-
-
 def test_the_same_as_scikit_image():
     image, target = pair((2, 24, 31, 3))
     found, perfect = jax.jit(ssim)([image, target], target)
-    expected = [reference(*images) for images in zip(image, target, strict=True)]
+    expected = [ssim_of_one(*images) for images in zip(image, target, strict=True)]
     np.testing.assert_allclose(found, expected, rtol=1e-4)
     assert max(expected) < 0.99
     np.testing.assert_allclose(perfect, 1, rtol=1e-5)
@@ -39,7 +27,7 @@ def test_padding_does_not_count():
     padded = [jnp.pad(pixels, padding) for pixels in (image, target)]
     valid = jnp.pad(jnp.ones((1, 20, 26, 1)), padding)
     (found,) = ssim(padded[:1], padded[1], valid)
-    np.testing.assert_allclose(found, reference(image[0], target[0]), rtol=1e-4)
+    np.testing.assert_allclose(found, ssim_of_one(image[0], target[0]), rtol=1e-4)
 
 
 def test_smaller_than_the_window():

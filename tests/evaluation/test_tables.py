@@ -7,14 +7,8 @@ def test_table_shows_both_results_and_the_change():
     for summary in (composite, model):
         summary["All"] = summary["HCOCO"]
     lines = comparison_table(model, composite).splitlines()
-    assert lines[2].split() == [
-        "HCOCO",
-        "2",
-        "80.00",
-        "900.00",
-        "30.00",
-        "20.00",
-        "222.50",
-        "36.00",
-    ]
+    assert lines[0].split() == ["composite", "model"]
+    assert lines[1].split() == ["N", *["MSE", "fMSE", "PSNR"] * 2]
+    numbers = ["80.00", "900.00", "30.00", "20.00", "222.50", "36.00"]
+    assert lines[2].split() == ["HCOCO", "2", *numbers]
     assert "-75.0%" in lines[-1]

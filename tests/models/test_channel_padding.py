@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from configs import hrnet18s_idih256
+from configs import model as model_config
 from harmony_jax import create_model
 from harmony_jax.devices.mesh import create_mesh
 from harmony_jax.models import channel_padding
@@ -118,7 +118,7 @@ def step_for_gpu() -> str:
         patch.setattr(channel_padding, "_PLATFORMS", ("cpu",))
         patch.setattr(layouts, "_LAST_AXIS_FIRST", ("cpu",))
         patch.setattr(step, "forms_for", nullcontext)
-        config = hrnet18s_idih256.get_config()
+        config = model_config.get_config("hrnet18s_idih256")
         config.model.dtype = "bfloat16"
         training = setup.set_up(config, create_mesh(1), 65742)
         batch = setup.abstract_batch(config, training.mesh)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from configs import table as table_config
 from harmony_jax import InputError
 from harmony_jax.evaluation.published import TABLES
 from harmony_jax.paper.runs import Relay, check_backbone, command, row_run
@@ -31,8 +32,7 @@ sys.exit(1)
 
 def run_of(number: int, key: str, folder: Path, **options):
     table = TABLES[number]
-    arguments = {"backbone": "", "imagenet": None, "from_scratch": False, **options}
-    return row_run(table, table.find(key), folder, **arguments)
+    return row_run(table, table.find(key), folder, **options)
 
 
 def test_a_row_is_a_training_of_main_in_its_own_workdir(tmp_path):
@@ -40,7 +40,7 @@ def test_a_row_is_a_training_of_main_in_its_own_workdir(tmp_path):
     words = command(run, {"train.epochs": 1, "data.subsets": ("HCOCO",)})
     assert words[0] == sys.executable
     assert Path(words[1]).name == "main.py"
-    assert words[2].endswith("configs/table4.py:idih_1000")
+    assert words[2].endswith("configs/table.py:4,idih_1000")
     assert words[3:] == [
         f"--workdir={tmp_path / 'idih_1000'}",
         "--config.train.epochs=1",
@@ -49,8 +49,8 @@ def test_a_row_is_a_training_of_main_in_its_own_workdir(tmp_path):
 
 
 def test_table_2_is_of_the_trainings_of_table_1(tmp_path):
-    second, first = (run_of(number, "idih", tmp_path) for number in (2, 1))
-    assert command(second, {}) == command(first, {})
+    assert run_of(2, "idih", tmp_path).workdir == run_of(1, "idih", tmp_path).workdir
+    assert table_config.get_config("2,idih") == table_config.get_config("1,idih")
 
 
 def test_imagenet_weights_are_found_by_their_published_names(tmp_path):
@@ -69,13 +69,6 @@ def test_imagenet_weights_are_found_by_their_published_names(tmp_path):
     assert command(one, {})[-1] == "--config.init.backbone=mine.pth"
 
 
-def test_rows_that_the_paper_started_from_random_weights_get_none(tmp_path):
-    run = run_of(6, "both_random", tmp_path, backbone="mine.pth")
-    check_backbone(run)
-    assert not any("init.backbone" in word for word in command(run, {}))
-    assert run.workdir == tmp_path / "both_random"
-
-
 def test_a_row_does_not_begin_without_its_imagenet_weights(tmp_path):
     with pytest.raises(InputError, match=rf"init\.backbone is not set, and hrnet18s .*{W18S}"):
         check_backbone(run_of(5, "hrnet18s", tmp_path))
@@ -86,13 +79,19 @@ def test_a_row_does_not_begin_without_its_imagenet_weights(tmp_path):
     check_backbone(run_of(5, "hrnet18s", tmp_path))  # it continues
 
 
-def test_a_row_without_its_imagenet_weights_is_another_training(tmp_path):
-    run = run_of(6, "both_imagenet", tmp_path, backbone="mine.pth", from_scratch=True)
+@pytest.mark.parametrize(
+    ("key", "from_scratch", "folder"),
+    [
+        ("both_random", False, "both_random"),  # the paper has it so
+        ("both_random", True, "both_random"),
+        ("both_imagenet", True, "both_imagenet_from_scratch"),
+    ],
+)
+def test_rows_from_random_weights_get_none(key, from_scratch, folder, tmp_path):
+    run = run_of(6, key, tmp_path, backbone="mine.pth", from_scratch=from_scratch)
     check_backbone(run)
-    assert run.workdir == tmp_path / "both_imagenet_from_scratch"
+    assert run.workdir == tmp_path / folder
     assert not any("init.backbone" in word for word in command(run, {}))
-    same = run_of(6, "both_random", tmp_path, from_scratch=True)
-    assert same.workdir == tmp_path / "both_random"
 
 
 def test_the_status_is_the_commands():

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from configs import hrnet18s_idih256
+from configs import model as model_config
 from harmony_jax.devices.mesh import create_mesh
 from harmony_jax.training import layout as layouts
 from harmony_jax.training import setup
@@ -16,7 +16,7 @@ from tests.training.test_loop import batch_of
 
 def test_a_step_takes_and_gives_few_arrays_and_no_tree():
     """2,044 arrays as trees, which took a call 35 ms on the host (docs/performance.md)."""
-    config = hrnet18s_idih256.get_config()
+    config = model_config.get_config("hrnet18s_idih256")
     config.optimizer.name, config.optimizer.clip_norm, config.train.ema_decay = "adamw", 1.0, 0.9
     training = setup.set_up(config, create_mesh(1), 65742)
     batch = setup.abstract_batch(config, training.mesh)

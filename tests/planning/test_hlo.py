@@ -1,6 +1,10 @@
-from harmony_jax.planning.hlo_text import instructions, memory_traffic
+"""What is read of compiled programs' text; shortened from such, with other shapes."""
 
-# Shortened from programs compiled for a TPU.
+import re
+
+from harmony_jax.planning.hlo import bytes_moved, operations
+
+# Compiled for a TPU.
 PROGRAM = """\
 HloModule jit_step, is_scheduled=true
 
@@ -18,7 +22,7 @@ HloModule jit_step, is_scheduled=true
 %body (carried: (s32[], f32[300])) -> (s32[], f32[300]) {
   %carried = (s32[]{:T(128)}, f32[300]{0:T(512)}) parameter(0)
   %vector = f32[300]{0:T(512)} get-tuple-element(%carried), index=1
-  %all-reduce.1 = f32[300]{0:T(512)} all-reduce(%vector), to_apply=%add, metadata={NAME}
+  %all-reduce.1 = f32[300]{0:T(512)} all-reduce(%vector), to_apply=%add
   ROOT %next = (s32[]{:T(128)}, f32[300]{0:T(512)}) tuple(%counter, %all-reduce.1)
 }
 
@@ -39,54 +43,13 @@ ENTRY %main (image: bf16[32,64,64,18]) -> bf16[32,64,64,18] {
   ROOT %out = IN_HBM copy(%fusion)
 }
 """
-for short, text in {
-    "IN_HBM": "bf16[32,64,64,18]{0,3,2,1:T(8,128)(2,1)}",
-    "ON_CHIP": "bf16[32,64,64,18]{0,3,2,1:T(8,128)(2,1)S(1)}",
-    "NAME": 'op_name="jit(step)/jvp()/reduce_sum"',
-}.items():
-    PROGRAM = PROGRAM.replace(short, text)
+PROGRAM = PROGRAM.replace("IN_HBM", "bf16[32,64,64,18]{0,3,2,1:T(8,128)(2,1)}")
+PROGRAM = PROGRAM.replace("ON_CHIP", "bf16[32,64,64,18]{0,3,2,1:T(8,128)(2,1)S(1)}")
 
-BY_NAME = {instruction.name: instruction for instruction in instructions(PROGRAM)}
 MAP = 64 * 64 * 24 * 128 * 2  # the 32 images padded to 128 lanes, the 18 channels to 24 sublanes
+VECTOR = 2048  # 300 values padded to 512
 
-
-def test_arrays_take_the_bytes_of_their_tiles():
-    (array,) = BY_NAME["image"].results
-    assert (array.dtype, array.shape, array.bytes) == (
-        "bf16",
-        (32, 64, 64, 18),
-        32 * 64**2 * 18 * 2,
-    )
-    assert array.stored_bytes == MAP
-    (vector,) = BY_NAME["vector"].results
-    assert (vector.bytes, vector.stored_bytes) == (1200, 2048)
-
-
-def test_traffic_is_what_crosses_main_memory():
-    assert memory_traffic(BY_NAME["copy-start"]) == MAP  # read alone: it goes on the chip
-    assert memory_traffic(BY_NAME["copy-done"]) == 0
-    assert memory_traffic(BY_NAME["fusion"]) == MAP  # written alone
-    assert memory_traffic(BY_NAME["neg"]) == 0  # inside the fusion
-    assert memory_traffic(BY_NAME["out"]) == 2 * MAP
-    assert memory_traffic(BY_NAME["while"]) == 0
-
-
-def test_a_loop_counts_as_often_as_it_runs():
-    reduction = BY_NAME["all-reduce.1"]
-    assert reduction.times == 4
-    assert memory_traffic(reduction) == 4 * 2 * 2048
-    noted = PROGRAM.replace(
-        "body=%body", 'body=%body, backend_config={"known_trip_count":{"n":"7"}}'
-    )
-    assert {i.times for i in instructions(noted) if i.name == "all-reduce.1"} == {7}
-
-
-def test_operations_know_what_they_were_compiled_from():
-    assert BY_NAME["all-reduce.1"].op_name == "jit(step)/jvp()/reduce_sum"
-    assert [array.shape for array in BY_NAME["all-reduce.1"].operands] == [(300,)]
-
-
-# Shortened from a program compiled for a GPU.
+# Compiled for a GPU.
 SLICED = """\
 %fused_slice (p0: f32[1000]) -> f32[8] {
   %p0 = f32[1000]{0} parameter(0)
@@ -120,9 +83,30 @@ ENTRY %main (vector: f32[1000], short: f32[10]) -> f32[8] {
 """
 
 
+def moved(text: str) -> dict[str, int]:
+    return {operation.name: operation.moved for operation in operations(text)}
+
+
+def test_bytes_are_those_that_cross_main_memory():
+    found = moved(PROGRAM)
+    assert found["copy-start"] == MAP  # read only: it goes on the chip
+    assert found["copy-done"] == found["neg"] == found["while"] == 0
+    assert found["fusion"] == MAP  # written only
+    assert found["out"] == 2 * MAP
+    assert bytes_moved(operations(PROGRAM)) == 4 * MAP + 4 * 2 * VECTOR
+
+
+def test_a_loop_counts_as_often_as_it_runs():
+    noted = re.sub("body=%body", r'\g<0>, config={"known_trip_count":{"n":"7"}}', PROGRAM)
+    for text, times in ((PROGRAM, 4), (noted, 7)):
+        (reduction,) = (o for o in operations(text) if o.opcode == "all-reduce")
+        assert (reduction.times, reduction.moved) == (times, 2 * VECTOR)
+        assert [array.shape for array in reduction.operands] == [(300,)]
+
+
 def test_of_what_is_sliced_only_the_slices_are_read():
-    found = {instruction.name: instruction for instruction in instructions(SLICED)}
-    assert memory_traffic(found["sliced"]) == 4 * (8 + 8)
-    assert memory_traffic(found["both"]) == 4 * (10 + 10 + 10)
-    assert memory_traffic(found["whole"]) == 4 * (1000 + 1000)
-    assert memory_traffic(found["alone"]) == 4 * (5 + 5)
+    found = moved(SLICED)
+    assert found["sliced"] == 4 * (8 + 8)
+    assert found["both"] == 4 * (10 + 10 + 10)
+    assert found["whole"] == 4 * (1000 + 1000)
+    assert found["alone"] == 4 * (5 + 5)
