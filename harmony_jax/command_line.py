@@ -3,6 +3,8 @@
 import argparse
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from absl import flags
@@ -43,6 +45,17 @@ def parse_flags(arguments: list[str], config: flags.FlagHolder) -> list[str]:
     except (flags.Error, OSError, SyntaxError, TypeError, ValueError) as error:
         sys.exit(f"error: {_one_line(root_cause(error))}")
     return rest
+
+
+@contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """Ends the program with one line and status 1 for bad input, or if it is interrupted."""
+    try:
+        yield
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted: run the same command again")
 
 
 def log_to_terminal() -> None:
