@@ -1,8 +1,8 @@
 """Makes the record of a prepared set's sample from its files."""
 
 import io
+import sys
 from functools import cache, lru_cache
-from pathlib import Path
 
 import cv2
 import tensorflow_datasets as tfds
@@ -47,12 +47,13 @@ def make_record(sample: SampleFiles) -> bytes:
     Raises:
         InputError: a file is missing or damaged, sizes differ, or the mask has no foreground.
     """
-    limit = MAX_SIDE if sample.subset == _SHRUNK_SUBSET else None
-    size, composite = _photo(read_file(sample.composite), str(sample.composite), limit)
-    real_size, real = _shared_photo(read_file(sample.real), str(sample.real), limit)
-    mask_size, mask = _mask(sample.mask, limit)
-    check_size(str(sample.real), real_size, str(sample.composite), size)
-    check_size(str(sample.mask), mask_size, str(sample.composite), size)
+    limit = MAX_SIDE if sample.subset == _SHRUNK_SUBSET else sys.maxsize
+    shape, composite = _photo(read_file(sample.composite), str(sample.composite), limit)
+    real_shape, real = _shared_photo(read_file(sample.real), str(sample.real), limit)
+    mask = decode_mask(read_file(sample.mask), str(sample.mask))
+    check_size(str(sample.real), real_shape, str(sample.composite), shape)
+    check_size(str(sample.mask), mask.shape, str(sample.composite), shape)
+    mask = _shrunk(mask, limit)
     check_foreground(str(sample.mask), mask, str(sample.composite))
     return features().serialize_example(
         {
@@ -65,10 +66,10 @@ def make_record(sample: SampleFiles) -> bytes:
     )
 
 
-def _photo(data: bytes, label: str, limit: int | None) -> tuple[tuple[int, ...], bytes]:
+def _photo(data: bytes, label: str, limit: int) -> tuple[tuple[int, ...], bytes]:
     """The photo's shape before it is shrunk, and the JPEG to keep."""
     pixels = decode_photo(data, label)
-    if limit is not None and max(pixels.shape) > limit:
+    if max(pixels.shape) > limit:
         data = encode_jpeg(_shrunk(pixels, limit), _JPEG_QUALITY)
     return pixels.shape, data
 
@@ -77,15 +78,11 @@ def _photo(data: bytes, label: str, limit: int | None) -> tuple[tuple[int, ...],
 _shared_photo = lru_cache(maxsize=1)(_photo)
 
 
-def _mask(path: Path, limit: int | None) -> tuple[tuple[int, ...], Pixels]:
-    mask = decode_mask(read_file(path), str(path))
-    too_large = limit is not None and max(mask.shape) > limit
-    return mask.shape, _shrunk(mask, limit) if too_large else mask
-
-
 def _shrunk(pixels: Pixels, limit: int) -> Pixels:
-    """Resizes so that the longer side has `limit` pixels, with the released code's filter."""
+    """Shrinks the longer side to `limit` pixels, if it is longer, with the released filter."""
     height, width = pixels.shape[:2]
     scale = limit / max(height, width)
+    if scale >= 1:
+        return pixels
     size = (round(scale * width), round(scale * height))
     return cv2.resize(pixels, size, interpolation=cv2.INTER_LANCZOS4)
