@@ -4,6 +4,8 @@ import argparse
 import logging
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -54,6 +56,17 @@ def _expand_model_config(argument: str) -> str:
         return argument
     file, models = (Path(f"{match[2]}{stem}.py") for stem in (match[3], "model"))
     return argument if file.exists() or not models.exists() else f"{match[1]}{models}:{match[3]}"
+
+
+@contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """Ends the program with one line and status 1 for bad input, or if it is interrupted."""
+    try:
+        yield
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted: run the same command again")
 
 
 def log_to_terminal() -> None:

@@ -1,4 +1,4 @@
-"""Says which images of an evaluation got better and worse, and whether the difference is chance.
+"""Shows which images got better or worse between two evaluations, and what may be chance.
 
     python scripts/compare_runs.py A B [--metric=fMSE] [--show=10] [--csv=FILE]
 
@@ -6,11 +6,10 @@ A and B are workdirs that were evaluated, or their *_images.csv files, on the sa
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from harmony_jax.command_line import Parser
+from harmony_jax.command_line import Parser, errors_in_one_line
 from harmony_jax.disk import write_file
 from harmony_jax.errors import InputError
 from harmony_jax.evaluation.comparison import compare, pair_images, read_image_metrics
@@ -20,11 +19,9 @@ from harmony_jax.evaluation.tables import TextTable, as_text
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints the comparison; a mistake ends in one line and exit status 1."""
-    try:
+    """Prints the comparison."""
+    with errors_in_one_line():
         _run(_parse(arguments))
-    except InputError as error:
-        sys.exit(f"error: {error}")
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -40,8 +37,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _run(options: argparse.Namespace) -> None:
     a, b = read_image_metrics(options.a), read_image_metrics(options.b)
     pairs = pair_images(a, b, (str(options.a), str(options.b)))
-    if options.metric not in pairs[0][0] or options.metric not in pairs[0][1]:
-        raise InputError(f"--metric {options.metric}: not in both evaluations: choose another")
+    metric = options.metric
+    if not all(metric in image for image in pairs[0]):
+        raise InputError(f"--metric {metric}: not in both evaluations: choose another")
     print(f"A: {options.a}\nB: {options.b}\n")
     rows = [
         [

@@ -10,16 +10,15 @@
         --input=a.pth --output=runs/both
 
 A checkpoint and a .safetensors file written here say which model they hold; a .pth file does not.
-An output that does not end in .pth or .safetensors is a workdir to be, for main.py --checkpoint.
+An output that does not end in .pth or .safetensors becomes a workdir, for main.py --checkpoint.
 """
 
 import argparse
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from harmony_jax.command_line import Parser
+from harmony_jax.command_line import Parser, errors_in_one_line
 from harmony_jax.errors import InputError
 from harmony_jax.models import parse_argument, released_image_size
 from harmony_jax.weights.convert import Converted, convert
@@ -30,49 +29,46 @@ from harmony_jax.weights.released import checkpoint_path
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs one conversion; a mistake in the input ends in one line and exit status 1."""
-    try:
+    """Runs one conversion."""
+    with errors_in_one_line():
         _run(_parse(arguments))
-    except InputError as error:
-        sys.exit(f"error: {error}")
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(description=__doc__)
-    parser.add_argument("--model", help="released name, where the input does not say it")
+    parser.add_argument("--model", help="released name, if the input does not say it")
     parser.add_argument(
         "--override",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="argument of the model that differs from the released one, such as fuse_into=both; "
-        "may be repeated; where the input does not say it",
+        help="model argument that differs from the released one, such as fuse_into=both, if the "
+        "input does not say it; may be repeated",
     )
     parser.add_argument(
         "--image-size",
         type=int,
         metavar="N",
-        help="pixels a side it was trained at, where the input does not say it (by default as "
-        "released)",
+        help="pixels a side in training, if the input does not say it; by default as released",
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "--input",
         metavar="MODEL",
-        help="weight file, workdir, checkpoint folder, ready (the model that comes with the "
-        "package) or a released model's name",
+        help="weight file, workdir, checkpoint folder, ready (which comes with the package) or a "
+        "released model's name",
     )
     source.add_argument(
         "--download", metavar="MODEL", help=f"fetch released weights: {', '.join(FILES)}"
     )
     parser.add_argument(
-        "--output", type=Path, help="weight file or workdir to make; a download may go without"
+        "--output", type=Path, help="weight file or workdir to make; optional for a download"
     )
     parser.add_argument(
         "--dtype",
         choices=DTYPES,
         default="float32",
-        help="of a weight file's arrays of more than 4096 numbers (by default %(default)s)",
+        help="of a weight file's arrays with more than 4096 numbers; by default %(default)s",
     )
     parser.add_argument("--cache", type=Path, help=f"of downloads; by default {cache_folder()}")
     parser.add_argument("--base-address", help=f"of downloads; by default {BASE_ADDRESS}")
@@ -84,7 +80,7 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.download is None:
         for flag in ("cache", "base_address"):
             if getattr(arguments, flag) is not None:
-                raise InputError(f"--{flag.replace('_', '-')} goes with --download alone")
+                raise InputError(f"--{flag.replace('_', '-')}: only for --download")
         if arguments.output is None:
             raise InputError("--output is missing: name a weight file or a workdir to make")
         source = checkpoint_path(arguments.input)
@@ -111,7 +107,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _command_back(written: Converted, output: Path) -> str:
-    """What makes a workdir of a PyTorch file, which does not say which model it holds."""
+    """The command that makes a workdir of a PyTorch file, which does not name its model."""
     words = [f"--model={written.name}"]
     words += [f"--override={key}={value}" for key, value in written.overrides.items()]
     if written.image_size != released_image_size(written.name):

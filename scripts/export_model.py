@@ -3,17 +3,17 @@
     python scripts/export_model.py --checkpoint=runs/idih --output=idih.stablehlo
     python scripts/export_model.py --checkpoint=ready --output=idih.onnx
 
-The output's ending says which. Before it is written, its answer is compared with the model's.
+The output's ending chooses the format. Before the file is written, it is run and compared with the
+model.
 docs/export.md shows how to run the files. Needs pip install -e '.[export]'.
 """
 
 import argparse
 import logging
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from harmony_jax.command_line import Parser
+from harmony_jax.command_line import Parser, errors_in_one_line
 from harmony_jax.devices.compilation_cache import keep_compiled_programs
 from harmony_jax.disk import check_writable, write_file
 from harmony_jax.errors import InputError
@@ -31,13 +31,11 @@ from harmony_jax.weights.saved_model import load_model
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Exports one model; a mistake in the input ends in one line and exit status 1."""
+    """Exports one model."""
     keep_compiled_programs()
-    logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # of shapes that it leaves out
-    try:
+    logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # it warns of shapes that it leaves out
+    with errors_in_one_line():
         _export(_parse(arguments))
-    except InputError as error:
-        sys.exit(f"error: {error}")
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -46,8 +44,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--checkpoint",
         required=True,
         metavar="MODEL",
-        help="workdir that was trained in, one of its checkpoints/STEP, a .safetensors file "
-        "written here, ready (the model that comes with the package) or a released model's name",
+        help="workdir of a training, one of its checkpoints/STEP, a .safetensors file written by "
+        "convert_weights.py, ready (which comes with the package) or a released model's name",
     )
     parser.add_argument(
         "--output", required=True, type=Path, metavar="FILE", help="NAME.stablehlo or NAME.onnx"
@@ -58,7 +56,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--platforms",
         metavar="LIST",
-        help=f"StableHLO: where it shall run (by default {','.join(PLATFORMS)})",
+        help=f"where a StableHLO file can run (by default {','.join(PLATFORMS)})",
     )
     return parser.parse_args(arguments)
 
@@ -68,7 +66,7 @@ def _export(options: argparse.Namespace) -> None:
     if ending not in (".stablehlo", ".onnx"):
         raise InputError(f"{output}: unknown ending {ending!r}: use .stablehlo or .onnx")
     if ending == ".onnx" and options.platforms is not None:
-        raise InputError("--platforms: an ONNX file knows none: leave it out")
+        raise InputError("--platforms: only for StableHLO: leave it out")
     if output.exists():
         raise InputError(f"{output}: is there already: choose another name or remove it")
     check_writable(output.parent)
@@ -85,8 +83,8 @@ def _export(options: argparse.Namespace) -> None:
         difference = stablehlo_difference(checked, model, size)
     if not difference <= TOLERANCE:
         raise InputError(
-            f"{output}: not written: its answer differs from the model's by {difference:g} of 255, "
-            f"{TOLERANCE:g} are allowed: choose another model or format"
+            f"{output}: not written: it differs from the model by {difference:g} of 255, where "
+            f"{TOLERANCE:g} is allowed: choose another model or format"
         )
     write_file(output, data)
     print(

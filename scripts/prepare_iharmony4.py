@@ -7,28 +7,21 @@ The downloaded files stay as they are. Interrupted, the same command continues.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from harmony_jax.command_line import Parser
+from harmony_jax.command_line import Parser, errors_in_one_line
 from harmony_jax.data.iharmony4 import PUBLISHED, SUBSETS
-from harmony_jax.data.preparing.counts import Preparation
-from harmony_jax.data.preparing.prepare import UNREADABLE_LIST, prepare
+from harmony_jax.data.preparing.prepare import prepare
+from harmony_jax.data.preparing.report import UNREADABLE_LIST, print_unreadable
 from harmony_jax.devices.host_cores import usable_cores
 from harmony_jax.errors import InputError
 
-_SHOWN = 10
-
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Prepares one set; a mistake or an unreadable sample ends in one line and exit status 1."""
-    try:
+    """Prepares one set; an unreadable sample ends with exit status 1."""
+    with errors_in_one_line():
         _run(_parse(arguments))
-    except InputError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted: the same command continues")
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -60,7 +53,7 @@ def _run(arguments: argparse.Namespace) -> None:
         skip_unreadable=arguments.skip_unreadable,
     )
     print(found.table())
-    _print_unreadable(found)
+    print_unreadable(found.unreadable)
     if not found.complete:
         raise InputError(
             f"{arguments.output / UNREADABLE_LIST}: {len(found.unreadable)} of "
@@ -76,13 +69,6 @@ def _run(arguments: argparse.Namespace) -> None:
         f"Use: python main.py --config=configs/improved_dih256.py --workdir=runs/idih "
         f"--config.data.root={arguments.output}"
     )
-
-
-def _print_unreadable(found: Preparation) -> None:
-    for sample in found.unreadable[:_SHOWN]:
-        print(f"unreadable: {sample}")
-    if len(found.unreadable) > _SHOWN:
-        print(f"... and {len(found.unreadable) - _SHOWN} more, in {UNREADABLE_LIST}")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from harmony_jax.command_line import Parser, log_to_terminal
+from harmony_jax.command_line import Parser, errors_in_one_line, log_to_terminal
 from harmony_jax.data.splits import open_split
 from harmony_jax.errors import InputError, root_cause
 from harmony_jax.evaluation.published import TABLES, PaperTable, find_table
@@ -32,13 +32,11 @@ _LOGGER = logging.getLogger("harmony_jax")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs one table; a mistake ends in one line and status 1, and so do rows that failed."""
+    """Runs one table; rows that failed end with exit status 1."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where configs find each other
     log_to_terminal()
-    try:
+    with errors_in_one_line():
         _run(*_parse(arguments))
-    except InputError as error:
-        sys.exit(f"error: {error}")
 
 
 def _parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:

@@ -1,4 +1,4 @@
-"""iHarmony4 as `scripts/prepare_iharmony4.py` leaves it: records in a few hundred files."""
+"""iHarmony4 as `scripts/prepare_iharmony4.py` packs it: records in a few hundred files."""
 
 import importlib.util
 import json
@@ -19,11 +19,11 @@ from harmony_jax.data.sources import Sample
 from harmony_jax.errors import InputError
 
 NAME = "iharmony4"
-VERSION = "1.0.0"  # a set of another first number cannot be read
+VERSION = "1.0.0"  # sets whose version begins with another number cannot be read
 
-INFO = "dataset_info.json"  # written last: with it, a set is complete
+INFO = "dataset_info.json"  # written last, so a set with this file is complete
 METADATA = "metadata.json"
-UNFINISHED = "unfinished"  # folder for what a set needs only while it is prepared
+UNFINISHED = "unfinished"  # folder of what is only needed while a set is prepared
 
 _COMMAND = "scripts/prepare_iharmony4.py"
 
@@ -36,8 +36,8 @@ def is_prepared(root: str) -> bool:
 class PreparedSource:
     """Random access to the decoded samples of a prepared set, in the order of the list files.
 
-    Index, name, subset and photo of every sample are those of `IHarmony4Source`, and so are the
-    pixels, except where HAdobe5k was shrunk.
+    Each sample has the index, name, subset, photo and pixels that it has in `IHarmony4Source`,
+    except for the pixels of HAdobe5k, which were shrunk.
 
     Args:
         root: folder of the prepared set.
@@ -45,42 +45,38 @@ class PreparedSource:
         subsets: which subsets, in this order.
 
     Raises:
-        InputError: the set is incomplete, of another version, lacks a subset or one of its files;
-            or this is Windows.
+        InputError: the set is incomplete, of another version, or lacks a subset or a file; or
+            this is Windows.
     """
 
     def __init__(self, root: str, split: str, subsets: Sequence[str] = SUBSETS):
         check_root_and_split(root, split)
         check_array_record(root)
-        self._folder = Path(root)
-        lengths = _shard_lengths(read_info(self._folder), split)
+        # While TFDS is imported it replaces the import function of the whole process, which breaks
+        # imports in other threads, such as the one that writes checkpoints. So import it now.
+        import tensorflow_datasets.proto  # noqa: F401
+
+        folder = self._folder = Path(root)
+        lengths = self._lengths = _shard_lengths(read_info(folder), split)
         self._shards = [
-            self._folder / shard_name(split, index, len(lengths)) for index in range(len(lengths))
+            folder / shard_name(split, index, len(lengths)) for index in range(len(lengths))
         ]
-        self._lengths = lengths
         self._starts = [0, *accumulate(lengths)]
-        present = set(os.listdir(self._folder))
+        present = set(os.listdir(folder))
         missing = [path for path in self._shards if path.name not in present]
         if missing:
             raise InputError(
                 f"{missing[0]}: not found ({len(missing)} of {len(lengths)} files of the prepared "
-                f"set are missing): {_again(self._folder)}"
+                f"set are missing): {_again(folder)}"
             )
-        # Position in the files, subset and name.
-        self._samples = _select(
-            self._folder, _read_json(self._folder / METADATA)["names"][split], subsets, lengths
-        )
+        self._samples = _select(folder, split, subsets, sum(lengths))
         self._readers: dict[int, Any] = {}
 
     def __len__(self) -> int:
         return len(self._samples)
 
     def __getitem__(self, index: int) -> Sample:
-        """Decodes one sample.
-
-        Raises:
-            InputError: the file that holds it is damaged.
-        """
+        """Decodes one sample; raises InputError if the file that holds it is damaged."""
         position, subset, name = self._samples[index]
         shard = bisect_right(self._starts, position) - 1
         record = self._read(shard, position - self._starts[shard])
@@ -97,8 +93,7 @@ class PreparedSource:
         return decode_sample(composite, real, mask)
 
     def __getstate__(self) -> dict[str, Any]:
-        # A worker process opens files of its own.
-        return {**self.__dict__, "_readers": {}}
+        return {**self.__dict__, "_readers": {}}  # a worker process opens the files itself
 
     def subset(self, index: int) -> str:
         return self._samples[index][1]
@@ -115,7 +110,7 @@ class PreparedSource:
         path = self._shards[shard]
         try:
             if shard not in self._readers:
-                # Another thread may do the same; one reader is kept, the other one closes.
+                # If another thread does the same, one reader is kept and the other one closes.
                 self._readers.setdefault(shard, open_shard(path))
             reader = self._readers[shard]
             if reader.num_records() == self._lengths[shard]:
@@ -130,9 +125,8 @@ def parse_record(data: bytes) -> dict[str, bytes]:
     """The encoded features of a record, a serialized `tf.train.Example`, by name.
 
     Raises:
-        ValueError: it is no such example, or one of its features is no byte string.
+        ValueError: the data is no such example, or one of its features is no byte string.
     """
-    # Here, as only prepared sets need it, and TFDS takes its time to load.
     from google.protobuf.message import DecodeError
     from tensorflow_datasets.proto import tf_example_pb2
 
@@ -144,7 +138,7 @@ def parse_record(data: bytes) -> dict[str, bytes]:
 
 
 def check_array_record(folder: str | os.PathLike[str]) -> None:
-    """Raises InputError where there is no array_record, which is not to be had for Windows."""
+    """Raises InputError if array_record is missing, which does not exist for Windows."""
     if importlib.util.find_spec("array_record") is None:
         raise InputError(
             f"{folder}: prepared sets need array_record, which is not installed (there is none for "
@@ -153,18 +147,17 @@ def check_array_record(folder: str | os.PathLike[str]) -> None:
 
 
 def shard_name(split: str, index: int, count: int) -> str:
-    """The file's name, as TFDS has it."""
+    """The file name that TFDS expects."""
     return f"{NAME}-{split}.array_record-{index:05d}-of-{count:05d}"
 
 
 def open_shard(path: Path) -> Any:
-    """Opens a file of records for reads in any order, as an `ArrayRecordReader`.
+    """Opens a file of records as an `ArrayRecordReader`, for reads in any order.
 
     Raises:
-        RuntimeError: the file is missing or damaged, as far as this shows before records are read.
+        RuntimeError: the file is missing or visibly damaged.
     """
-    # There is none for Windows, where all else is to work.
-    from array_record.python.array_record_module import ArrayRecordReader
+    from array_record.python.array_record_module import ArrayRecordReader  # not on Windows
 
     return ArrayRecordReader(
         str(path), options="readahead_buffer_size:0", file_reader_buffer_size=1 << 15
@@ -172,27 +165,22 @@ def open_shard(path: Path) -> Any:
 
 
 def read_info(folder: Path) -> dict[str, Any]:
-    """Reads `dataset_info.json` of a complete prepared set.
-
-    Raises:
-        InputError: the set is incomplete, another one, or of a version that cannot be read.
-    """
+    """Reads `dataset_info.json` of a complete prepared set of this version."""
     if not (folder / INFO).is_file():
         raise InputError(
-            f"{folder}: the prepared set is incomplete: run {_COMMAND} with --output={folder} "
-            "again, and it continues"
+            f"{folder}: the prepared set is incomplete: run {_COMMAND} again, and it continues"
         )
     info = _read_json(folder / INFO)
     name, version = info.get("name"), str(info.get("version"))
     if name != NAME:
         raise InputError(
-            f"{folder}: a prepared data set named {name!r}, expected {NAME!r}: pass the output of "
+            f"{folder}: a prepared data set named {name!r}, expected {NAME!r}: choose an output of "
             f"{_COMMAND}"
         )
     if version.split(".")[0] != VERSION.split(".")[0]:
         raise InputError(
             f"{folder}: a prepared set of version {version}, but this code reads {VERSION}: run "
-            f"{_COMMAND} with another --output"
+            f"{_COMMAND} with another output"
         )
     return info
 
@@ -204,28 +192,29 @@ def _shard_lengths(info: dict[str, Any], split: str) -> list[int]:
 
 
 def _select(
-    folder: Path, names: dict[str, list[str]], subsets: Sequence[str], lengths: Sequence[int]
+    folder: Path, split: str, subsets: Sequence[str], records: int
 ) -> list[tuple[int, str, str]]:
-    """(position, subset, name) of the samples of some subsets; the set has all of `names`."""
-    count = sum(len(found) for found in names.values())
-    if count != sum(lengths):
+    """(position among all records, subset, name) of the samples of some subsets."""
+    names: dict[str, list[str]] = _read_json(folder / METADATA)["names"][split]
+    starts = [0, *accumulate(map(len, names.values()))]
+    if starts[-1] != records:
         raise InputError(
-            f"{folder / METADATA}: {count} names, but {INFO} has {sum(lengths)} records: "
+            f"{folder / METADATA}: {starts[-1]} names, but {INFO} has {records} records: "
             f"{_again(folder)}"
         )
-    starts = dict(zip(names, accumulate(map(len, names.values()), initial=0), strict=False))
     for subset in subsets:
         if subset not in SUBSETS:
             raise InputError(f"subset {subset!r}: iHarmony4 has {', '.join(SUBSETS)}")
         if subset not in names:
             raise InputError(
                 f"{folder}: prepared with {', '.join(names)}, without {subset}: leave it out of "
-                f"data.subsets, or run {_COMMAND} with another --output"
+                f"data.subsets, or run {_COMMAND} with another output"
             )
+    start_of = dict(zip(names, starts, strict=False))
     return [
         (position, subset, name)
         for subset in subsets
-        for position, name in enumerate(names[subset], starts[subset])
+        for position, name in enumerate(names[subset], start_of[subset])
     ]
 
 

@@ -1,7 +1,6 @@
 """The sets of a config's data: training, validation held out of it, and test."""
 
 from collections.abc import Callable
-from functools import cache
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -9,7 +8,7 @@ from ml_collections import ConfigDict
 from harmony_jax.data.composites.photo_set import PhotoSet
 from harmony_jax.data.composites.recipe import Recipe
 from harmony_jax.data.composites.source import PhotosSource
-from harmony_jax.data.demo import DemoSource
+from harmony_jax.data.demo import demo_folder
 from harmony_jax.data.iharmony4 import SUBSETS, IHarmony4Source, scene_of
 from harmony_jax.data.pairs import PairsSource
 from harmony_jax.data.prepared import PreparedSource, is_prepared
@@ -53,6 +52,9 @@ def open_split(data: ConfigDict, split: str) -> Source:
         )
     if data.test_root and data.name not in ("pairs", "photos"):
         raise InputError(f"data.test_root {data.test_root}: data.name {data.name!r} has its own")
+    if data.name == "demo":
+        data = data.copy_and_resolve_references()
+        data.update(name="photos", root=demo_folder(), test_root=demo_folder())
     listed = "test" if split == "test" else "train"
     source: Source
     if data.name == "iharmony4":
@@ -60,8 +62,6 @@ def open_split(data: ConfigDict, split: str) -> Source:
             raise InputError(f"data.subsets is empty: choose of {', '.join(SUBSETS)}")
         form = PreparedSource if is_prepared(data.root) else IHarmony4Source
         source = form(data.root, listed, tuple(data.subsets))
-    elif data.name == "demo":
-        source = _demo_source(listed, data.image_size, Recipe.of(data.composites))
     elif data.name == "pairs":
         if split == "test" and data.test_root:
             return PairsSource(data.test_root, "data.test_root")
@@ -89,9 +89,6 @@ def open_split(data: ConfigDict, split: str) -> Source:
 def _photos_source(data: ConfigDict, root: str, field: str) -> PhotosSource:
     photos = PhotoSet(root, data.masks, data.regions_per_photo, field)
     return PhotosSource(photos, Recipe.of(data.composites), data.validation_seed)
-
-
-_demo_source = cache(DemoSource)  # rendering it takes seconds
 
 
 def hold_out(

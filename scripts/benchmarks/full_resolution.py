@@ -1,5 +1,6 @@
-"""`benchmark.py full_resolution`: what the way to full resolution keeps, and what it takes."""
+"""`benchmark.py full_resolution`: quality and cost of the way to full resolution."""
 
+import argparse
 from collections import defaultdict
 from pathlib import Path
 
@@ -18,20 +19,32 @@ from harmony_jax.photos.harmonizer import Harmonizer
 from harmony_jax.photos.recolor import Recolor
 
 _IMAGE_SIZE = 256
-_MEGAPIXELS = 12.0
-_LARGE_MEGAPIXELS = 4.0  # photos above have a line of their own
+_HEIGHT, _WIDTH = 4243, 2828  # of the photo that is timed, 12 megapixels
+_LARGE = 4e6  # pixels; larger photos have a row of their own
 _WAYS = ("composite", "enlarged", "ours")
+_ROUNDS = 7
 
 
-def measure_quality(root: str) -> None:
-    """Prints PSNR inside the mask and fMSE, at full size, with the real photo as prediction.
+def measure(arguments: argparse.Namespace) -> None:
+    """Prints the quality on a data set, if one is given, and each model's time and memory."""
+    if arguments.here:
+        _measure_time(arguments.names[0])
+        return
+    if arguments.root:
+        _measure_quality(arguments.root)
+    for name in arguments.names:
+        in_new_process(f"--names={name}")
 
-    The network's part is taken by the real photo at 256 pixels, so the figures are those of the
+
+def _measure_quality(root: str) -> None:
+    """Prints PSNR inside the mask and fMSE at full size, with the real photo as prediction.
+
+    The real photo at 256 pixels stands in for the network's output, so the figures are those of the
     way to full resolution alone. `enlarged` is the prediction, enlarged and pasted by the mask.
     """
     source = IHarmony4Source(root, "test", [s for s in SUBSETS if (Path(root) / s).is_dir()])
     fit, recolor = CompiledOnce(fit_color_transform), Recolor()
-    found: dict[str, list[dict[str, float]]] = defaultdict(list)
+    found: dict[str, list[list[float]]] = defaultdict(list)  # fMSE of each way, by group
     for index in range(len(source)):
         sample = source[index]
         composite, real, mask = (sample[key] for key in ("composite", "real", "mask"))
@@ -39,53 +52,24 @@ def measure_quality(root: str) -> None:
         coefficients = fit(small, prediction, np.square(small_mask.astype(np.float32) / 255))
         weight = mask[..., None].astype(np.float32) / 255
         enlarged = cv2.resize(prediction, composite.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-        results = {
-            "composite": composite,
-            "enlarged": composite + weight * (enlarged.astype(np.float32) - composite),
-            "ours": recolor(np.asarray(coefficients), composite, mask),
-        }
-        errors = {way: _fmse(result, real, weight) for way, result in results.items()}
-        for group in (source.subset(index), "all", *_large(composite)):
-            found[group].append(errors)
-    print(f"{'':12}  {'N':>3}  {'PSNR inside the mask, dB':>34}  {'':>9}  {'fMSE':>32}")
-    columns = "  ".join(f"{way:>10}" for way in _WAYS)
-    print(f"{'':12}  {'':>3}  {columns}  {'gain':>9}  {columns}")
-    for group in (*SUBSETS, "all", *sorted(set(found) - {*SUBSETS, "all"})):
-        if not (rows := found.get(group)):
-            continue
-        means = {way: float(np.mean([row[way] for row in rows])) for way in _WAYS}
-        psnr = {way: float(np.mean([_psnr(row[way]) for row in rows])) for way in _WAYS}
-        gain = psnr["ours"] - psnr["enlarged"]
-        print(
-            f"{group:12}  {len(rows):3}  "
-            + "  ".join(f"{psnr[way]:10.2f}" for way in _WAYS)
-            + f"  {gain:+9.2f}  "
-            + "  ".join(f"{means[way]:10.2f}" for way in _WAYS)
+        results = (
+            composite,
+            composite + weight * (enlarged.astype(np.float32) - composite),
+            recolor(np.asarray(coefficients), composite, mask),
         )
-
-
-def measure_apart(name: str) -> None:
-    """As `measure`, in a process of its own."""
-    in_new_process("full_resolution", f"--names={name}")
-
-
-def measure(name: str, rounds: int = 7) -> None:
-    """Prints ms and memory of a 12-megapixel photo, from array to array."""
-    model = create_model(name, rngs=nnx.Rngs(0))
-    model.eval()
-    harmonizer = Harmonizer(model, _IMAGE_SIZE)
-    height = round((_MEGAPIXELS * 1e6 * 3 / 2) ** 0.5)
-    width = round(_MEGAPIXELS * 1e6 / height)
-    before = peak_memory()
-    low = np.random.default_rng(0).integers(0, 256, (48, 32, 3)).astype(np.uint8)
-    photo = cv2.resize(low, (width, height), interpolation=cv2.INTER_CUBIC)
-    mask = np.zeros((height, width), np.uint8)
-    mask[height // 8 : -height // 8, width // 8 : -width // 8] = 255
-    times = in_turns({"full": lambda: harmonizer.harmonize(photo, mask)}, rounds)["full"]
-    print(
-        f"{name}: {width} x {height} on {jax.devices()[0].device_kind}: {shown(times, 1e3)} ms; "
-        f"peak memory {peak_memory() / 2**30:.2f} GiB, {before / 2**30:.2f} before the photo"
-    )
+        large = ["large"] if mask.size > _LARGE else []
+        for group in (source.subset(index), "all", *large):
+            found[group].append([_fmse(result, real, weight) for result in results])
+    columns = "  ".join(f"{way:>10}" for way in _WAYS)
+    print(f"{'':12}  {'':>3}  PSNR inside the mask, dB{'':23}  fMSE")
+    print(f"{'':12}  {'N':>3}  {columns}  {'gain':>9}  {columns}")
+    for group in (*SUBSETS, "all", "large"):
+        if group not in found:
+            continue
+        fmse = np.array(found[group])
+        psnr = (10 * np.log10(255**2 / fmse)).mean(0)
+        cells = ("  ".join(f"{value:10.2f}" for value in row) for row in (psnr, fmse.mean(0)))
+        print(f"{group:12}  {len(fmse):3}  {next(cells)}  {psnr[2] - psnr[1]:+9.2f}  {next(cells)}")
 
 
 def _fmse(result: np.ndarray, real: np.ndarray, weight: np.ndarray) -> float:
@@ -93,10 +77,18 @@ def _fmse(result: np.ndarray, real: np.ndarray, weight: np.ndarray) -> float:
     return float((weight * error).sum() / (3 * weight.sum()))
 
 
-def _psnr(fmse: float) -> float:
-    return float(10 * np.log10(255**2 / fmse))
-
-
-def _large(composite: np.ndarray) -> list[str]:
-    megapixels = composite.shape[0] * composite.shape[1] / 1e6
-    return [f"{megapixels:.0f} MP"] if megapixels > _LARGE_MEGAPIXELS else []
+def _measure_time(name: str) -> None:
+    """Prints ms and memory of a 12-megapixel photo, from array to array."""
+    model = create_model(name, rngs=nnx.Rngs(0))
+    model.eval()
+    harmonizer = Harmonizer(model, _IMAGE_SIZE)
+    before = peak_memory()
+    low = np.random.default_rng(0).integers(0, 256, (48, 32, 3)).astype(np.uint8)
+    photo = cv2.resize(low, (_WIDTH, _HEIGHT), interpolation=cv2.INTER_CUBIC)
+    mask = np.zeros((_HEIGHT, _WIDTH), np.uint8)
+    mask[_HEIGHT // 8 : -_HEIGHT // 8, _WIDTH // 8 : -_WIDTH // 8] = 255
+    times = in_turns({"full": lambda: harmonizer.harmonize(photo, mask)}, _ROUNDS)["full"]
+    print(
+        f"{name}: {_WIDTH} x {_HEIGHT} on {jax.devices()[0].device_kind}: {shown(times, 1e3)} ms; "
+        f"peak memory {peak_memory() / 2**30:.2f} GiB, {before / 2**30:.2f} before the photo"
+    )

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from benchmarks import step
 from benchmarks.released import released_loss, released_model
 from benchmarks.timing import Run, in_turns, shown
 from harmony_jax.build import EVALUATION_PRECISION, TRAINING_PRECISION
@@ -24,33 +23,39 @@ from harmony_jax.models.arithmetic import set_precision
 from harmony_jax.variables import Variables, split
 
 
-def measure(names: list[str], arguments: argparse.Namespace) -> None:
-    """Prints the times of each model, and those of its training step."""
+def measure(arguments: argparse.Namespace) -> None:
+    """Prints the times of each model at each batch size."""
     if not arguments.default_allocator:
         keep_freed_memory()
-    dtype = arguments.dtype
+    dtype, clone = arguments.dtype, arguments.released
     print(f"{jax.devices()[0].device_kind}, {jax.device_count()} device(s), {dtype}; ms an image")
-    for name in names:
+    for name in arguments.names:
         for batch in arguments.batches:
-            runs, seconds = _ours(name, batch, dtype, arguments.precision)
-            contenders = {kind: {"ours": run} for kind, run in runs.items()}
-            if arguments.released:
-                for kind, run in _released(arguments.released, name, batch).items():
-                    if kind in contenders:
-                        contenders[kind]["PyTorch"] = run
-            for kind, both in contenders.items():
-                _print_times(f"{name} batch {batch} {kind}", both, batch, arguments.rounds)
-                print(f"{name} batch {batch} {kind} compile: {seconds[kind]:.1f} s", flush=True)
-        step.measure_apart(name, dtype, step.BATCH)
+            theirs = _released(clone, name, batch) if clone else {}
+            for kind, (function, inputs) in _passes(name, batch, dtype).items():
+                start = time.perf_counter()
+                compiled = jax.jit(function).lower(*inputs).compile()
+                seconds = time.perf_counter() - start
+                runs: dict[str, Run] = {"ours": partial(_run, compiled, inputs)}
+                if kind in theirs:
+                    runs["PyTorch"] = theirs[kind]
+                for run in runs.values():
+                    run()
+                times = in_turns(runs, arguments.rounds)
+                cells = [f"{side} {shown(found, 1e3 / batch)}" for side, found in times.items()]
+                if clone:
+                    medians = [statistics.median(found) for found in times.values()]
+                    cells.append(f"ratio {medians[0] / medians[1]:.2f}")
+                cells.append(f"compiled in {seconds:.1f} s")
+                print(f"{name} batch {batch} {kind}: {', '.join(cells)}", flush=True)
 
 
-def _ours(
-    name: str, batch: int, dtype: str = "float32", precision: str | None = None
-) -> tuple[dict[str, Run], dict[str, float]]:
-    """The compiled forward and forward+backward pass, and the seconds that each took to compile.
+def _passes(
+    name: str, batch: int, dtype: str
+) -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
+    """The passes and their arguments, each in the precision that it has in use.
 
-    The latter is left out at batch 1, where a 1x1 bottleneck has no statistics. Without a precision
-    each is computed as it is in use.
+    At batch 1 there is no backward pass, as a 1x1 bottleneck has no statistics then.
     """
     rng = np.random.default_rng(0)
     side = released_image_size(name)
@@ -58,14 +63,11 @@ def _ours(
     image, target = (jnp.asarray(rng.standard_normal((*shape, 3)), jnp.float32) for _ in range(2))
     mask = jnp.asarray(rng.random((*shape, 1)) > 0.5, jnp.float32)
     model = create_model(
-        name,
-        rngs=nnx.Rngs(0),
-        dtype=jnp.dtype(dtype),
-        precision=precision or TRAINING_PRECISION,
+        name, rngs=nnx.Rngs(0), dtype=jnp.dtype(dtype), precision=TRAINING_PRECISION
     )
     training_graph, variables = split(model)
     model.eval()
-    set_precision(model, precision or EVALUATION_PRECISION)
+    set_precision(model, EVALUATION_PRECISION)
     graph = nnx.graphdef(model)
 
     def forward(variables: Variables, image: jax.Array, mask: jax.Array) -> Any:
@@ -81,14 +83,7 @@ def _ours(
     }
     if batch > 1:
         passes["forward+backward"] = (jax.value_and_grad(loss), tuple(variables))
-    runs: dict[str, Run] = {}
-    seconds = {}
-    for kind, (function, inputs) in passes.items():
-        start = time.perf_counter()
-        compiled = jax.jit(function).lower(*inputs).compile()
-        seconds[kind] = time.perf_counter() - start
-        runs[kind] = partial(_run, compiled, inputs)
-    return runs, seconds
+    return passes
 
 
 def _run(compiled: Callable[..., Any], inputs: tuple[Any, ...]) -> None:
@@ -115,14 +110,3 @@ def _released(clone: Path, name: str, batch: int) -> dict[str, Run]:
         released_loss(model(image, mask)["images"], target, mask).backward()
 
     return {"forward": forward, "forward+backward": backward}
-
-
-def _print_times(title: str, contenders: dict[str, Run], batch: int, rounds: int) -> None:
-    for run in contenders.values():
-        run()
-    times = in_turns(contenders, rounds)
-    cells = [f"{name} {shown(seconds, 1e3 / batch)}" for name, seconds in times.items()]
-    if len(times) > 1:
-        ours, theirs = (statistics.median(seconds) for seconds in times.values())
-        cells.append(f"ratio {ours / theirs:.2f}")
-    print(f"{title}: {', '.join(cells)}", flush=True)

@@ -1,4 +1,4 @@
-"""Timing several ways of doing the same, fairly; memory."""
+"""Times several contenders fairly; measures memory."""
 
 import statistics
 import subprocess
@@ -12,16 +12,14 @@ import jax
 
 Run = Callable[[], Any]
 
-_COMMAND = Path(__file__).resolve().parents[1] / "benchmark.py"
-
 
 def in_turns(
     contenders: dict[str, Run], rounds: int, clock: Callable[[], float] = time.perf_counter
 ) -> dict[str, list[float]]:
     """Seconds of each round, by contender.
 
-    Each is run once untimed, then all take turns, so that a slow minute of the machine hits them
-    alike.
+    Each one runs once untimed. Then all take turns, so that a slow minute of the machine affects
+    all of them.
     """
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for run in contenders.values():
@@ -40,7 +38,7 @@ def shown(seconds: list[float], factor: float) -> str:
 
 
 def peak_memory() -> int:
-    """Bytes: of the first accelerator, or on a CPU of this process."""
+    """Peak bytes of the first accelerator, or on a CPU of this process."""
     found = (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
     if found is None:
         status = Path("/proc/self/status").read_text()
@@ -48,8 +46,8 @@ def peak_memory() -> int:
     return found
 
 
-def in_new_process(*arguments: str) -> None:
-    """Runs one more benchmark where nothing has been allocated before; its failure is ours."""
-    ended = subprocess.run([sys.executable, str(_COMMAND), *arguments, "--here"], check=False)
+def in_new_process(*changes: str) -> None:
+    """Runs this command again, with changed options, where nothing has been allocated before."""
+    ended = subprocess.run([sys.executable, *sys.argv, *changes, "--here"], check=False)
     if ended.returncode:
         sys.exit(ended.returncode)

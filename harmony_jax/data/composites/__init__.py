@@ -1,1 +1,1 @@
-"""Composites made of photos, while training: the photo is the real one, its object recoloured."""
+"""Composites made of photos in training: an object is recoloured, the photo is the target."""

@@ -1,12 +1,12 @@
-"""From a photo and an object's mask to the composite, with NumPy or with JAX: the same pixels.
+"""Makes a composite of a photo and its object's mask: the same pixels with NumPy and with JAX.
 
-Everything is written once, for one photo, with the functions that NumPy and JAX share; `Arrays`
-holds what they do not. Workers use NumPy; accelerators map it over a batch.
+Everything is written once, for one photo, with functions that both libraries have; `xp` is the
+library. Worker processes use NumPy; accelerators map the JAX form over a batch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,32 +17,16 @@ from jaxtyping import Array, UInt8
 from harmony_jax.data.composites.parameters import EDGE_BLUR, Parameters
 
 _MAX_CELLS = 32
-_LEAST_KEPT = 0.5  # of a mask's area: less, and the coarse one is not taken
-_LEAST_MASK = 16.0  # pixels of foreground that a moved edge leaves
-_STOP = 1 / 2.2  # sRGB is close to a power, so light can multiply it as it is
-_LIGHT_REACH = 1.5  # times `Parameters.light`, far from the object's middle
+_LEAST_KEPT = 0.5  # a coarse mask that keeps a smaller share of the area is not used
+_LEAST_MASK = 16.0  # pixels of foreground that a moved edge must leave
+_STOP = 1 / 2.2  # sRGB is close to a power law, so light can multiply it directly
+_LIGHT_REACH = 1.5  # greatest multiple of `Parameters.light`, far from the object's middle
 
-# CIE XYZ of linear sRGB over that of its white (D65).
+# CIE XYZ of linear sRGB, divided by the XYZ of its white (D65).
 _XYZ = np.array(
     [[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]]
 ) / np.array([[0.950456], [1.0], [1.088754]])
 _RGB = np.linalg.inv(_XYZ)
-
-
-class Arrays(NamedTuple):
-    """A library of arrays.
-
-    Attributes:
-        xp: its module.
-        choose: calls the function of a number with arguments; all return the same shape.
-    """
-
-    xp: Any
-    choose: Callable[..., Any]
-
-
-NUMPY = Arrays(np, lambda number, functions, *arguments: functions[int(number)](*arguments))
-JAX = Arrays(jnp, lambda number, functions, *arguments: lax.switch(number, functions, *arguments))
 
 
 def compose_with_numpy(
@@ -54,23 +38,23 @@ def compose_with_numpy(
 
     Args:
         real: the photo, RGB.
-        mask: of the object.
+        mask: white on the object.
         parameters: of this one composite.
 
     Returns:
-        The composite, and the mask that goes with it: that of the recoloured region, or as a
-        person would have made it.
+        The composite and its mask, which may have a coarser outline than `mask`, or an edge beside
+        the one of the recoloured region.
     """
-    region, given = _masks(NUMPY, mask, parameters)
+    region, given = _masks(np, mask, parameters)
     rows, columns = (np.flatnonzero(region.any(axis)) for axis in (1, 0))
     if not len(rows):
         return real.copy(), given
-    # Nothing else changes, and most of the time goes by the pixel.
+    # The time is spent per pixel, and nothing changes outside of this window.
     window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    stops = _stops(NUMPY, region, parameters)[window]
+    stops = _stops(np, region, parameters)[window]
     planes = np.ascontiguousarray(np.moveaxis(real[window], -1, 0))
     composite = real.copy()
-    blend = _blend(NUMPY, planes, region[window], stops, parameters)
+    blend = _blend(np, planes, region[window], stops, parameters)
     composite[window] = np.moveaxis(blend, 0, -1)
     return composite, given
 
@@ -78,40 +62,50 @@ def compose_with_numpy(
 def compose_with_jax(
     photos: UInt8[Array, "batch 4 height width"], parameters: Parameters
 ) -> tuple[UInt8[Array, "batch 3 height width"], UInt8[Array, "batch height width"]]:
-    """Makes the composites of a batch, of photos with their masks as a fourth channel."""
+    """Makes the composites of a batch; the mask is each photo's fourth channel."""
 
     def one(planes: Array, parameters: Parameters) -> tuple[Array, Array]:
-        region, given = _masks(JAX, planes[3], parameters)
-        stops = _stops(JAX, region, parameters)
-        return _blend(JAX, planes[:3], region, stops, parameters), given
+        region, given = _masks(jnp, planes[3], parameters)
+        stops = _stops(jnp, region, parameters)
+        return _blend(jnp, planes[:3], region, stops, parameters), given
 
-    with jax.default_matmul_precision("highest"):  # of masks, to the grey level
+    with jax.default_matmul_precision("highest"):  # masks are exact to the grey level
         return jax.vmap(one)(photos, parameters)
 
 
-def _masks(arrays: Arrays, mask: Any, parameters: Parameters) -> tuple[Any, Any]:
+def _choose(xp: Any, number: Any, functions: Sequence[Callable[..., Any]], *arguments: Any) -> Any:
+    """Calls the function of a number; all of them return the same shape."""
+    if xp is np:
+        return functions[int(number)](*arguments)
+    return lax.switch(number, functions, *arguments)
+
+
+def _unchanged(pixels: Any, _: Any) -> Any:
+    return pixels
+
+
+def _masks(xp: Any, mask: Any, parameters: Parameters) -> tuple[Any, Any]:
     """The region that is recoloured, in [0, 1], and the mask that goes with it, uint8."""
-    xp = arrays.xp
     region = mask.astype(xp.float32) / 255
     rough = (parameters.cells > 0).astype(xp.int32)
-    region = arrays.choose(rough, [lambda m, _: m, partial(_coarse, xp)], region, parameters.cells)
+    region = _choose(xp, rough, [_unchanged, partial(_coarse, xp)], region, parameters.cells)
     moved = (parameters.edge[1] > 0).astype(xp.int32)
-    given = arrays.choose(moved, [lambda m, _: m, partial(_moved, xp)], region, parameters.edge)
+    given = _choose(xp, moved, [_unchanged, partial(_moved, xp)], region, parameters.edge)
     return region, _to_uint8(xp, 255 * given)
 
 
 def _coarse(xp: Any, mask: Any, cells: Any) -> Any:
-    """The mask with straight edges between the knots of a coarse grid, as a hasty polygon has."""
+    """The mask with straight edges between the knots of a coarse grid, like a hasty polygon."""
 
     def weights(length: int) -> Any:
-        """[knots, pixels], of linear interpolation."""
+        """Linear interpolation: [knots, pixels]."""
         position = (xp.arange(length, dtype=xp.float32) + 0.5) * (cells / length)
         knots = xp.arange(_MAX_CELLS + 1, dtype=xp.float32)
         return xp.maximum(0, 1 - xp.abs(position[None] - knots[:, None]))
 
     rows, columns = (weights(length) for length in mask.shape)
     area = rows.sum(1)[:, None] * columns.sum(1)[None]
-    # Not as products of matrices: NumPy would start threads for them in every worker.
+    # With matrix products NumPy would start threads in every worker.
     knots = xp.einsum("kx,lx->kl", xp.einsum("ky,yx->kx", rows, mask), columns)
     knots = knots / xp.maximum(area, 1e-6)
     smooth = xp.einsum("ky,kx->yx", rows, xp.einsum("kl,lx->kx", knots, columns))
@@ -120,8 +114,7 @@ def _coarse(xp: Any, mask: Any, cells: Any) -> Any:
 
 
 def _moved(xp: Any, mask: Any, edge: Any) -> Any:
-    """The mask a little larger or smaller, with a softer edge: blurred, and cut off elsewhere."""
-
+    """The mask a little larger or smaller, with a softer edge: blurred, then thresholded."""
     reach = round(3 * EDGE_BLUR)
     taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / EDGE_BLUR) ** 2)
     taps = (taps / taps.sum()).astype(np.float32)
@@ -136,9 +129,8 @@ def _moved(xp: Any, mask: Any, edge: Any) -> Any:
     return xp.where(moved.sum() >= xp.minimum(_LEAST_MASK, mask.sum()), moved, mask)
 
 
-def _stops(arrays: Arrays, region: Any, parameters: Parameters) -> Any:
+def _stops(xp: Any, region: Any, parameters: Parameters) -> Any:
     """Light that differs over the object, in stops: [height, width]."""
-    xp = arrays.xp
     axes = []
     for axis in (0, 1):
         weight = region.sum(1 - axis)
@@ -146,25 +138,24 @@ def _stops(arrays: Arrays, region: Any, parameters: Parameters) -> Any:
         place = xp.arange(len(weight), dtype=xp.float32)
         middle = (weight * place).sum() / total
         spread = xp.sqrt((weight * (place - middle) ** 2).sum() / total) + 1e-6
-        # Of an even distribution, from the middle to the side.
+        # 1 at the side of an evenly filled region, whose deviation is side / sqrt(3).
         side = (place - middle) / (np.float32(np.sqrt(3)) * spread)
         axes.append(parameters.light[axis] * xp.clip(side, -_LIGHT_REACH, _LIGHT_REACH))
     return axes[0][:, None] + axes[1][None]
 
 
-def _blend(arrays: Arrays, pixels: Any, region: Any, stops: Any, parameters: Parameters) -> Any:
+def _blend(xp: Any, pixels: Any, region: Any, stops: Any, parameters: Parameters) -> Any:
     """The composite's pixels, uint8 [3, height, width]."""
-    xp = arrays.xp
     real = pixels.astype(xp.float32) / 255
     ways = [partial(way, xp) for way in (_reinhard, _linear, _histogram, _retouch)]
-    recoloured = arrays.choose(parameters.kind, [*ways, lambda pixels, _: pixels], real, parameters)
+    recoloured = _choose(xp, parameters.kind, [*ways, _unchanged], real, parameters)
     new = xp.clip(real + parameters.strength * (recoloured - real), 0, 1)
     new = xp.clip(new * xp.exp2(np.float32(_STOP) * stops), 0, 1)
     return _to_uint8(xp, 255 * (real + region * (new - real)))
 
 
 def _reinhard(xp: Any, pixels: Any, parameters: Parameters) -> Any:
-    """Mean and deviation of each channel of Lab (Reinhard et al., 2001)."""
+    """Transfers mean and deviation of each channel of Lab (Reinhard et al., 2001)."""
     lightness, a, b = _to_lab(xp, pixels)
     gain, offset = parameters.lab_gain, parameters.lab_offset
     moved = [gain[i] * plane + offset[i] for i, plane in enumerate((lightness, a, b))]
@@ -172,15 +163,15 @@ def _reinhard(xp: Any, pixels: Any, parameters: Parameters) -> Any:
 
 
 def _linear(xp: Any, pixels: Any, parameters: Parameters) -> Any:
-    """Mean and covariance of RGB (Pitié and Kokaram, 2007)."""
+    """Transfers mean and covariance of RGB (Pitié and Kokaram, 2007)."""
     mixed = _mixed(pixels, parameters.matrix)
     return xp.stack([plane + parameters.offset[i] for i, plane in enumerate(mixed)])
 
 
 def _histogram(xp: Any, pixels: Any, parameters: Parameters) -> Any:
-    """Each channel's histogram (Gonzalez and Woods, Digital Image Processing), by quantiles."""
+    """Transfers each channel's histogram, by quantiles (Gonzalez and Woods)."""
     levels = xp.arange(256, dtype=xp.float32) / 255
-    # Quantiles of a channel with few values are equal, and interpolation wants them to grow.
+    # Interpolation needs growing quantiles; those of a channel with few values are equal.
     apart = xp.linspace(0, 1e-4, parameters.quantiles.shape[-1], dtype=xp.float32)
     planes = []
     for channel in range(3):
@@ -192,7 +183,7 @@ def _histogram(xp: Any, pixels: Any, parameters: Parameters) -> Any:
 
 
 def _retouch(xp: Any, pixels: Any, parameters: Parameters) -> Any:
-    """Exposure and white balance of the linear light; contrast, saturation, hue and tone curve."""
+    """Exposure and white balance in linear light, then contrast, saturation, hue and tone curve."""
     gains = xp.exp2(parameters.exposure)
     planes = [_to_srgb(xp, _to_linear(xp, pixels[i]) * gains[i]) for i in range(3)]
     pivot = parameters.pivot
@@ -202,7 +193,7 @@ def _retouch(xp: Any, pixels: Any, parameters: Parameters) -> Any:
 
 
 def _mixed(planes: Any, matrix: Any) -> list[Any]:
-    """A matrix times each pixel, as sums: accelerators round products of matrices."""
+    """A matrix times each pixel, as sums, because accelerators round matrix products."""
     return [sum(matrix[i][j] * planes[j] for j in range(3)) for i in range(3)]
 
 

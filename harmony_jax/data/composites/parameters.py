@@ -1,34 +1,33 @@
-"""What is done to each object, drawn at random: the small numbers that a composite follows from."""
+"""Draws at random what is done to each object: the small numbers that a composite follows from."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from scipy.special import ndtr, ndtri
 
 from harmony_jax.data.composites.recipe import KINDS, TRANSFERS, Recipe
 from harmony_jax.data.composites.statistics import Statistics, stacked
 from harmony_jax.errors import InputError
 
-# Uniform numbers that a composite takes: first those that choose the other object.
-CANDIDATES = 8
-DRAWS = 32
+DRAWS = 32  # uniform numbers that a composite takes; the first ones choose the reference object
+_CANDIDATES = 8
 
-_LIMIT = 2.5  # standard deviations; what lies beyond is cut off
-_GAINS = (0.5, 2.0)  # of Lab deviations, in Reinhard's transfer
-_STRETCH = (0.4, 2.5)  # along each axis, of the linear map
-_CELLS = (10.0, 28.0)  # a side of the picture, for the corners of coarse polygons
-# A mask's edge is moved where a blur by so many pixels passes a threshold.
-EDGE_BLUR = 2.0
-_MAX_SHIFT = 1.5 * EDGE_BLUR  # pixels; further out a blurred edge is flat
+_LIMIT = 2.5  # standard deviations at which normal distributions are cut off
+_GAINS = (0.5, 2.0)  # range of the factor on Lab deviations in Reinhard's transfer
+_STRETCH = (0.4, 2.5)  # range along each axis of the linear map
+_CELLS = (10.0, 28.0)  # range of the grid's cells a side, for coarse polygons
+# A mask's edge is moved by blurring it and thresholding the result.
+EDGE_BLUR = 2.0  # pixels
+_MAX_SHIFT = 1.5 * EDGE_BLUR  # pixels; further out the blurred edge is flat
 
 
 class Parameters(NamedTuple):
-    """What makes composites of photos, float32; batches have one more axis in front."""
+    """What makes a composite of a photo, float32; a batch has one more axis in front."""
 
-    kind: np.ndarray  # int32, of `KINDS`
-    reference: np.ndarray  # int32, number of the object that lends its colours; -1: none does
+    kind: np.ndarray  # int32, index into `KINDS`
+    reference: np.ndarray  # int32, number of the object that lends its colours; -1: none
     strength: np.ndarray  # share of the way to the new colours
     lab_gain: np.ndarray  # [3], reinhard: Lab times this ...
     lab_offset: np.ndarray  # [3], ... plus this
@@ -36,31 +35,31 @@ class Parameters(NamedTuple):
     offset: np.ndarray  # [3], ... plus this
     quantiles: np.ndarray  # [3, QUANTILES], histogram: these RGB values ...
     targets: np.ndarray  # [3, QUANTILES], ... become these
-    exposure: np.ndarray  # [3], retouch: stops of linear R, G and B,
-    contrast: np.ndarray  # factor around
-    pivot: np.ndarray  # the object's mean,
-    color: np.ndarray  # [3, 3], saturation and hue, times RGB,
-    gamma: np.ndarray  # and exponent
+    exposure: np.ndarray  # [3], retouch: stops of linear R, G and B
+    contrast: np.ndarray  # retouch: factor around the pivot
+    pivot: np.ndarray  # retouch: the object's mean
+    color: np.ndarray  # [3, 3], retouch: saturation and hue, times RGB
+    gamma: np.ndarray  # retouch: exponent
     light: np.ndarray  # [2], stops down and to the right, from the object's middle to its side
-    cells: np.ndarray  # a side, for the corners of a coarse polygon; 0: none
-    edge: np.ndarray  # [2], threshold and gain of the mask's blurred edge; gain 0: as it is
+    cells: np.ndarray  # cells a side of the grid of a coarse polygon; 0: none
+    edge: np.ndarray  # [2], threshold and gain of the mask's blurred edge; gain 0: not moved
 
 
 @runtime_checkable
 class Objects(Protocol):
-    """Whose colours composites take."""
+    """The objects that may lend their colours."""
 
     def __len__(self) -> int: ...
 
     def statistics(self, index: int, /) -> Statistics:
-        """Of one object; raises InputError if it cannot be read."""
+        """One object's colours; raises InputError if it cannot be read."""
         ...
 
 
 def draw_one(
     recipe: Recipe, uniform: Float[np.ndarray, " draws"], number: int, objects: Objects
 ) -> Parameters:
-    """As `draw_batch`, for one object."""
+    """Like `draw_batch`, for one object."""
     drawn = draw_batch(recipe, uniform[None], [number], objects)
     return Parameters(*(value[0] for value in drawn))
 
@@ -75,18 +74,19 @@ def draw_batch(
 
     Args:
         recipe: shares and strengths.
-        uniform: numbers in [0, 1), `DRAWS` for each.
+        uniform: numbers in [0, 1), `DRAWS` for each object.
         numbers: which objects.
-        objects: all that may lend their colours.
+        objects: all objects that may lend their colours.
 
     Raises:
-        InputError: one of the numbers cannot be read.
+        InputError: one of the numbered objects cannot be read.
     """
+    kinds = _kinds(recipe, uniform)
     references = []
-    for draws, kind, number in zip(uniform, _kinds(recipe, uniform), numbers, strict=True):
-        # Others are read for those alone that want their colours.
+    for draws, kind, number in zip(uniform, kinds, numbers, strict=True):
+        # Other objects are only read where their colours are wanted.
         wants = kind < len(TRANSFERS)
-        candidates = (draws[:CANDIDATES] * len(objects)).astype(int).tolist() if wants else []
+        candidates = (draws[:_CANDIDATES] * len(objects)).astype(int).tolist() if wants else []
         references.append(_reference(number, candidates, objects, recipe.distance))
     lenders = [
         number if reference < 0 else reference
@@ -95,21 +95,21 @@ def draw_batch(
     source, target = (
         stacked([objects.statistics(number) for number in of]) for of in (numbers, lenders)
     )
-    return draw_parameters(recipe, uniform, np.array(references, np.int32), source, target)
+    return _draw(recipe, uniform, kinds, np.array(references, np.int32), source, target)
 
 
 def _kinds(recipe: Recipe, uniform: np.ndarray) -> np.ndarray:
     edges = np.cumsum(recipe.shares) / sum(recipe.shares)
-    return np.searchsorted(edges[:-1], uniform[:, CANDIDATES], side="right")
+    return np.searchsorted(edges[:-1], uniform[:, _CANDIDATES], side="right")
 
 
 def _reference(
     number: int, candidates: list[int], objects: Objects, distance: tuple[float, float]
 ) -> int:
-    """Chooses the object that another one takes the colours of.
+    """Chooses the object that lends its colours to another one; -1 if there is none.
 
-    Of the candidates the first whose mean lies so far away in Lab as the range says: less is not
-    to be seen, more not credible. Or that which comes nearest to the range; -1 if there is none.
+    Takes the first candidate whose mean lies within the range of distances in Lab (smaller changes
+    are invisible, larger ones implausible), or else the one that comes nearest to the range.
     """
     own = objects.statistics(number)
     nearest, best = -1, np.inf
@@ -118,7 +118,7 @@ def _reference(
             continue
         try:
             found = objects.statistics(candidate)
-        except InputError:  # told when its own turn comes
+        except InputError:  # reported when it is this object's own turn
             continue
         gap = float(np.linalg.norm(found.lab_mean - own.lab_mean))
         outside = max(distance[0] - gap, gap - distance[1])
@@ -129,24 +129,19 @@ def _reference(
     return nearest
 
 
-def draw_parameters(
+def _draw(
     recipe: Recipe,
-    uniform: Float[np.ndarray, "batch draws"],
-    reference: Int[np.ndarray, " batch"],
+    uniform: np.ndarray,
+    kind: np.ndarray,
+    reference: np.ndarray,
     source: Statistics,
     target: Statistics,
 ) -> Parameters:
-    """Draws what is done to objects.
+    """Draws what is done to objects, given their colours and those of their references.
 
-    Args:
-        recipe: shares and strengths.
-        uniform: numbers in [0, 1), `DRAWS` an object.
-        reference: the objects whose colours they take; where there is none for one that should
-            take another's, it is retouched.
-        source: the objects' statistics.
-        target: those of the references; where there is none, any.
+    An object that should take the colours of another one, but has no reference, is retouched.
     """
-    columns = iter(uniform.T[CANDIDATES + 1 :])
+    columns = iter(uniform.T[_CANDIDATES + 1 :])
 
     def below(share: float) -> np.ndarray:
         return next(columns) < share
@@ -157,14 +152,13 @@ def draw_parameters(
     def normal(deviation: float) -> np.ndarray:
         return deviation * np.clip(ndtri(next(columns)), -_LIMIT, _LIMIT)
 
-    kind = _kinds(recipe, uniform)
     retouch, unchanged = KINDS.index("retouch"), KINDS.index("unchanged")
     kind[(reference < 0) & (kind < len(TRANSFERS))] = retouch
     strength = np.where(kind < retouch, between(*recipe.strength), 1)
 
     lab_gain = np.clip(target.lab_deviation / source.lab_deviation, *_GAINS)
     matrix = optimal_maps(source.covariance, target.covariance)
-    # Each channel's by itself, after what all of them share: blue against red, green against both.
+    # Exposure moves all channels, white balance red against blue, tint green against both.
     exposure = normal(recipe.exposure)
     warm, tint = normal(recipe.white_balance), normal(recipe.white_balance / 2)
     stops = np.stack([exposure + warm, exposure + tint, exposure - warm], -1)
@@ -202,7 +196,7 @@ def draw_parameters(
 def edges(
     shift: Float[np.ndarray, " batch"], width: Float[np.ndarray, " batch"]
 ) -> Float[np.ndarray, "batch 2"]:
-    """`Parameters.edge` for edges so many pixels further out, soft over so many; at least one."""
+    """`Parameters.edge` for edges `shift` pixels further out and soft over `width` pixels."""
     shift = np.clip(shift, -_MAX_SHIFT, _MAX_SHIFT) / EDGE_BLUR
     slope = np.exp(-(shift**2) / 2) / (EDGE_BLUR * np.sqrt(2 * np.pi))
     return np.stack([ndtr(-shift), 1 / (slope * np.maximum(width, 1))], -1)
@@ -213,7 +207,7 @@ def optimal_maps(
 ) -> Float[np.ndarray, "batch 3 3"]:
     """The linear maps that turn one covariance into another and move colours the least.
 
-    The Monge-Kantorovitch map of Pitié and Kokaram (CVMP 2007), its stretch limited.
+    This is the Monge-Kantorovitch map of Pitié and Kokaram (CVMP 2007) with limited stretch.
     """
     root = _power(source.astype(np.float64), 0.5)
     inverse = _power(source.astype(np.float64), -0.5)
@@ -222,7 +216,7 @@ def optimal_maps(
 
 
 def _power(matrices: np.ndarray, exponent: float) -> np.ndarray:
-    """Of symmetric, positive matrices."""
+    """Powers of symmetric positive matrices."""
     values, vectors = np.linalg.eigh(matrices)
     return _rebuilt(np.maximum(values, 1e-12) ** exponent, vectors)
 
@@ -234,7 +228,7 @@ def _rebuilt(values: np.ndarray, vectors: np.ndarray) -> np.ndarray:
 def color_matrices(
     saturation: Float[np.ndarray, " batch"], hue: Float[np.ndarray, " batch"]
 ) -> Float[np.ndarray, "batch 3 3"]:
-    """Matrices that turn RGB around the grey axis by `hue` radians and scale its distance to it."""
+    """Matrices that turn RGB around the grey axis by `hue` radians and scale their saturation."""
     grey = np.full((3, 3), 1 / 3)
     cross = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3)
     turned = np.cos(hue)[:, None, None] * (np.eye(3) - grey) + np.sin(hue)[:, None, None] * cross

@@ -1,8 +1,10 @@
-"""A folder of photos, with masks of the objects in them or without."""
+"""A folder of photos, with or without masks of the objects in them."""
 
 import os
 import re
 from collections import defaultdict
+from collections.abc import Container
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,36 +17,36 @@ from harmony_jax.data.iharmony4 import check_size
 from harmony_jax.disk import read_file
 from harmony_jax.errors import InputError
 
-MIN_SIDE = 32  # pixels, of a photo
+_MIN_SIDE = 32  # pixels
 
 _ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
-_MASK_ENDINGS = (".png", ".webp", ".bmp")  # those without loss
+_MASK_ENDINGS = (".png", ".webp", ".bmp")  # lossless formats
 _MASKS = "masks"
-_EXPECTED = "a folder of photos, with masks NAME.png or NAME_1.png in a folder masks/ if there are"
+_EXPECTED = "a folder of photos; their masks, if any, are NAME.png or NAME_1.png in a folder masks/"
 
 
 class _Object(NamedTuple):
-    photo: str  # below the root
-    mask: Path | None  # None: a region of the photo
-    number: int  # of the photo's objects, from 1
+    photo: str  # name below the root
+    mask: Path | None  # None: a region is found in the photo
+    number: int  # among the photo's objects, from 1
 
 
 class PhotoSet:
     """Random access to the objects in a folder's photos, in the order of their names.
 
-    Photos are looked for in the folder and all below, but not in those called masks/. The masks of
-    `FOLDER/NAME.jpg` are `NAME.png` and `NAME_1.png`, `NAME_2.png`, ... in `FOLDER/masks/`, in a
-    folder masks/ beside FOLDER, or in the one that is given: white on an object, of the photo's
-    size. A photo that has none gets regions (`find_regions`), or is left out.
+    Photos are found in the folder and all folders below, except in those called masks/. The masks
+    of `FOLDER/NAME.jpg` are `NAME.png` and `NAME_1.png`, `NAME_2.png`, ... in `FOLDER/masks/`, in a
+    folder masks/ beside FOLDER, or in the given one: white on an object, of the photo's size. A
+    photo without masks gets regions (`find_regions`), or is left out.
 
     Args:
         root: the folder.
         masks: folder of all masks; empty: as above.
-        regions: of each photo without masks; 0: these are left out.
+        regions: number for each photo without masks; 0: such photos are left out.
         field: what messages call the root.
 
     Raises:
-        InputError: no such folder, nothing in it, or names that leave open what belongs together.
+        InputError: the folder is missing or empty, or two photos have the same stem.
     """
 
     def __init__(self, root: str, masks: str = "", regions: int = 2, field: str = "data.root"):
@@ -63,13 +65,13 @@ class PhotoSet:
             photos = "no photo with a mask" if not regions else "no photo"
             raise InputError(f"{field} {root}: {photos} in it ({', '.join(_ENDINGS)}): {_EXPECTED}")
         self._regions: dict[str, list[tuple[np.ndarray, tuple[int, ...]]]] = {}
-        self._statistics: dict[int, Statistics | InputError] = {}
+        self._statistics: dict[int, Statistics | str] = {}  # or why there are none
 
     def __len__(self) -> int:
         return len(self._objects)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_regions": {}, "_statistics": {}}  # a worker finds its own
+        return {**self.__dict__, "_regions": {}, "_statistics": {}}  # workers fill their own
 
     def read(self, index: int) -> tuple[Pixels, Pixels]:
         """Decodes an object's photo, RGB uint8 [height, width, 3], and mask [height, width].
@@ -82,9 +84,9 @@ class PhotoSet:
         path = self.root / found.photo
         photo = decode_photo(read_file(path), str(path))
         height, width = photo.shape[:2]
-        if min(height, width) < MIN_SIDE:
+        if min(height, width) < _MIN_SIDE:
             raise InputError(
-                f"{path}: {height}x{width} (height x width): a photo has at least {MIN_SIDE} "
+                f"{path}: {height}x{width} (height x width): photos need at least {_MIN_SIDE} "
                 "pixels a side: remove it"
             )
         if found.mask is None:
@@ -100,24 +102,23 @@ class PhotoSet:
         return photo, mask
 
     def statistics(self, index: int) -> Statistics:
-        """An object's colours, kept from when it was first read; errors as `read`."""
+        """An object's colours, kept since it was first read; raises InputError like `read`."""
         if index not in self._statistics:
             try:
                 self.read(index)
             except InputError as error:
-                # Kept without the frames that hold the picture; a file is read once for this.
-                self._statistics[index] = error.with_traceback(None)
+                self._statistics[index] = str(error)  # so that the file is read only once
         found = self._statistics[index]
-        if isinstance(found, InputError):
-            raise InputError(str(found))
+        if isinstance(found, str):
+            raise InputError(found)
         return found
 
     def set_statistics(self, index: int, statistics: Statistics) -> None:
-        """Spares reading an object for its colours."""
+        """Sets an object's colours, which need not be read then."""
         self._statistics[index] = statistics
 
     def name(self, index: int) -> str:
-        """Of an object: the photo's, with the object's number before the ending."""
+        """An object's name: the photo's, with the object's number before the ending."""
         found = self._objects[index]
         path = Path(found.photo)
         return path.with_name(f"{path.stem}_{found.number}{path.suffix}").as_posix()
@@ -127,7 +128,7 @@ class PhotoSet:
         return self._objects[index].photo
 
     def _region(self, found: _Object, path: Path, photo: Pixels) -> Pixels:
-        if found.photo not in self._regions:  # packed: millions of photos may have some
+        if found.photo not in self._regions:  # packed, because there may be millions of photos
             regions = find_regions(photo, self._per_photo)
             packed = [(np.packbits(region > 0), region.shape) for region in regions]
             self._regions[found.photo] = packed
@@ -135,7 +136,7 @@ class PhotoSet:
         if found.number > len(packed):
             raise InputError(
                 f"{path}: {len(packed)} regions of an object's size found, not {found.number}: "
-                "give it masks, remove it, or pass --config.data.unreadable=skip"
+                "give it masks, remove it, or set data.unreadable to skip"
             )
         bits, shape = packed[found.number - 1]
         region = np.unpackbits(bits, count=shape[0] * shape[1]).reshape(shape)
@@ -144,61 +145,53 @@ class PhotoSet:
 
 def _list_objects(root: Path, masks: Path | None, regions: int) -> list[_Object]:
     objects: list[_Object] = []
-    cache: dict[Path, dict[str, list[Path]]] = {}
-    for folder, names in _folders(root):
-        photos = _by_stem(folder, names)
-        places = [masks] if masks else [folder / _MASKS, folder.parent / _MASKS]
+    masks_in = cache(_masks_in)
+    for place, below, names in os.walk(root):
+        below[:] = sorted(name for name in below if name != _MASKS and not name.startswith("."))
+        folder = Path(place)
+        photos = _by_stem(folder, sorted(names))
         found: dict[str, list[Path]] = {}
-        for place in places:
-            if place not in cache:
-                cache[place] = _masks_by_photo(place, photos)
-            found = cache[place]
-            if found:
-                break
+        for candidate in [masks] if masks else [folder / _MASKS, folder.parent / _MASKS]:
+            found = found or _masks_of(photos, masks_in(candidate))
         for stem, name in photos.items():
             photo = (folder / name).relative_to(root).as_posix()
-            own: list[Path | None] = list(found.get(stem, [])) or [None] * regions
+            own: list[Path | None] = [*found.get(stem, [])] or [None] * regions
             objects += [_Object(photo, mask, number) for number, mask in enumerate(own, 1)]
     return objects
 
 
-def _folders(root: Path) -> list[tuple[Path, list[str]]]:
-    """Every folder that holds photos, with their names, in order."""
-    found = []
-    for folder, below, names in os.walk(root):
-        below[:] = [name for name in below if name != _MASKS and not name.startswith(".")]
-        photos = sorted(
-            name
-            for name in names
-            if not name.startswith(".") and Path(name).suffix.lower() in _ENDINGS
-        )
-        if photos:
-            found.append((Path(folder), photos))
-    return sorted(found)
-
-
 def _by_stem(folder: Path, names: list[str]) -> dict[str, str]:
+    """The photos among a folder's files."""
     found: dict[str, str] = {}
     for name in names:
-        stem = Path(name).stem
+        stem, ending = os.path.splitext(name)
+        if name.startswith(".") or ending.lower() not in _ENDINGS:
+            continue
         if stem in found:
             raise InputError(f"{folder / name}: {found[stem]} has the same stem: rename one")
         found[stem] = name
     return found
 
 
-def _masks_by_photo(folder: Path, photos: dict[str, str]) -> dict[str, list[Path]]:
-    """The masks of photos in a folder, by the photo's stem: `a_1.png` is of `a_1`, or else `a`."""
-    if not folder.is_dir():
-        return {}
+def _masks_in(folder: Path) -> dict[str, list[tuple[int, Path]]]:
+    """The masks in a folder by the stem of their photo: `a_1.png` belongs to `a_1`, or to `a`."""
     found: dict[str, list[tuple[int, Path]]] = defaultdict(list)
-    for name in sorted(os.listdir(folder)):
+    for name in os.listdir(folder) if folder.is_dir() else []:
         path = folder / name
-        if path.suffix.lower() not in _MASK_ENDINGS or name.startswith("."):
-            continue
-        numbered = re.fullmatch(r"(.+)_(\d+)", path.stem)
-        if path.stem in photos:
-            found[path.stem].append((0, path))
-        elif numbered and numbered[1] in photos:
-            found[numbered[1]].append((int(numbered[2]), path))
-    return {stem: [path for _, path in sorted(masks)] for stem, masks in found.items()}
+        if path.suffix.lower() in _MASK_ENDINGS and not name.startswith("."):
+            found[path.stem].append((-1, path))
+            if numbered := re.fullmatch(r"(.+)_(\d+)", path.stem):
+                found[numbered[1]].append((int(numbered[2]), path))
+    return found
+
+
+def _masks_of(
+    photos: Container[str], masks: dict[str, list[tuple[int, Path]]]
+) -> dict[str, list[Path]]:
+    """The masks of photos, in their order; a numbered one may be another photo's own."""
+    found = {
+        stem: [path for number, path in sorted(own) if number < 0 or path.stem not in photos]
+        for stem, own in masks.items()
+        if stem in photos
+    }
+    return {stem: own for stem, own in found.items() if own}

@@ -1,4 +1,4 @@
-"""Plausible objects in photos without masks: segments joined to their neighbours."""
+"""Finds plausible objects in photos without masks: segments joined with their neighbours."""
 
 import cv2
 import numpy as np
@@ -6,12 +6,12 @@ from jaxtyping import UInt8
 
 from harmony_jax.errors import InputError
 
-_SIDE = 144  # longest one, of the picture that is cut into segments
-_GOAL = (0.05, 0.4)  # share of the photo that joined segments come to
-_RATIO = (0.04, 0.5)  # of a region that is taken
-_CANDIDATES = 16  # of which those most like objects are taken
-_MAX_IOU = 0.4  # of two that are taken
-_RING = 9  # pixels across, around a region that it is compared with
+_SIDE = 144  # longest side of the picture that is cut into segments
+_GOAL = (0.05, 0.4)  # segments are joined until they cover a share of the photo in this range
+_RATIO = (0.04, 0.5)  # share of the photo that a chosen region may cover
+_CANDIDATES = 16  # regions drawn to choose from
+_MAX_IOU = 0.4  # between two chosen regions
+_RING = 9  # pixels, kernel that finds a region's surroundings
 _MAX_JOINS = 12
 _SMOOTH = 0.75  # pixels of the small picture
 
@@ -19,16 +19,16 @@ Region = np.ndarray  # uint8 [height, width], 0 or 255
 
 
 def find_regions(photo: UInt8[np.ndarray, "height width 3"], count: int) -> list[Region]:
-    """Draws regions of a photo, always the same ones for the same photo.
+    """Finds regions of a photo, always the same ones for the same photo.
 
-    The photo is cut into segments (Felzenszwalb and Huttenlocher, IJCV 2004), and segments are
-    joined with neighbours until they are as large as objects are. Of many such regions those are
-    taken that stand out most: whose colour differs from what surrounds them, and which end inside
-    of the photo. A part of an even surface would tell its colours too easily.
+    The photo is cut into segments (Felzenszwalb and Huttenlocher, IJCV 2004), which are joined with
+    neighbours until they are as large as objects. The chosen regions stand out most: their colour
+    differs from their surroundings, and little of them touches the photo's border. A part of an
+    even surface would give away its colours.
 
     Returns:
-        Up to `count` masks of the small picture's size (`to_size` enlarges them): fewer where
-        the photo has too few segments.
+        Up to `count` masks of the small picture's size (`to_size` enlarges them), fewer where the
+        photo has too few segments.
 
     Raises:
         InputError: scikit-image is missing.
@@ -37,8 +37,8 @@ def find_regions(photo: UInt8[np.ndarray, "height width 3"], count: int) -> list
         from skimage.segmentation import felzenszwalb
     except ImportError as error:
         raise InputError(
-            "photos without masks are cut into regions by scikit-image: "
-            "pip install 'harmony_jax[photos]', or pass --config.data.regions_per_photo=0"
+            "regions of photos without masks are found by scikit-image: "
+            "pip install 'harmony_jax[photos]', or set data.regions_per_photo to 0"
         ) from error
     scale = min(1.0, _SIDE / max(photo.shape[:2]))
     height, width = (max(1, round(scale * side)) for side in photo.shape[:2])
@@ -56,7 +56,7 @@ def find_regions(photo: UInt8[np.ndarray, "height width 3"], count: int) -> list
 
 
 def _prominence(region: np.ndarray, lab: np.ndarray) -> float:
-    """Lab distance to what surrounds a region, less what of it lies along the photo's border."""
+    """Distance in Lab between a region and its surroundings, less where it fills the border."""
     disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_RING, _RING))
     ring = (cv2.dilate(region.astype(np.uint8), disk) > 0) & ~region
     if not ring.any():
@@ -71,7 +71,7 @@ def _iou(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def to_size(region: Region, height: int, width: int) -> Region:
-    """A region at the photo's size, its outline smooth and its edge sharp."""
+    """A region at the photo's size, with a smooth outline and a sharp edge."""
     scale = max(height, width) / max(region.shape)
     large = cv2.resize(region, (width, height), interpolation=cv2.INTER_LINEAR)
     smooth = cv2.GaussianBlur(large, (0, 0), max(0.5, _SMOOTH * scale))

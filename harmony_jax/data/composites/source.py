@@ -1,4 +1,4 @@
-"""Composites of a folder's photos as a data set: fixed ones to look at, raw ones to train on."""
+"""A folder's photos as a data set: fixed composites to evaluate, photos to train on."""
 
 import copy
 import zlib
@@ -16,27 +16,27 @@ from harmony_jax.errors import InputError
 
 
 class PhotosSource:
-    """Random access to composites of photos, of each object a fixed one, at the photo's size.
+    """Random access to composites of photos, a fixed one of each object, at the photo's size.
 
-    They are what is validated and evaluated on; training makes new ones of `raw` samples. They
-    form one subset, named after the folder.
+    They serve for validation and evaluation; training makes new composites of the `raw` samples.
+    All of them form one subset, named after the folder.
 
     Args:
         photos: whose objects are recoloured.
         recipe: how.
-        seed: of the fixed composites; a composite depends on it, its name and the photos.
+        seed: of the fixed composites, which follow from it, their names and the photos.
 
     Raises:
-        InputError: there is one object alone, and it should take colours of others.
+        InputError: there is only one object, which should take the colours of others.
     """
 
     def __init__(self, photos: PhotoSet, recipe: Recipe, seed: int = 0):
         if len(photos) < 2 and recipe.transfers:
             raise InputError(
-                f"{photos.root}: one object alone, {photos.name(0)}, and none to take colours of: "
+                f"{photos.root}: only one object, {photos.name(0)}, and none to take colours of: "
                 "add photos, or set reinhard, linear and histogram of data.composites to 0"
             )
-        self.recipe = recipe
+        self.recipe, self.root = recipe, photos.root
         self._photos, self._seed = photos, seed
         self._indices: Sequence[int] = range(len(photos))
 
@@ -44,11 +44,7 @@ class PhotosSource:
         return len(self._indices)
 
     def __getitem__(self, index: int) -> Sample:
-        """Makes one composite.
-
-        Raises:
-            InputError: as `PhotoSet.read`.
-        """
+        """Makes one composite; raises InputError like `PhotoSet.read`."""
         number = self._indices[index]
         real, mask = self._photos.read(number)
         composite, given = compose_with_numpy(real, mask, self.parameters(index))
@@ -61,23 +57,23 @@ class PhotosSource:
         return draw_one(self.recipe, rng.random(DRAWS), number, self._photos)
 
     def select(self, indices: Sequence[int]) -> "PhotosSource":
-        """Some of the objects; those not among them still lend colours to fixed composites."""
+        """Some of the objects; the others still lend their colours to fixed composites."""
         selected = copy.copy(self)
         selected._indices = [self._indices[index] for index in indices]
         return selected
 
     def with_seed(self, seed: int) -> "PhotosSource":
-        """The same objects in other composites."""
+        """Other composites of the same objects."""
         other = copy.copy(self)
         other._seed = seed
         return other
 
     def raw(self) -> "RawPhotos":
-        """The objects before they are recoloured, for training."""
+        """The objects before they are recoloured, to train on."""
         return RawPhotos(self._photos, self._indices)
 
     def subset(self, index: int) -> str:
-        return self._photos.root.absolute().name
+        return self.root.absolute().name
 
     def name(self, index: int) -> str:
         return self._photos.name(self._indices[index])
@@ -87,7 +83,7 @@ class PhotosSource:
 
 
 class RawPhotos:
-    """Random access to photos with their masks, and to the colours of each object."""
+    """Random access to photos with their masks, and to each object's colours."""
 
     def __init__(self, photos: PhotoSet, indices: Sequence[int]):
         self._photos, self._indices = photos, indices
@@ -96,18 +92,14 @@ class RawPhotos:
         return len(self._indices)
 
     def __getitem__(self, index: int) -> RawSample:
-        """Decodes one.
-
-        Raises:
-            InputError: as `PhotoSet.read`.
-        """
+        """Decodes one photo; raises InputError like `PhotoSet.read`."""
         real, mask = self._photos.read(self._indices[index])
         return RawSample(real=real, mask=mask)
 
     def statistics(self, index: int) -> Statistics:
-        """The object's colours; raises InputError if it cannot be read."""
+        """The object's colours; raises InputError like `PhotoSet.read`."""
         return self._photos.statistics(self._indices[index])
 
     def set_statistics(self, index: int, statistics: Statistics) -> None:
-        """Spares reading the photo for them."""
+        """Sets the object's colours, so that its photo is not read for them."""
         self._photos.set_statistics(self._indices[index], statistics)

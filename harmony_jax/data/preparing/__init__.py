@@ -1,1 +1,1 @@
-"""Only for preparing a data set: downloaded folders into files of records."""
+"""Only for preparing data sets: downloaded folders as records, composites of photos as files."""

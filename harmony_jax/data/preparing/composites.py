@@ -1,4 +1,4 @@
-"""Writes composites of photos to disk, in iHarmony4's layout, continuing where it stopped."""
+"""Writes composites of photos to disk, in iHarmony4's layout, and continues where it stopped."""
 
 import csv
 import io
@@ -12,30 +12,30 @@ import numpy as np
 from tqdm import tqdm
 
 from harmony_jax.data.codecs import encode_jpeg, encode_mask
-from harmony_jax.data.composites.photo_set import PhotoSet
-from harmony_jax.data.composites.recipe import KINDS, Recipe
+from harmony_jax.data.composites.recipe import KINDS
 from harmony_jax.data.composites.source import PhotosSource
+from harmony_jax.data.preparing.report import list_unreadable, writing
 from harmony_jax.data.preparing.workers import made_of
 from harmony_jax.disk import write_file
 from harmony_jax.errors import InputError
 
 CSV = "composites.csv"
-UNREADABLE_LIST = "unreadable.txt"
 
-_QUALITY = 95  # of JPEG
-_RECORD = "record"  # folder of what is done, for the same command to continue
-_ROWS = "rows.jsonl"
+_QUALITY = 95  # JPEG
+_RECORD = "record"  # folder of what the same command needs to continue
 _SETTINGS = "settings.json"
+_AT_A_TIME = 16  # composites that a process gets
+_ROWS = "rows.jsonl"  # of the composites that are done
 
 Row = dict[str, Any]  # of the CSV
 
 
 class Written(NamedTuple):
-    """What lies in the folder in the end.
+    """What a folder of composites holds.
 
     Attributes:
         listed: composites in each list.
-        unreadable: objects without one, and why.
+        unreadable: why objects have no composite.
     """
 
     listed: dict[str, int]
@@ -43,152 +43,73 @@ class Written(NamedTuple):
 
 
 class _Composite(NamedTuple):
-    """One to be made."""
-
     name: str  # PHOTO_REGION_1, without an ending
     number: int  # of the object
     seed: int
     split: str  # train or test
 
 
-class CompositeFolder:
-    """A folder of composites to be made, as iHarmony4 has one for each subset.
+def write_composites(
+    source: PhotosSource,
+    output: Path,
+    *,
+    per_object: int = 1,
+    test_fraction: float = 0.1,
+    seed: int = 0,
+    workers: int = 1,
+) -> Written:
+    """Writes a folder of composites, laid out like one subset of iHarmony4, or what it lacks.
 
-    `composite_images/`, `real_images/`, `masks/`, two lists named after the folder, and
-    `composites.csv` with the seed of each composite and what was done to its object.
+    It gets `composite_images/`, `real_images/`, `masks/`, two lists named after the folder, and
+    `composites.csv` with each composite's seed and what was done to its object. Interrupted at any
+    moment, the same call continues. A bar on the terminal shows the progress.
 
     Args:
-        photos: whose objects are recoloured.
-        recipe: how.
+        source: the objects, and how they are recoloured.
         output: the folder.
         per_object: composites of each object.
         test_fraction: share of the photos whose composites are in the test list.
-        seed: of the first composite of each object; the others have the next ones.
+        seed: of each object's first composite; its others have the following ones.
+        workers: processes; 1: only this one.
 
     Raises:
-        InputError: a number that cannot be, or the folder has other composites.
+        InputError: the folder holds something else or cannot be written, or no object can be read.
     """
-
-    def __init__(
-        self,
-        photos: PhotoSet,
-        recipe: Recipe,
-        output: Path,
-        *,
-        per_object: int = 1,
-        test_fraction: float = 0.1,
-        seed: int = 0,
-    ):
-        if per_object < 1:
-            raise InputError(f"{per_object} composites of each object: choose 1 or more")
-        if not 0 <= test_fraction < 1:
-            raise InputError(f"test fraction {test_fraction}: choose 0 or more and below 1")
-        if output.resolve().is_relative_to(photos.root.resolve()):
-            raise InputError(f"{output}: is inside {photos.root}: choose a folder beside it")
-        self._source = PhotosSource(photos, recipe)
-        self._output, self._record = output, output / _RECORD
-        self._composites = _planned(photos, per_object, test_fraction, seed)
-        self._settings = {
-            "recipe": {name: list(np.atleast_1d(v)) for name, v in vars(recipe).items()},
-            "composites": [list(composite) for composite in self._composites],
-        }
-
-    def write(self, workers: int) -> Written:
-        """Makes what is missing; a bar on the terminal shows the progress.
-
-        Args:
-            workers: processes; with 1 there is none but this one.
-
-        Raises:
-            InputError: the folder holds something else or cannot be written, or no object can be
-                read. What is there stays, and the same call continues.
-        """
-        try:
-            done = self._begin()
-            missing = [made for made in self._composites if made.name not in done]
-            make = partial(_write_one, self._source, self._output)
-            bar = tqdm(
-                total=len(self._composites),
-                initial=len(done),
-                desc="composites",
-                unit="",
-                disable=None,  # where there is no terminal
-            )
-            with bar, (self._record / _ROWS).open("a") as rows:
-                for composite, row in zip(missing, made_of(missing, make, workers), strict=True):
-                    done[composite.name] = row if isinstance(row, dict) else str(row)
-                    # Those that failed are tried again: their files may have been mended.
-                    if isinstance(row, dict):
-                        rows.write(json.dumps(row) + "\n")
-                        rows.flush()
-                    bar.update()
-            return self._finish(done)
-        except OSError as error:
-            raise InputError(
-                f"{error.filename or self._output}: cannot be written ({error.strerror}): make "
-                "room or choose another folder; the same command continues"
-            ) from error
-
-    def _begin(self) -> dict[str, Row | str]:
-        """The rows of what is done, by name."""
-        wanted = json.loads(json.dumps(self._settings))
-        settings = self._record / _SETTINGS
-        if not settings.is_file():
-            if self._output.is_dir() and any(self._output.iterdir()):
-                raise InputError(f"{self._output}: is not empty: choose another folder")
-            write_file(settings, json.dumps(wanted).encode())
-        elif json.loads(settings.read_bytes()) != wanted:
-            raise InputError(
-                f"{self._output}: was begun with other photos or settings: use the same, or "
-                "another folder"
-            )
-        rows = self._record / _ROWS
-        lines = rows.read_text().splitlines(keepends=True) if rows.is_file() else []
-        found = [json.loads(line) for line in lines if line.endswith("\n")]
-        if len(found) < len(lines):  # cut off by a kill; one more would follow on the same line
-            write_file(rows, "".join(lines[:-1]).encode())
-        return {Path(row["name"]).stem: row for row in found}
-
-    def _finish(self, done: dict[str, Row | str]) -> Written:
-        rows = [row for made in self._composites if isinstance(row := done[made.name], dict)]
-        failed = [row for made in self._composites if isinstance(row := done[made.name], str)]
-        unreadable = sorted(set(failed))
+    if per_object < 1:
+        raise InputError(f"{per_object} composites of each object: choose 1 or more")
+    if not 0 <= test_fraction < 1:
+        raise InputError(f"test fraction {test_fraction}: choose 0 or more and below 1")
+    if workers < 1:
+        raise InputError(f"workers {workers}: choose 1 or more")
+    if output.resolve().is_relative_to(source.root.resolve()):
+        raise InputError(f"{output}: is inside {source.root}: choose a folder beside it")
+    composites = _planned(source, per_object, test_fraction, seed)
+    settings = {
+        "recipe": {name: list(np.atleast_1d(value)) for name, value in vars(source.recipe).items()},
+        "composites": composites,
+    }
+    with writing(output):
+        done = _begin(output, settings)
+        unreadable = _write_missing(source, output, composites, done, workers)
+        rows = [done[composite.name] for composite in composites if composite.name in done]
         if not rows:
-            raise InputError(f"none of {len(failed)} composites can be made: {failed[0]}")
-        listed = {}
-        for split in ("train", "test"):
-            names = [row["name"] for row in rows if row["list"] == split]
-            listed[split] = len(names)
-            path = self._output / f"{self._output.absolute().name}_{split}.txt"
-            write_file(path, "".join(f"{name}\n" for name in names).encode())
-        table = io.StringIO(newline="")
-        writer = csv.DictWriter(table, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-        write_file(self._output / CSV, table.getvalue().encode())
-        report = self._output / UNREADABLE_LIST
-        if unreadable:
-            write_file(report, "".join(f"{text}\n" for text in unreadable).encode())
-        else:
-            report.unlink(missing_ok=True)
-        return Written(listed, unreadable)
+            raise InputError(f"none of {len(composites)} composites can be made: {unreadable[0]}")
+        return _finish(output, rows, unreadable)
 
 
 def _planned(
-    photos: PhotoSet, per_object: int, test_fraction: float, seed: int
+    source: PhotosSource, per_object: int, test_fraction: float, seed: int
 ) -> list[_Composite]:
-    names = sorted({photos.photo(index) for index in range(len(photos))})
-    chosen = np.random.default_rng(seed).permutation(len(names))[
-        : round(test_fraction * len(names))
-    ]
+    names = sorted({source.photo(index) for index in range(len(source))})
+    count = round(test_fraction * len(names))
+    chosen = np.random.default_rng(seed).permutation(len(names))[:count]
     tests = {names[index] for index in chosen}
     short = _short_names(names)
     planned, regions = [], dict.fromkeys(names, 0)
-    for index in range(len(photos)):
-        photo = photos.photo(index)
+    for index in range(len(source)):
+        photo = source.photo(index)
         for variant in range(per_object):
-            # Each has a mask of its own, and so its own region.
-            regions[photo] += 1
+            regions[photo] += 1  # each composite has a mask of its own
             name = f"{short[photo]}_{regions[photo]}_1"
             split = "test" if photo in tests else "train"
             planned.append(_Composite(name, index, seed + variant, split))
@@ -196,7 +117,7 @@ def _planned(
 
 
 def _short_names(photos: Sequence[str]) -> dict[str, str]:
-    """Names of photos as iHarmony4 has them, without underscores; none is given twice."""
+    """Unique names of photos without underscores, as in iHarmony4."""
     short: dict[str, str] = {}
     taken: set[str] = set()
     for photo in photos:
@@ -210,10 +131,57 @@ def _short_names(photos: Sequence[str]) -> dict[str, str]:
     return short
 
 
-def _write_one(source: PhotosSource, output: Path, composite: _Composite) -> Row:
+def _begin(output: Path, settings: dict[str, Any]) -> dict[str, Row]:
+    """Makes the folder, or checks that it was begun alike; the rows that are done, by name."""
+    path, wanted = output / _RECORD / _SETTINGS, json.dumps(settings)
+    if not path.is_file():
+        if output.is_dir() and any(output.iterdir()):
+            raise InputError(f"{output}: is not empty: choose another folder")
+        write_file(path, wanted.encode())
+    elif json.loads(path.read_bytes()) != json.loads(wanted):
+        raise InputError(
+            f"{output}: was begun with other photos or settings: use the same, or another folder"
+        )
+    path = output / _RECORD / _ROWS
+    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
+    if lines and not lines[-1].endswith("\n"):  # cut off by a kill
+        write_file(path, "".join(lines[:-1]).encode())
+        lines.pop()
+    return {Path(row["name"]).stem: row for row in map(json.loads, lines)}
+
+
+def _write_missing(
+    source: PhotosSource,
+    output: Path,
+    composites: list[_Composite],
+    done: dict[str, Row],
+    workers: int,
+) -> list[str]:
+    """Makes the composites that are not done yet, and adds their rows; returns what failed."""
+    missing = [composite for composite in composites if composite.name not in done]
+    outcomes = made_of(missing, partial(_write_one, source, output), workers, _AT_A_TIME)
+    failed = set()
+    bar = tqdm(desc="composites", initial=len(done), total=len(composites), unit="", disable=None)
+    with bar, (output / _RECORD / _ROWS).open("a") as rows:
+        for composite, row in zip(missing, outcomes, strict=True):
+            bar.update()
+            if isinstance(row, str):
+                failed.add(row)
+                continue
+            done[composite.name] = row
+            rows.write(json.dumps(row) + "\n")
+            rows.flush()
+    return sorted(failed)
+
+
+def _write_one(source: PhotosSource, output: Path, composite: _Composite) -> Row | str:
+    """The row of a composite, or the reason why it cannot be made."""
     photo, region, _ = composite.name.split("_")
     made = source.with_seed(composite.seed)
-    sample, parameters = made[composite.number], made.parameters(composite.number)
+    try:
+        sample, parameters = made[composite.number], made.parameters(composite.number)
+    except InputError as error:
+        return str(error)
     files = {
         f"composite_images/{composite.name}.jpg": encode_jpeg(sample["composite"], _QUALITY),
         f"real_images/{photo}.jpg": encode_jpeg(sample["real"], _QUALITY),
@@ -235,3 +203,19 @@ def _write_one(source: PhotosSource, output: Path, composite: _Composite) -> Row
         "reference": source.name(reference) if reference >= 0 else "",
         **{name: " ".join(map(str, values)) for name, values in numbers.items()},
     }
+
+
+def _finish(output: Path, rows: list[Row], unreadable: list[str]) -> Written:
+    listed = {}
+    for split in ("train", "test"):
+        names = [row["name"] for row in rows if row["list"] == split]
+        listed[split] = len(names)
+        path = output / f"{output.absolute().name}_{split}.txt"
+        write_file(path, "".join(f"{name}\n" for name in names).encode())
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, fieldnames=list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    write_file(output / CSV, table.getvalue().encode())
+    list_unreadable(output, unreadable)
+    return Written(listed, unreadable)

@@ -1,15 +1,36 @@
-"""A photo with an object, and parameters that change one thing alone."""
+"""Photos with an object, and parameters that change only one thing."""
 
 import cv2
 import numpy as np
 
+from configs import base
+from harmony_jax import InputError
 from harmony_jax.data.composites.parameters import Parameters
-from harmony_jax.data.composites.recipe import KINDS
-from harmony_jax.data.composites.statistics import QUANTILES
+from harmony_jax.data.composites.recipe import KINDS, Recipe
+from harmony_jax.data.composites.statistics import QUANTILES, Statistics, object_statistics
+
+RECIPE = vars(Recipe.of(base.get_config().data.composites))
+
+
+class Objects:
+    """Photos in memory; notes whose colours are asked for, some of which are unreadable."""
+
+    def __init__(self, photos, unreadable=()):
+        self._found = [object_statistics(*photo) for photo in photos]
+        self._unreadable, self.asked = unreadable, []
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def statistics(self, index: int) -> Statistics:
+        self.asked.append(index)
+        if index in self._unreadable:
+            raise InputError(f"{index}: damaged")
+        return self._found[index]
 
 
 def made_photo(seed: int = 0, side: int = 96) -> tuple[np.ndarray, np.ndarray]:
-    """A photo of smooth colours, none of them near black or white, and a disk's mask."""
+    """A photo of smooth colours, none of them near black or white, and the mask of a disk."""
     rng = np.random.default_rng(seed)
     low, high = np.sort(rng.integers(60, 200, (2, 3)), axis=0)
     coarse = rng.integers(low, high + 20, (6, 6, 3)).astype(np.uint8)
@@ -20,7 +41,7 @@ def made_photo(seed: int = 0, side: int = 96) -> tuple[np.ndarray, np.ndarray]:
 
 
 def parameters(kind: str = "unchanged", **others: object) -> Parameters:
-    """Those of one composite that stay neutral but for what is given."""
+    """The parameters of a composite, neutral except for those given."""
     ramp = np.broadcast_to(np.linspace(0, 1, QUANTILES), (3, QUANTILES))
     neutral = {
         "kind": KINDS.index(kind),

@@ -16,8 +16,7 @@ from harmony_jax.data.composites.parameters import (
 )
 from harmony_jax.data.composites.recipe import KINDS, Recipe
 from harmony_jax.data.composites.statistics import QUANTILES, object_statistics
-from tests.data.composites.made_photo import made_photo, parameters
-from tests.data.composites.test_parameters import RECIPE, Objects
+from tests.data.composites.made_photo import RECIPE, Objects, made_photo, parameters
 
 PHOTO, MASK = made_photo()
 OTHER, OTHER_MASK = made_photo(1)

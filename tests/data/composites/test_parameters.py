@@ -2,37 +2,10 @@ import numpy as np
 import pytest
 from scipy.linalg import sqrtm
 
-from configs import base
 from harmony_jax import InputError
-from harmony_jax.data.composites.parameters import (
-    DRAWS,
-    draw_batch,
-    draw_one,
-    optimal_maps,
-)
+from harmony_jax.data.composites.parameters import DRAWS, draw_batch, draw_one, optimal_maps
 from harmony_jax.data.composites.recipe import KINDS, Recipe
-from harmony_jax.data.composites.statistics import Statistics, object_statistics
-from tests.data.composites.made_photo import made_photo
-
-RECIPE = vars(Recipe.of(base.get_config().data.composites))
-
-
-class Objects:
-    """Photos in memory; the colours of some may be asked for, and are counted."""
-
-    def __init__(self, photos, unreadable=()):
-        self._found = [object_statistics(*photo) for photo in photos]
-        self._unreadable, self.asked = unreadable, []
-
-    def __len__(self) -> int:
-        return len(self._found)
-
-    def statistics(self, index: int) -> Statistics:
-        self.asked.append(index)
-        if index in self._unreadable:
-            raise InputError(f"{index}: damaged")
-        return self._found[index]
-
+from tests.data.composites.made_photo import RECIPE, Objects, made_photo
 
 PHOTOS = [made_photo(seed) for seed in range(12)]
 
@@ -153,14 +126,14 @@ def test_optimal_maps_turn_one_covariance_into_the_other():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"retouch": -0.1}, r"data\.composites\.retouch -0\.1: expected 0 or more"),
+        ({"retouch": -0.1}, r"data\.composites\.retouch -0\.1"),
         ({"strength": (0.5, 1.2)}, r"strength \(0\.5, 1\.2\): expected at most 1"),
-        ({"distance": (9.0, 4.0)}, r"distance \(9\.0, 4\.0\): expected two numbers, the smaller"),
+        ({"distance": (9.0, 4.0)}, r"distance \(9\.0, 4\.0\)"),
         ({"edge_share": 2.0}, r"edge_share 2\.0: expected at most 1"),
         (dict.fromkeys(KINDS, 0.0), "reinhard, linear, .* are all 0"),
     ],
 )
-def test_a_recipe_that_cannot_be_is_one_line(changes, message):
+def test_an_invalid_recipe_is_one_line(changes, message):
     with pytest.raises(InputError, match=message) as error:
         Recipe(**{**RECIPE, **changes})
     assert "\n" not in str(error.value)

@@ -21,7 +21,7 @@ from harmony_jax.data.sources import Numbered
 from harmony_jax.data.splits import open_split
 from harmony_jax.devices import mesh as meshes
 from harmony_jax.training.loop import train
-from tests.data.composites.test_parameters import RECIPE
+from tests.data.composites.made_photo import RECIPE
 from tests.made_data import tiny_config, write_photos
 
 ALWAYS = Recipe(**{**RECIPE, "unchanged": 0.0})
@@ -104,7 +104,7 @@ def test_validation_shares_no_photo_with_training(root):
 
 def test_one_object_alone_has_nobody_to_take_colours_of(tmp_path):
     write_photos(tmp_path, 1)
-    with pytest.raises(InputError, match=r"one object alone, images/photo0_1\.png") as error:
+    with pytest.raises(InputError, match=r"only one object, images/photo0_1\.png") as error:
         PhotosSource(PhotoSet(str(tmp_path)), ALWAYS)
     assert "\n" not in str(error.value)
     retouched = Recipe(**{**RECIPE, "reinhard": 0.0, "linear": 0.0, "histogram": 0.0})

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 from configs import base
+from harmony_jax import InputError
 from harmony_jax.data.composites.photo_set import PhotoSet
 from harmony_jax.data.composites.recipe import KINDS, Recipe
 from harmony_jax.data.composites.source import PhotosSource
 from harmony_jax.data.iharmony4 import IHarmony4Source
 from harmony_jax.data.pairs import PairsSource
 from harmony_jax.data.preparing import composites
+from harmony_jax.disk import write_file
 from scripts.make_composites import main
 from tests.made_data import write_photos
 
@@ -69,27 +71,24 @@ def test_the_set_is_read_as_pairs_and_as_a_subset_of_iharmony4(photos, tmp_path)
 
 def test_interrupted_anywhere_the_same_command_continues(photos, tmp_path, monkeypatch):
     make(photos, tmp_path / "whole" / "set")
-    made, write_one = [], composites._write_one
+    made, limit = [], 3
 
-    def interrupted(source, output, composite):
-        if len(made) == 3:
-            raise KeyboardInterrupt
-        made.append(composite.name)
-        return write_one(source, output, composite)
+    def written(path, data):
+        if path.parent.name == "composite_images":
+            if len(made) == limit:
+                raise KeyboardInterrupt
+            made.append(path.stem)
+        write_file(path, data)
 
-    monkeypatch.setattr(composites, "_write_one", interrupted)
-    with pytest.raises(SystemExit, match="interrupted: the same command continues"):
+    monkeypatch.setattr(composites, "write_file", written)
+    with pytest.raises(SystemExit, match="interrupted"):
         make(photos, tmp_path / "set")
-    monkeypatch.setattr(
-        composites, "_write_one", lambda *all_: made.append(all_[2].name) or write_one(*all_)
-    )
+    limit = None
     # A kill may also cut the last line off.
     record = tmp_path / "set" / "record" / "rows.jsonl"
     record.write_text(record.read_text()[:-20])
     make(photos, tmp_path / "set")
-    assert made == ["images-photo0_1_1", "images-photo1_1_1"] + [
-        f"images-photo{number}_1_1" for number in (2, 2, 3, 4)
-    ]
+    assert made == [f"images-photo{number}_1_1" for number in (0, 1, 2, 2, 3, 4)]
     assert files(tmp_path / "set") == files(tmp_path / "whole" / "set")
     make(photos, tmp_path / "set")  # nothing left to do
     assert len(made) == 6
@@ -105,7 +104,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_made(photos, tmp_path, capsys
     damaged = photos / "images" / "photo3.png"
     whole = damaged.read_bytes()
     damaged.write_bytes(whole[:70])
-    with pytest.raises(SystemExit, match=r"unreadable\.txt: 1 objects have no composite"):
+    with pytest.raises(SystemExit, match=r"unreadable\.txt: 1 objects"):
         make(photos, tmp_path / "set")
     assert "photo3.png: not a readable picture" in capsys.readouterr().out
     make(photos, tmp_path / "set", "--skip-unreadable")
@@ -146,14 +145,14 @@ def test_mistakes_are_one_line(photos, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
     for output, others, message in (
-        (tmp_path / "set", ["--seed=1"], "was begun with other photos or settings"),
-        (tmp_path / "full", [], "is not empty: choose another folder"),
-        (photos / "out", [], "is inside .*photos: choose a folder beside it"),
-        (tmp_path / "new", ["--per-object=0"], "0 composites of each object: choose 1 or more"),
-        (tmp_path / "new", ["--test-fraction=1"], r"test fraction 1\.0: choose 0 or more"),
-        (tmp_path / "new", ["--workers=0"], "--workers 0: choose 1 or more"),
-        (tmp_path / "new", ["--composites.light=-1"], r"data\.composites\.light -1\.0: expected"),
-        (tmp_path / "new", ["--masks=nowhere"], r"data\.masks nowhere: no such folder"),
+        (tmp_path / "set", ["--seed=1"], "set: was begun with other photos or settings"),
+        (tmp_path / "full", [], "full: is not empty"),
+        (photos / "out", [], "out: is inside .*photos"),
+        (tmp_path / "new", ["--per-object=0"], "0 composites of each object"),
+        (tmp_path / "new", ["--test-fraction=1"], r"test fraction 1\.0"),
+        (tmp_path / "new", ["--workers=0"], "workers 0"),
+        (tmp_path / "new", ["--composites.light=-1"], r"data\.composites\.light -1\.0"),
+        (tmp_path / "new", ["--masks=nowhere"], r"data\.masks nowhere"),
     ):
         with pytest.raises(SystemExit, match=message) as error:
             make(photos, output, *others)
@@ -161,10 +160,14 @@ def test_mistakes_are_one_line(photos, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_an_error_that_is_no_fault_of_a_photo_is_not_hidden(photos, tmp_path, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device", "somewhere")
+@pytest.mark.parametrize("reason", [OSError(28, "No space", "x"), InputError("x: No space")])
+def test_a_full_disk_is_no_fault_of_a_photo(photos, tmp_path, monkeypatch, reason):
+    def full(path, data):
+        if path.parent.name == "masks":
+            raise reason
+        write_file(path, data)
 
-    monkeypatch.setattr(composites, "_write_one", full)
-    with pytest.raises(SystemExit, match=r"somewhere: cannot be written .*make room"):
+    monkeypatch.setattr(composites, "write_file", full)
+    with pytest.raises(SystemExit, match=r"x: .*No space"):
         make(photos, tmp_path / "set")
+    assert not (tmp_path / "set" / "unreadable.txt").exists()

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -20,9 +19,9 @@ from harmony_jax import InputError
 from harmony_jax.data.iharmony4 import PUBLISHED, SUBSETS, IHarmony4Source, read_list
 from harmony_jax.data.prepared import PreparedSource, parse_record
 from harmony_jax.data.preparing import prepare as prepare_module
-from harmony_jax.data.preparing import workers as conversion_workers
-from harmony_jax.data.preparing.counts import Preparation, Unreadable
 from harmony_jax.data.preparing.records import make_record
+from harmony_jax.data.preparing.report import Preparation, Unreadable
+from harmony_jax.data.preparing.workers import made_of
 from scripts.prepare_iharmony4 import main
 from tests.made_data import SUBSETS as MADE
 from tests.made_data import write_iharmony4
@@ -72,7 +71,7 @@ def count_conversions(monkeypatch) -> list[str]:
         converted.append(record.name)
         return make_record(record)
 
-    monkeypatch.setattr(conversion_workers, "make_record", counted)
+    monkeypatch.setattr(prepare_module, "make_record", counted)
     return converted
 
 
@@ -138,21 +137,20 @@ def test_hadobe5k_is_shrunk_as_the_released_notebook_does(tmp_path, size, shrunk
 
 def test_after_an_interruption_only_what_is_missing_is_done(root, output, monkeypatch):
     converted = count_conversions(monkeypatch)
+    counted = prepare_module.make_record
 
     def interrupt(record):
         if len(converted) == 10:
             raise KeyboardInterrupt
-        return make(record)
+        return counted(record)
 
-    make = conversion_workers.make_record
-    monkeypatch.setattr(conversion_workers, "make_record", interrupt)
-    monkeypatch.setattr(conversion_workers, "_BATCH", 1)
-    with pytest.raises(SystemExit, match="interrupted: the same command continues"):
+    monkeypatch.setattr(prepare_module, "make_record", interrupt)
+    with pytest.raises(SystemExit, match="interrupted"):
         run(root, output, "--workers=1")
     assert [(output / TRAIN.format(index)).exists() for index in range(3)] == [True, True, False]
-    with pytest.raises(InputError, match=r"set is incomplete: run .* again, and it continues"):
+    with pytest.raises(InputError, match="set is incomplete"):
         PreparedSource(str(output), "train", MADE)
-    monkeypatch.setattr(conversion_workers, "make_record", make)
+    monkeypatch.setattr(prepare_module, "make_record", counted)
     (output / TRAIN.format(1)).write_bytes(b"damaged meanwhile")
     converted.clear()
     run(root, output, "--workers=1")
@@ -239,7 +237,7 @@ def test_unreadable_samples_are_named_and_the_set_waits_for_their_files(
     shutil.copytree(root, whole)
     damage(root)
     line = failure(root, output)
-    assert "unreadable.txt: 6 of 24 listed samples are missing or damaged" in line
+    assert "unreadable.txt: 6 of 24 listed samples" in line
     assert "--skip-unreadable" in line
     listed = (output / "unreadable.txt").read_text().splitlines()
     assert len(listed) == 6
@@ -272,7 +270,7 @@ def test_unreadable_samples_can_be_left_out(root, output, capsys):
     assert names(output) == [folder.name(index) for index in kept]
     assert len(names(output, "test")) == 6
     assert len((output / "unreadable.txt").read_text().splitlines()) == 6
-    assert "remove it to prepare it anew" in failure(root, output)
+    assert "without 6 unreadable samples" in failure(root, output)
     capsys.readouterr()
     run(root, output, "--workers=1", "--skip-unreadable")
     assert capsys.readouterr().out.count("unreadable: ") == 6
@@ -282,52 +280,48 @@ def test_a_download_without_a_readable_sample(root, output):
     shutil.rmtree(root / "HCOCO" / "masks")
     shutil.rmtree(root / "HFlickr" / "masks")
     line = failure(root, output, "--skip-unreadable")
-    assert "no sample of the train lists can be read: complete the download" in line
+    assert "no sample of the train lists" in line
 
 
 def test_other_outputs_are_left_alone(root, output):
     for wrong in (root, root / "inside"):
-        assert "which is left as it is" in failure(root, wrong)
+        assert f"is inside {root}" in failure(root, wrong)
     output.mkdir()
     (output / "notes.txt").write_text("mine")
-    assert "no folder for a prepared set: choose a new one" in failure(root, output)
-    assert "no folder" in failure(root, output / "notes.txt")
+    for wrong in (output, output / "notes.txt"):
+        assert "no folder for a prepared set" in failure(root, wrong)
     (output / "notes.txt").unlink()
     run(root, output, "--workers=1")
     before = state(output)
-    line = failure(root, output, "--subsets=HCOCO")
-    assert "holds other lists or subsets" in line
+    assert "other lists or subsets" in failure(root, output, "--subsets=HCOCO")
     (root / "HCOCO" / "HCOCO_test.txt").write_text("test000_1_0.jpg\n")
-    assert "holds other lists or subsets" in failure(root, output)
+    assert "other lists or subsets" in failure(root, output)
     info = output / "dataset_info.json"
     info.write_text(info.read_text().replace('"1.0.0"', '"0.9.0"'))
     assert "version 0.9.0" in failure(root, output)
-    info.write_text(info.read_text().replace('"0.9.0"', '"1.0.0"'))
     assert state(output).keys() == before.keys()
 
 
 def test_the_beginning_of_another_set_is_not_continued(root, output, monkeypatch):
     damage(root)
     failure(root, output)
-    assert "holds other lists or subsets" in failure(root, output, "--subsets=HFlickr")
+    assert "other lists or subsets" in failure(root, output, "--subsets=HFlickr")
     monkeypatch.setattr(prepare_module, "VERSION", "3.0.0")
-    assert "beginning of a set of version 1.0.0, but this code writes 3.0.0" in failure(
-        root, output
-    )
+    assert "of another version" in failure(root, output)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--workers=0"], "workers 0: choose 1 or more"),
-        (["--subsets=HCOCO,HCOCO"], "each of them once"),
-        (["--subsets=HKOKO"], "subset 'HKOKO': iHarmony4 has HCOCO"),
+        (["--workers=0"], "workers 0"),
+        (["--subsets=HCOCO,HCOCO"], "subsets 'HCOCO,HCOCO'"),
+        (["--subsets=HKOKO"], "subset 'HKOKO'"),
         (["--subsets=HAdobe5k"], "HAdobe5k_train.txt: list file not found"),
         (["--input=nowhere"], "nowhere: no such folder"),
         (["--verbose"], "--verbose"),
     ],
 )
-def test_arguments_that_cannot_be(root, output, arguments, message):
+def test_invalid_arguments(root, output, arguments, message):
     assert message in failure(root, output, *arguments)
     assert not output.exists()
 
@@ -349,15 +343,12 @@ def test_a_disk_without_room(root, output, monkeypatch):
     monkeypatch.setattr("array_record.python.array_record_module.ArrayRecordWriter", Full)
     line = failure(root, output)
     assert f"{TRAIN.format(0)}: cannot be written (write() failed: No space left on device)" in line
-    assert "the same command continues" in line
     assert [path.name for path in output.rglob("*") if path.is_file()] == ["plan.json"]
 
 
-def test_a_worker_that_is_killed(root, monkeypatch):
-    records = read_list(str(root), "HCOCO", "train")
-    monkeypatch.setattr(conversion_workers, "start_worker", partial(os._exit, 1))
-    with pytest.raises(InputError, match=r"a worker process was killed.*with fewer --workers"):
-        list(conversion_workers.make_records(records, 2))
+def test_a_worker_that_is_killed():
+    with pytest.raises(InputError, match="a worker process was killed"):
+        list(made_of([1, 2, 3], os._exit, 2))
 
 
 def test_the_whole_of_iharmony4_is_recognized():
@@ -366,8 +357,7 @@ def test_the_whole_of_iharmony4_is_recognized():
     }
     assert sum(PUBLISHED["train"].values()) == 65742
     assert sum(PUBLISHED["test"].values()) == 7404
-    whole = Preparation(listed, [], complete=True)
-    assert whole.as_published
+    assert Preparation(listed, [], complete=True).as_published
     lost = Preparation(listed, [Unreadable("test", "HCOCO", "a_1_1.jpg", "gone")], complete=True)
     assert not lost.as_published
     assert re.search(r"test +HCOCO +4,282 +4,283 +4,283\n", lost.table())

@@ -1,4 +1,4 @@
-"""`benchmark.py train --synthetic`: the training step alone, its data on the device."""
+"""`benchmark.py train --synthetic`: the training step alone, with its data on the device."""
 
 import argparse
 import os
@@ -6,7 +6,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from benchmarks.released import released_configurations, released_loss, released_model
-from benchmarks.timing import Run, in_new_process, in_turns
+from benchmarks.released import check_device, released_loss, released_model
+from benchmarks.timing import in_new_process, in_turns, peak_memory
 from configs import model as model_config
 from harmony_jax.data.iharmony4 import COMPOSITES
 from harmony_jax.devices.gpu_trace import read_trace
@@ -27,13 +27,14 @@ from harmony_jax.planning.chips import chip_of
 from harmony_jax.planning.hlo import bytes_moved, operations
 from harmony_jax.training.setup import set_up
 
-COLUMNS = (
+_COLUMNS = (
     *("model", "type", "batch", "by", "images/s", "ms a step", "host ms a call", "device busy, ms"),
-    *("kernels", "launches", "arithmetic", "bytes", "created, s", "compiled, s", "GiB", "device"),
+    *("kernels", "launches", "arithmetic", "bytes", "created, s", "compiled, s"),
+    *("GiB", "peak GiB", "device"),
 )
 _CALLS = 10  # to time on the host
 _TRACED = 2  # steps
-_TILE = 16  # pixels of one colour: masks and pictures are neither noise nor flat
+_TILE = 16  # pixels of one colour, so that masks and pictures are neither noise nor flat
 _GIB = 2**30
 
 
@@ -41,102 +42,87 @@ class _Contender(NamedTuple):
     """One side of the comparison.
 
     Attributes:
-        call: a step, not waited for.
-        wait: for all that was called.
-        cells: of its row, by column; what it does not say is `-`.
+        call: starts a step.
+        wait: waits for all steps.
+        cells: of its row, by column; a missing one is `-`.
     """
 
     call: Callable[[], None]
     wait: Callable[[], None]
     cells: dict[str, str]
 
-
-def measure_apart(name: str, batch_size: int, arguments: argparse.Namespace) -> None:
-    """As `measure`, in a process of its own, with the device's memory to itself."""
-    in_new_process(
-        *("train", "--synthetic", f"--names={name}", f"--dtype={arguments.dtype}"),
-        *(f"--batches={batch_size}", f"--steps={arguments.steps}", f"--rounds={arguments.rounds}"),
-        *([f"--released={arguments.released}"] if arguments.released else []),
-        *(f"--compiler_option={option}" for option in arguments.compiler_option),
-    )
+    def run(self, steps: int) -> None:
+        for _ in range(steps):
+            self.call()
+        self.wait()
 
 
-def print_header() -> None:
-    """The table's first two lines, in Markdown."""
-    _print_row(COLUMNS)
-    _print_row(["---"] * len(COLUMNS))
+def measure(arguments: argparse.Namespace) -> None:
+    """Prints a table in Markdown, each model and batch in a process with all of the memory."""
+    if arguments.here:
+        _measure(arguments.names[0], arguments.batches[0], arguments)
+        return
+    _print_row(_COLUMNS)
+    _print_row(["---"] * len(_COLUMNS))
+    for name in arguments.names:
+        for batch in arguments.batches:
+            in_new_process(f"--names={name}", f"--batches={batch}")
 
 
-def measure(name: str, batch_size: int, arguments: argparse.Namespace) -> None:
-    """Prints a row for the project, and with `released` two for PyTorch, run in turns.
-
-    Args:
-        name: of the config.
-        batch_size: images over all devices.
-        arguments: `dtype`, `steps` in a round, `rounds`, `released` and `compiler_option`.
-    """
+def _measure(name: str, batch_size: int, arguments: argparse.Namespace) -> None:
+    """Prints a row for this project, and with `released` two for PyTorch, run in turns."""
     keep_freed_memory()
-    if arguments.released:  # both on one device: JAX takes what it needs alone
-        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    options = arguments.compiler_option
+    dtype, options, clone = arguments.dtype, arguments.compiler_option, arguments.released
     title = " ".join([f"jax {jax.__version__}", *options])
-    makers = {title: partial(_ours, name, batch_size, arguments.dtype, options)}
-    if arguments.released:
-        released_configurations(arguments.released, name)
-        _check_device_of_pytorch()
-        for title, compiled in (("PyTorch", False), ("PyTorch, compiled", True)):
-            makers[title] = partial(
-                _released, arguments.released, name, batch_size, arguments.dtype, compiled
-            )
+    makers = {title: partial(_ours, name, batch_size, dtype, options)}
+    if clone:
+        # JAX must leave memory to PyTorch on the same device.
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+        released_model(clone, name)  # so that a mistake shows before anything is compiled
+        check_device()
+        for other, compiled in (("PyTorch", False), ("PyTorch, compiled", True)):
+            makers[other] = partial(_released, clone, name, batch_size, dtype, compiled)
     contenders: dict[str, _Contender] = {}
     for title, make in makers.items():
         try:
             contenders[title] = make()
-        except Exception as error:  # such as no memory: the others' rows are still wanted
+        except Exception as error:  # such as a lack of memory; the others' rows are still wanted
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             print(f"{name}, batch {batch_size}, {title}: left out, {reason}", file=sys.stderr)
-    runs: dict[str, Run] = {
-        title: partial(_run, contender, arguments.steps) for title, contender in contenders.items()
-    }
+    runs = {title: partial(side.run, arguments.steps) for title, side in contenders.items()}
     times = in_turns(runs, arguments.rounds)
-    for title, contender in contenders.items():
+    for title, side in contenders.items():
         steps = [seconds / arguments.steps for seconds in times[title]]
         rates = [batch_size / seconds for seconds in steps]
         cells = {
-            **{"model": f"`{name}`", "type": arguments.dtype, "batch": str(batch_size)},
+            **{"model": f"`{name}`", "type": dtype, "batch": str(batch_size)},
             **{"by": title, "device": jax.devices()[0].device_kind},
             "images/s": f"{statistics.median(rates):,.1f} ({max(rates):,.1f})",
             "ms a step": f"{statistics.median(steps) * 1e3:.2f}",
-            "host ms a call": f"{_host_milliseconds(contender):.2f}",
-            **contender.cells,
+            "host ms a call": f"{_host_milliseconds(side):.2f}",
+            **side.cells,
         }
         for floor in ("arithmetic", "bytes"):
-            cells[floor] = _share(cells.get(floor, "-"), statistics.median(steps))
-        _print_row([cells.get(column, "-") for column in COLUMNS])
+            number, _, unit = cells.get(floor, "-").partition(" ")
+            if unit == "ms":
+                cells[floor] += f" ({float(number) / 1e3 / statistics.median(steps):.0%})"
+        _print_row(cells.get(column, "-") for column in _COLUMNS)
 
 
-def _run(contender: _Contender, steps: int) -> None:
-    for _ in range(steps):
-        contender.call()
-    contender.wait()
+def _print_row(cells: Iterable[str]) -> None:
+    print(f"| {' | '.join(cells)} |", flush=True)
 
 
-def _host_milliseconds(contender: _Contender) -> float:
-    """How long a call takes to return, with nothing before it in the queue."""
+def _host_milliseconds(side: _Contender) -> float:
+    """How long a call takes to return when the queue is empty."""
     seconds = []
     for _ in range(_CALLS):
-        contender.wait()
+        side.wait()
         start = time.perf_counter()
-        contender.call()
+        side.call()
         seconds.append(time.perf_counter() - start)
-    contender.wait()
+    side.wait()
     return 1e3 * statistics.median(seconds)
-
-
-def _share(floor: str, step: float) -> str:
-    """A floor of so many ms, with its share of the step; other texts stay."""
-    number, _, unit = floor.partition(" ")
-    return f"{floor} ({float(number) / 1e3 / step:.0%})" if unit == "ms" else floor
 
 
 def _ours(name: str, batch_size: int, dtype: str, options: list[str]) -> _Contender:
@@ -153,6 +139,7 @@ def _ours(name: str, batch_size: int, dtype: str, options: list[str]) -> _Conten
 def _our_step(name: str, batch_size: int, dtype: str, options: list[str]) -> _Contender:
     config = model_config.get_config(name)
     config.model.dtype = dtype
+    config.data.image_size = released_image_size(name)
     config.train.batch_size = batch_size
     config.train.compiler_options = tuple(options)
     start = time.perf_counter()
@@ -162,7 +149,7 @@ def _our_step(name: str, batch_size: int, dtype: str, options: list[str]) -> _Co
     created = time.perf_counter() - start
     batch = to_devices(_batch(batch_size, config.data.image_size), mesh)
     start = time.perf_counter()
-    compiled = training.step.lower(state, batch).compile()  # which the calls then use
+    compiled = training.step.lower(state, batch).compile()  # the calls use it
     seconds = time.perf_counter() - start
     metrics: Any = None
 
@@ -170,11 +157,8 @@ def _our_step(name: str, batch_size: int, dtype: str, options: list[str]) -> _Co
         nonlocal state, metrics
         state, metrics = training.step(state, batch)
 
-    def wait() -> None:
-        jax.block_until_ready((state, metrics))
-
-    contender = _Contender(call, wait, {})
-    _run(contender, 1)
+    side = _Contender(call, lambda: jax.block_until_ready((state, metrics)), {})
+    side.run(3)
     memory: Any = compiled.memory_analysis()
     planned = (
         memory.argument_size_in_bytes
@@ -182,14 +166,17 @@ def _our_step(name: str, batch_size: int, dtype: str, options: list[str]) -> _Co
         - memory.alias_size_in_bytes
         + memory.temp_size_in_bytes
     )
-    cells = {
-        "created, s": f"{created:.1f}",
-        "compiled, s": f"{seconds:.1f}",
-        "GiB": f"{planned / _GIB:.2f}",
-        **_program_cells(compiled, dtype, batch_size // mesh.size),
-        **_traced_cells(contender),
-    }
-    return contender._replace(cells=cells)
+    side.cells.update(
+        {
+            "created, s": f"{created:.1f}",
+            "compiled, s": f"{seconds:.1f}",
+            "GiB": f"{planned / _GIB:.2f}",
+            "peak GiB": f"{peak_memory() / _GIB:.2f}",
+            **_program_cells(compiled, dtype, batch_size // mesh.size),
+            **_traced_cells(side),
+        }
+    )
+    return side
 
 
 def _program_cells(compiled: jax.stages.Compiled, dtype: str, images: int) -> dict[str, str]:
@@ -211,14 +198,13 @@ def _program_cells(compiled: jax.stages.Compiled, dtype: str, images: int) -> di
     }
 
 
-def _traced_cells(contender: _Contender) -> dict[str, str]:
-    """What a trace of a GPU says; nothing elsewhere."""
+def _traced_cells(side: _Contender) -> dict[str, str]:
+    """Kernels and busy time from a trace of a GPU; nothing on other devices."""
     if jax.default_backend() != "gpu":
         return {}
-    _run(contender, _TRACED)
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
-            _run(contender, _TRACED)
+            side.run(_TRACED)
         trace = read_trace(Path(folder), _TRACED)
     if trace is None or not trace.kernels:
         print("The trace holds no kernels; their number is that of the program.", file=sys.stderr)
@@ -227,7 +213,7 @@ def _traced_cells(contender: _Contender) -> dict[str, str]:
 
 
 def _batch(batch_size: int, side: int) -> dict[str, np.ndarray]:
-    """Pictures of coarse random tiles, recoloured in three tenths of them."""
+    """Pictures of coarse random tiles, three tenths of which are recoloured."""
     rng = np.random.default_rng(0)
     tiles = max(side // _TILE, 1)
     shape = (batch_size, tiles, tiles)
@@ -240,17 +226,6 @@ def _batch(batch_size: int, side: int) -> dict[str, np.ndarray]:
     }
 
 
-def _check_device_of_pytorch() -> None:
-    import torch
-
-    if (jax.default_backend() == "gpu") != torch.cuda.is_available():
-        sys.exit(
-            f"error: JAX computes on {jax.devices()[0].device_kind}, PyTorch "
-            f"{'on a GPU' if torch.cuda.is_available() else 'on the CPU'}: install both for the "
-            "same device"
-        )
-
-
 def _released(clone: Path, name: str, batch_size: int, dtype: str, compiled: bool) -> _Contender:
     """The authors' model as PyTorch trains it fastest: autocast, channels_last, fused Adam."""
     start = time.perf_counter()
@@ -260,7 +235,7 @@ def _released(clone: Path, name: str, batch_size: int, dtype: str, compiled: boo
     on_gpu = torch.cuda.is_available()
     device = "cuda" if on_gpu else "cpu"
     torch.backends.cudnn.benchmark = True
-    # As JAX multiplies float32 by default on a GPU.
+    # As JAX multiplies float32 on a GPU by default.
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     model = model.to(device, memory_format=torch.channels_last).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
@@ -281,22 +256,14 @@ def _released(clone: Path, name: str, batch_size: int, dtype: str, compiled: boo
         released_loss(output, target, mask).backward()
         optimizer.step()
 
-    def wait() -> None:
-        if on_gpu:
-            torch.cuda.synchronize()
-
-    contender = _Contender(call, wait, {})
-    created = time.perf_counter() - start
+    side = _Contender(call, torch.cuda.synchronize if on_gpu else lambda: None, {})
+    side.cells.update({"by": f"PyTorch {torch.__version__}"})
+    side.cells["created, s"] = f"{time.perf_counter() - start:.1f}"
     start = time.perf_counter()
-    _run(contender, 1)
-    first = time.perf_counter() - start
-    cells = {"by": f"PyTorch {torch.__version__}", "created, s": f"{created:.1f}"}
+    side.run(1)
     if compiled:
-        cells |= {"by": f"{cells['by']}, compiled", "compiled, s": f"{first:.1f}"}
+        side.cells["by"] += ", compiled"
+        side.cells["compiled, s"] = f"{time.perf_counter() - start:.1f}"
     if on_gpu:
-        cells["GiB"] = f"{torch.cuda.max_memory_allocated() / _GIB:.2f}"
-    return contender._replace(cells=cells)
-
-
-def _print_row(cells: Any) -> None:
-    print(f"| {' | '.join(cells)} |", flush=True)
+        side.cells["peak GiB"] = f"{torch.cuda.max_memory_allocated() / _GIB:.2f}"
+    return side
