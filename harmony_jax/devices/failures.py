@@ -25,13 +25,9 @@ _POLL_SECONDS = 1.0
 _BUSY_SECONDS = 30.0  # for what must not be cut off; all end well within a minute
 _ENDING_MILLISECONDS = 10_000  # how long a process waits for the others to be as far
 
-# What the libraries say when the process at the other end is gone.
-_GONE = (
-    "Connection closed by peer",
-    "Connection reset by peer",
-    "Socket closed",
-    "stopped sending heartbeats",
-)
+# The libraries' words for it.
+_GONE = ("closed by peer", "reset by peer", "Socket closed", "stopped sending heartbeats")
+_ANOTHER_GONE = "another process was killed, or its machine is gone"
 
 _SERVICE_ERRORS = (RuntimeError, ValueError)  # a key that is there already, or no connection
 
@@ -139,15 +135,11 @@ def _line(service: Any, error: BaseException) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, KeyboardInterrupt):
         text = "interrupted"
-    elif _another_is_gone(error):
-        text = f"another process was killed, or its machine is gone ({text[:200]})"
+    elif any(sign in text for sign in _GONE):
+        text = f"{_ANOTHER_GONE} ({text[:200]})"
     elif not isinstance(error, InputError):
         text = f"{type(error).__name__}: {text[:300]}".removesuffix(": ")
     return f"process {service.process_id}: {text}"
-
-
-def _another_is_gone(error: BaseException) -> bool:
-    return any(sign in str(error) for sign in _GONE)
 
 
 def _end(service: Any, error: BaseException) -> NoReturn:
@@ -155,8 +147,8 @@ def _end(service: Any, error: BaseException) -> NoReturn:
     own = _line(service, error)
     line = _reason(service) or own
     interrupted = isinstance(error, KeyboardInterrupt)
-    expected = interrupted or isinstance(error, InputError) or _another_is_gone(error)
-    if line == own and not expected:
+    unexpected = not interrupted and not isinstance(error, InputError) and _ANOTHER_GONE not in own
+    if line == own and unexpected:
         traceback.print_exception(error)
     _leave(service, line, 130 if interrupted else 1)
 

@@ -45,13 +45,9 @@ BEST: dict[str, Callable[..., Any]] = {"MSE": min, "fMSE": min, "PSNR": max}
 
 _NONE = -1  # no step
 _BESIDE_ARRAYS = 2**24  # bytes on disk at most: metadata, indices, TensorBoard files
-_LISTED_KEYS = 5  # of a tree that differs
+_LISTED = 5  # arrays that differ
 
 _LOGGER = logging.getLogger(__name__)
-
-
-class DamagedCheckpointError(InputError):
-    """A checkpoint with a missing, truncated or modified file."""
 
 
 class Restored(NamedTuple):
@@ -119,7 +115,7 @@ class Checkpoints(PreservationPolicy):
             metadata: as JSON holds it.
 
         Raises:
-            InputError: the disk is full, or this checkpoint or the one before cannot be written.
+            InputError: the disk is full; or the checkpoint before this one could not be written.
         """
         arrays = {"model": variables._asdict(), "optimizer": optimizer_state}
         with self._reporting_errors():
@@ -135,13 +131,8 @@ class Checkpoints(PreservationPolicy):
             )
 
     def add_validation(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Adds to a saved step the metrics that rank it.
-
-        Raises:
-            InputError: the checkpoint, or the file of its metrics, cannot be written.
-        """
-        with self._reporting_errors():
-            self._manager.wait_until_finished()
+        """Adds to a saved step the metrics that rank it."""
+        self._wait()
         if jax.process_index() == 0:
             write_validation(self.folder / str(step), dict(metrics))
 
@@ -187,37 +178,26 @@ class Checkpoints(PreservationPolicy):
         return found
 
     def metadata(self, step: int) -> Metadata:
-        """What was saved beside the arrays.
-
-        Raises:
-            DamagedCheckpointError: it is not as it was written.
-            InputError: it cannot be read.
-        """
+        """What was saved beside the arrays of a step."""
         return _read_metadata(self._intact(step, "metadata"))
 
     def model(self, step: int, abstract: Variables) -> Variables:
-        """Reads parameters and statistics, on the devices that `abstract` names.
-
-        Raises:
-            DamagedCheckpointError: they are not as they were written.
-            InputError: they cannot be read, or are those of another model.
-        """
+        """Reads a step's parameters and statistics, with the shardings of `abstract`."""
         folder = self._intact(step, "model")
         return Variables(**_read_arrays(folder, "model", abstract._asdict()))
 
     def optimizer_state(self, step: int, abstract: Any) -> Any:
-        """Reads the optimizer's state, as `model`."""
+        """Reads a step's state of the optimizer, with the shardings of `abstract`."""
         return _read_arrays(self._intact(step, "optimizer"), "optimizer", abstract)
 
     def close(self) -> None:
-        """Waits for checkpoints still being written.
+        """Waits for a checkpoint that is still being written."""
+        self._wait()
+        self._manager.close()
 
-        Raises:
-            InputError: they cannot be written.
-        """
+    def _wait(self) -> None:
         with self._reporting_errors():
             self._manager.wait_until_finished()
-        self._manager.close()
 
     def _open(self) -> ocp.CheckpointManager:
         options = ocp.CheckpointManagerOptions(
@@ -242,11 +222,7 @@ class Checkpoints(PreservationPolicy):
         return BEST[metric](finite, key=finite.__getitem__) if finite else None
 
     def _newest_intact(self) -> tuple[int | None, dict[int, str]]:
-        """The newest step that is not damaged, if any, and the damage of newer ones.
-
-        Raises:
-            InputError: all are damaged.
-        """
+        """The newest step that is not damaged, if there are any, and the damage of newer ones."""
         damaged = {}
         for step in reversed(saved_steps(self.folder)):
             damage = _damage(self.folder / str(step))
@@ -264,7 +240,7 @@ class Checkpoints(PreservationPolicy):
         """A step's folder, if the files of an item in it are intact."""
         folder = self.folder / str(step)
         if damage := _damage(folder, item):
-            raise DamagedCheckpointError(f"{damage}: choose another")
+            raise InputError(f"{damage}: choose another")
         return folder
 
     @contextmanager
@@ -357,24 +333,18 @@ def _reading(folder: Path, item: str) -> Iterator[None]:
 
 
 def _check_tree(folder: Path, item: str, on_disk: Any, abstract: Any) -> None:
-    """Raises InputError, naming keys, unless a tree on disk has the keys and shapes asked for."""
+    """Raises InputError, naming arrays, unless a tree on disk has the keys and shapes asked for."""
     found, wanted = _shapes(on_disk), _shapes(abstract)
-    both = sorted(found.keys() & wanted.keys())
-    reshaped = [f"{k} {found[k]} instead of {wanted[k]}" for k in both if found[k] != wanted[k]]
-    texts = [
-        f"{what} {', '.join(keys[:_LISTED_KEYS])}"
-        + (f" and {len(keys) - _LISTED_KEYS} more" if len(keys) > _LISTED_KEYS else "")
-        for what, keys in (
-            ("lacks", sorted(wanted.keys() - found.keys())),
-            ("also has", sorted(found.keys() - wanted.keys())),
-            ("has in another shape", reshaped),
-        )
-        if keys
+    differing = [
+        f"{key} {found.get(key, 'missing')} instead of {wanted.get(key, 'none')}"
+        for key in sorted(found.keys() | wanted.keys())
+        if found.get(key) != wanted.get(key)
     ]
-    if texts:
+    if differing:
         raise InputError(
-            f"{folder}: {item} was written by other code or another config: it {'; '.join(texts)}: "
-            "use the code and config it was written with, or another workdir"
+            f"{folder}: {item} was written by other code or another config ({len(differing)} "
+            f"arrays differ: {', '.join(differing[:_LISTED])}): use the code and config it was "
+            "written with, or another workdir"
         )
 
 
