@@ -32,6 +32,7 @@ from harmony_jax.weights.steps import (
     FOLDER,
     find_damage,
     list_files,
+    move_aside,
     read_json,
     read_validation,
     saved_steps,
@@ -166,12 +167,8 @@ class Checkpoints(PreservationPolicy):
             _read_arrays(folder, "optimizer", optimizer_state),
             metadata,
         )
-        aside = self.folder.parent / "damaged"
         for bad, damage in damaged.items():
-            aside.mkdir(exist_ok=True)
-            shutil.rmtree(aside / str(bad), ignore_errors=True)
-            (self.folder / str(bad)).rename(aside / str(bad))
-            _LOGGER.warning("%s; moved to %s", damage, aside / str(bad))
+            _LOGGER.warning("%s; moved to %s", damage, move_aside(self.folder / str(bad)))
         if as_first_process(len(damaged)):
             self._manager.close()
             self._manager = self._open()  # which then knows the intact ones alone

@@ -4,6 +4,7 @@ All of it works without orbax, which takes long to load.
 """
 
 import json
+import shutil
 import zlib
 from pathlib import Path
 from typing import Any
@@ -31,12 +32,7 @@ def is_being_written(folder: Path) -> bool:
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is not JSON.
-    """
+    """What a JSON file holds; ValueError if it is not JSON."""
     try:
         return json.loads(path.read_bytes())
     except RecursionError as error:
@@ -57,6 +53,14 @@ def read_validation(folder: Path) -> dict[str, float] | None:
     return found if isinstance(found, dict) else None
 
 
+def move_aside(folder: Path) -> Path:
+    """Moves a step's folder to `damaged`, beside `checkpoints`; the new path."""
+    target = folder.parent.parent / "damaged" / folder.name
+    shutil.rmtree(target, ignore_errors=True)
+    target.parent.mkdir(exist_ok=True)
+    return folder.rename(target)
+
+
 def list_files(folder: Path, *items: str) -> None:
     """Writes a list of the files of some items of a checkpoint, for `find_damage`."""
     found = {
@@ -72,10 +76,8 @@ def find_damage(folder: Path, item: str = "") -> str | None:
     """Compares the files of a checkpoint, or of one item of it, with the list of them.
 
     Returns:
-        Which file is missing, truncated or modified; None if all are intact.
-
-    Raises:
-        OSError: a file is there but cannot be read.
+        Which file is missing, truncated or modified; None if all are intact. Another OSError of
+        reading a file is raised.
     """
     try:
         listed = read_json(folder / _FILES)
