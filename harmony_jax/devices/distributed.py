@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -21,7 +22,7 @@ from harmony_jax.errors import InputError
 
 _SAY_SECONDS = 10.0
 _MEET_SECONDS = 300.0
-_TIMEOUTS = {
+_TIMEOUTS: dict[str, Any] = {
     "initialization_timeout": round(2 * _MEET_SECONDS),  # longer than `_saying` waits
     "heartbeat_timeout_seconds": 40,  # JAX's own 100 seconds are more than a minute
 }

@@ -220,7 +220,7 @@ class Checkpoints(PreservationPolicy):
 
     def _newest_intact(self) -> tuple[int | None, dict[int, str]]:
         """The newest step that is not damaged, if there are any, and the damage of newer ones."""
-        damaged = {}
+        damaged: dict[int, str] = {}
         for step in reversed(saved_steps(self.folder)):
             damage = _damage(self.folder / str(step))
             if damage is None:
