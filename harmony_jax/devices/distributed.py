@@ -42,35 +42,30 @@ def join_processes(
 
     Args:
         coordinator: HOST:PORT of process 0, where the processes meet.
-        num_processes: how many there are.
-        process_id: which one this is, from 0.
+        num_processes, process_id: how many there are, and which one this is, from 0.
     """
     if coordinator is not None and num_processes is not None and process_id is not None:
         if not 0 <= process_id < num_processes:
             raise InputError(f"process_id {process_id}: choose 0 to {num_processes - 1}")
-        port = _port(coordinator)
-        if process_id == 0:
-            _check_port(coordinator, port)
+        _check_address(coordinator, listens=process_id == 0)
         waiting = (
             f"for {num_processes} processes to meet at {coordinator}: is each of them started, and "
             "process 0 on that host?"
         )
-        try:
-            with _saying(waiting):
-                jax.distributed.initialize(coordinator, num_processes, process_id, **_TIMEOUTS)
-        except RuntimeError as error:
-            reason = str(error).partition("\n")[0]
-            raise InputError(
-                f"coordinator {coordinator}: {num_processes} processes did not meet ({reason})"
-            ) from error
     elif (coordinator, num_processes, process_id) != (None, None, None):
         raise InputError("coordinator, num_processes and process_id: pass all three, or none")
     elif _on_cloud_tpu():
-        try:
-            with _saying("for the slice's other hosts: start the same command on each"):
-                jax.distributed.initialize(**_TIMEOUTS)
-        except ValueError as error:  # a TPU without the metadata of a slice
-            _LOGGER.warning("No other host of this TPU was found (%s); going on alone", error)
+        waiting = "for the slice's other hosts: start the same command on each"
+    else:
+        return
+    try:
+        with _saying(waiting):
+            jax.distributed.initialize(coordinator, num_processes, process_id, **_TIMEOUTS)
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"the processes did not meet ({reason}); waited {waiting}") from error
+    except ValueError as error:  # a TPU without the metadata of a slice
+        _LOGGER.warning("No other host of this TPU was found (%s); going on alone", error)
     failures.watch()
 
 
@@ -81,30 +76,28 @@ def as_first_process(value: int) -> int:
     return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
 
 
-def _port(coordinator: str) -> int:
-    """The port of an address of a known host."""
-    host, _, port = coordinator.rpartition(":")
+def _check_address(coordinator: str, listens: bool) -> None:
+    """Raises InputError for an unknown host, or a port at which process 0 cannot listen."""
+    host, _, digits = coordinator.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")  # around an IPv6 address
-    if not (host and port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
+    if not (host and digits.isascii() and digits.isdigit() and 0 < int(digits) < 2**16):
         raise InputError(f"coordinator {coordinator!r}: expected HOST:PORT of process 0")
+    port = int(digits)
     try:
-        socket.getaddrinfo(host, int(port))
+        socket.getaddrinfo(host, port)
     except OSError as error:
         raise InputError(
             f"coordinator {coordinator}: no host {host!r} is known ({error.strerror}): pass the "
             "name or address of process 0's host"
         ) from error
-    return int(port)
-
-
-def _check_port(coordinator: str, port: int) -> None:
-    """Raises InputError unless this process can listen on a port, where JAX would crash."""
+    if not listens:
+        return
     try:
         with socket.socket(socket.AF_INET6) as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(("::", port))
     except OSError as error:
-        if error.errno in (errno.EADDRINUSE, errno.EACCES):
+        if error.errno in (errno.EADDRINUSE, errno.EACCES):  # JAX would crash
             raise InputError(
                 f"coordinator {coordinator}: process 0 cannot use port {port} "
                 f"({error.strerror}): choose another, the same for all processes"
@@ -141,10 +134,6 @@ def _saying(waiting: str) -> Iterator[None]:
 
 def _on_cloud_tpu() -> bool:
     """Whether this host has TPU chips and JAX would use them."""
-    platforms = os.environ.get("JAX_PLATFORMS", "")
     devices = [*Path("/dev").glob("accel[0-9]*"), *Path("/dev/vfio").glob("[0-9]*")]
-    return (
-        importlib.util.find_spec("libtpu") is not None
-        and bool(devices)
-        and (not platforms or "tpu" in platforms.split(","))
-    )
+    wanted = os.environ.get("JAX_PLATFORMS") or "tpu"
+    return bool(devices and importlib.util.find_spec("libtpu")) and "tpu" in wanted.split(",")
