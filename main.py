@@ -37,8 +37,8 @@ _MODE = flags.DEFINE_enum(
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint",
     None,
-    "Workdir, checkpoint folder or .safetensors; ready, the model that comes with the package; or "
-    "a released model's name. By default --workdir to evaluate, ready to predict with.",
+    "Workdir, checkpoint folder or .safetensors file; ready, the model of the package; or the name "
+    "of a released model. By default --workdir to evaluate, ready to predict.",
 )
 _PREDICTIONS = flags.DEFINE_string(
     "predictions", None, "evaluate: folder of pictures made by any program, instead of a model."
@@ -59,7 +59,7 @@ _OVERWRITE = flags.DEFINE_bool("overwrite", False, "predict: replace outputs alr
 def main(arguments: list[str]) -> None:
     """Runs one mode; a mistake in the input ends in one line and exit status 1."""
     log_to_terminal()
-    _quiet_libraries()
+    absl_logging.set_verbosity(absl_logging.WARNING)  # orbax and jax tell every detail at INFO
     keep_freed_memory()
     keep_compiled_programs()
     try:
@@ -81,26 +81,24 @@ def _run(arguments: list[str]) -> None:
     if _MODE.value == "train":
         train(_required(_CONFIG), Path(_required(_WORKDIR)))
     elif _MODE.value == "evaluate":
-        predictions = Path(_PREDICTIONS.value) if _PREDICTIONS.value else None
-        evaluate_workdir(
-            _required(_CONFIG), Path(_required(_WORKDIR)), _CHECKPOINT.value or None, predictions
-        )
+        config, workdir = _required(_CONFIG), Path(_required(_WORKDIR))
+        evaluate_workdir(config, workdir, _CHECKPOINT.value or None, _path(_PREDICTIONS))
     else:
         expect_any_file()
         image, output = Path(_required(_IMAGE)), Path(_required(_OUTPUT))
-        mask = Path(_MASK.value) if _MASK.value else None
         settings = Settings(overwrite=_OVERWRITE.value)
-        sys.exit(report(predict(_CHECKPOINT.value or None, image, mask, output, settings)))
+        outcome = predict(_CHECKPOINT.value or None, image, _path(_MASK), output, settings)
+        sys.exit(report(outcome))
+
+
+def _path(flag: flags.FlagHolder) -> Path | None:
+    return Path(flag.value) if flag.value else None
 
 
 def _required(flag: flags.FlagHolder) -> Any:
     if flag.value is None:
         raise InputError(f"--{flag.name} is missing: --mode={_MODE.value} needs it")
     return flag.value
-
-
-def _quiet_libraries() -> None:
-    absl_logging.set_verbosity(absl_logging.WARNING)  # orbax and jax tell every detail at INFO
 
 
 if __name__ == "__main__":

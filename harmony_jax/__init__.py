@@ -1,7 +1,7 @@
 """Image harmonization in JAX: makes the pasted foreground of a composite photo fit.
 
-What is named here is loaded when it is first asked for: a `Harmonizer` needs nothing of what data
-sets, training and evaluation are made with.
+Functions of this package raise `InputError`, a one-line `ValueError`, for bad input. The names here
+are imported when they are first used: a `Harmonizer` needs no library of data sets or training.
 """
 
 from importlib import import_module
@@ -42,13 +42,13 @@ _MODULES = {
 }
 
 
-if not TYPE_CHECKING:  # to which any name would be one
+if not TYPE_CHECKING:  # type checkers would take any name for one
 
     def __getattr__(name: str) -> Any:
         if name not in _MODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-        globals()[name] = value  # asked for once
+        globals()[name] = value
         return value
 
 

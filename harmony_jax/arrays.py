@@ -1,6 +1,6 @@
-"""Shapes of what networks take and give, as their signatures and those of losses name them."""
+"""The shapes of images and masks in the signatures of networks and losses."""
 
 from jaxtyping import Array, Float
 
-Image = Float[Array, "batch height width 3"]  # normalised, but where it says otherwise
+Image = Float[Array, "batch height width 3"]  # normalised unless stated otherwise
 Mask = Float[Array, "batch height width 1"]  # foreground in [0, 1]

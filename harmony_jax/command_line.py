@@ -1,4 +1,4 @@
-"""What the commands share: flags and logs on the terminal, mistakes as one line."""
+"""What the commands share: their parsers, which report a mistake in one line, and logs."""
 
 import argparse
 import logging
@@ -15,33 +15,33 @@ from harmony_jax.errors import InputError, root_cause
 
 
 class Parser(argparse.ArgumentParser):
-    """Argparse's parser: mistakes are an InputError, and the description keeps its lines."""
+    """Argparse's parser, which raises InputError and keeps the lines of its description."""
 
     def __init__(self, **options: Any):
         formatter = argparse.RawDescriptionHelpFormatter
         super().__init__(formatter_class=formatter, allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
-        """Raises InputError with argparse's message."""
+        """Raises InputError."""
         raise InputError(f"{message} (--help shows how)")
 
 
 def parse_flags(arguments: list[str], config: flags.FlagHolder) -> list[str]:
-    """Absl's parser, which ends the program with one line for a flag or config that cannot be.
+    """Absl's parser, which ends the program with one line for an invalid flag or config.
 
     Args:
         arguments: the command line.
         config: the flag that names the config file.
 
     Returns:
-        What is no flag.
+        The arguments that are not flags.
     """
     try:
         rest = flags.FLAGS([_expand_model_config(argument) for argument in arguments])
-        getattr(config.value, "seed", None)  # a config that failed to load says so when read
+        getattr(config.value, "seed", None)  # a config that failed to load raises when it is read
     except (AttributeError, KeyError) as error:
         reason: object = error
-        while isinstance(reason, KeyError):  # whose text would be the reason's repr
+        while isinstance(reason, KeyError):  # its text is the repr of the reason
             reason = reason.args[0]
         sys.exit(f"error: unknown config field: {_one_line(reason)}")
     except (flags.Error, OSError, SyntaxError, TypeError, ValueError) as error:

@@ -16,13 +16,16 @@ try:
 except ImportError:  # Windows, where nobody can remove what a process has open
     fcntl = None  # type: ignore[assignment]
 
+# Names of files and folders that are being written.
+_UNFINISHED: set[Path] = set()
+
+# What takes long to write has a name from which the next process can tell what a killed one left:
+# that of the result, so many random letters, and the ending.
+_LETTERS, _ENDING = 8, ".unfinished"
+
 
 def read_file(path: str | os.PathLike[str]) -> bytes:
-    """The whole file.
-
-    Raises:
-        InputError: it is missing, unreadable or empty.
-    """
+    """The whole file, which must not be empty."""
     try:
         data = Path(path).read_bytes()
     except OSError as error:
@@ -32,32 +35,8 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
     return data
 
 
-# Names of files and folders that are being written.
-_UNFINISHED: set[Path] = set()
-
-# Of what takes long to write, and a killed process leaves: letters in its name, and the ending.
-_MARK, _LONG_ENDING = 8, ".unfinished"
-
-
-def remove_unfinished() -> None:
-    """Removes what is being written, by any thread: for a process that ends at once."""
-    for path in list(_UNFINISHED):
-        _remove(path)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)  # another thread may still write into it
-    else:
-        path.unlink(missing_ok=True)
-
-
 def write_file(path: str | os.PathLike[str], data: bytes) -> None:
-    """Writes a file under a temporary name, then renames it, so that no half of it is ever seen.
-
-    Raises:
-        InputError: the folder cannot be made or written.
-    """
+    """Writes a file under a temporary name, then renames it, so that no half of it is ever seen."""
     path = Path(path)
     temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
     with _unfinished(temporary, path):
@@ -66,38 +45,17 @@ def write_file(path: str | os.PathLike[str], data: bytes) -> None:
 
 
 @contextmanager
-def _unfinished(temporary: Path, path: Path) -> Iterator[None]:
-    """What becomes a path in the end; if the block raises, it is removed, and the path named."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _UNFINISHED.add(temporary)
-        try:
-            yield
-        except BaseException:  # an interrupt too
-            _remove(temporary)
-            raise
-        finally:
-            _UNFINISHED.discard(temporary)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}): choose another") from error
-
-
-@contextmanager
 def unfinished_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A file to write bit by bit: under a temporary name, and renamed when the block ends.
 
-    If the block raises, it is removed. What processes that were killed left of the same file is
-    removed first; a process that still writes is known by its lock.
-
-    Raises:
-        InputError: the folder cannot be made or written.
+    If the block raises, it is removed. What killed processes left of the same file is removed
+    first; locks tell it from what other processes still write.
     """
     path = Path(path)
     temporary = _temporary(path)
     with _unfinished(temporary, path):
         _remove_left_over(path)
-        with temporary.open("x+b") as file:
-            _lock(file.fileno())
+        with temporary.open("x+b") as file, _locked(temporary):
             yield file
         temporary.replace(path)
 
@@ -106,12 +64,8 @@ def unfinished_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 def unfinished_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A folder to fill: under a temporary name, and renamed when the block ends.
 
-    In a folder that is there already the files come beside its own, in place of those of the same
-    names. If the block raises, nothing comes. What killed processes left is removed, as by
-    `unfinished_file`.
-
-    Raises:
-        InputError: the folder cannot be made or written.
+    If the folder is there already, the files are added to it and replace those of the same names.
+    Otherwise as `unfinished_file`.
     """
     path = Path(path)
     temporary = _temporary(path)
@@ -128,62 +82,83 @@ def unfinished_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.replace(path)
 
 
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:_MARK]}{_LONG_ENDING}")
-
-
-def _remove_left_over(path: Path) -> None:
-    """Removes what other processes began to write and were killed."""
-    start = f".{path.name}."
-    for other in path.parent.iterdir():
-        middle = other.name.removeprefix(start).removesuffix(_LONG_ENDING)
-        if other.name != f"{start}{middle}{_LONG_ENDING}" or len(middle) != _MARK:
-            continue
-        with suppress(PermissionError):  # another user's
-            if not _in_use(other):
-                _remove(other)
-
-
-def _lock(descriptor: int) -> None:
-    """Until the descriptor is closed, or the process ends in whatever way."""
-    if fcntl is not None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def _in_use(path: Path) -> bool:
-    if fcntl is None:  # a file in use cannot be removed, of a folder nobody knows
-        return path.is_dir()
-    try:
-        with _locked(path):
-            return False
-    except BlockingIOError:
-        return True
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """A folder, or a file, that this process has locked."""
-    if fcntl is None:
-        yield
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        _lock(descriptor)
-        yield
-    finally:
-        os.close(descriptor)
+def remove_unfinished() -> None:
+    """Removes what any thread is writing: for a process that ends at once."""
+    for path in list(_UNFINISHED):
+        _remove(path)
 
 
 def check_writable(folder: str | os.PathLike[str]) -> None:
     """Raises InputError unless files can be written into a folder, which need not exist yet."""
-    folder = Path(folder)
-    nearest = folder.absolute()
+    nearest = Path(folder).absolute()
     try:
         while not nearest.exists():
             nearest = nearest.parent
         with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
-        raise InputError(
-            f"{folder}: cannot be written ({error.strerror}): choose another"
-        ) from error
+        raise _cannot_be_written(folder, error) from error
+
+
+@contextmanager
+def _unfinished(temporary: Path, path: Path) -> Iterator[None]:
+    """The temporary name is removed if the block raises; errors of the disk name the result."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _UNFINISHED.add(temporary)
+        try:
+            yield
+        except BaseException:  # an interrupt too
+            _remove(temporary)
+            raise
+        finally:
+            _UNFINISHED.discard(temporary)
+    except OSError as error:
+        raise _cannot_be_written(path, error) from error
+
+
+def _cannot_be_written(path: str | os.PathLike[str], error: OSError) -> InputError:
+    return InputError(f"{path}: cannot be written ({error.strerror}): choose another")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)  # another thread may still write into it
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:_LETTERS]}{_ENDING}")
+
+
+def _remove_left_over(path: Path) -> None:
+    """Removes what killed processes left of a file or folder."""
+    start = f".{path.name}."
+    for other in path.parent.iterdir():
+        letters = other.name.removeprefix(start).removesuffix(_ENDING)
+        if other.name != f"{start}{letters}{_ENDING}" or len(letters) != _LETTERS:
+            continue
+        if fcntl is None and other.is_dir():  # on Windows it may still be in use
+            continue
+        # In use, or another user's, or gone by now.
+        with suppress(BlockingIOError, PermissionError, FileNotFoundError), _locked(other):
+            _remove(other)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """A file or folder that this process locks, until the block or the process ends.
+
+    Raises:
+        BlockingIOError: another process has locked it.
+    """
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)

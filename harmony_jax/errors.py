@@ -2,15 +2,15 @@
 
 
 class InputError(ValueError):
-    """Something the user gave cannot be used: a file, a folder, a config field, a key.
+    """Bad input: a file, a folder, a config field, an argument.
 
-    The message is one line that names the thing, the value found and what to do. Command-line
-    programs print it without a traceback and exit with status 1.
+    The message is one line that names the thing, its value and what to do. Command-line programs
+    print it without a traceback and exit with status 1.
     """
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """The InputError that an error came from: flags wrap those of a config in their own."""
+    """The InputError behind an error, if any: flags wrap the errors of a config in their own."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, InputError) and cause.__context__ is None:
@@ -20,11 +20,11 @@ def root_cause(error: BaseException) -> BaseException:
 
 
 class NonFiniteError(RuntimeError):
-    """A training step's loss or gradient was not finite; the message says where its dump lies."""
+    """A training step's loss or gradient was not finite; the message names its dump."""
 
 
 class StoppedError(RuntimeError):
-    """Training was asked to stop and has saved what there was; the same command continues it.
+    """Training was asked to stop and has saved its state; the same command continues it.
 
     Attributes:
         signal: the signal that asked.

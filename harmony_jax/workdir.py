@@ -1,4 +1,4 @@
-"""A run's folder: one training at a time, and a record of what ran."""
+"""A run's folder: one training at a time, with a record of what ran."""
 
 import errno
 import json
@@ -8,7 +8,7 @@ import platform
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -27,7 +27,7 @@ except ImportError:  # on Windows
 
 _LOCK = ".lock"
 _RECORD = "config.json"
-# What file systems without locks answer, such as Lustre without -o flock, and some NFS.
+# Errors of file systems without locks, such as Lustre without -o flock, and some NFS.
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
 _PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
@@ -40,26 +40,21 @@ def opened(workdir: Path) -> Iterator[None]:
 
     With several processes the first one holds the folder for all. A killed process holds nothing.
     On Windows, and on file systems without locks, nothing is kept out, and a warning says so.
-
-    Raises:
-        InputError: the folder cannot be made or written, or another training is at work in it.
     """
     if str(workdir).startswith(("gs:", "s3:")):
         raise InputError(
             f"workdir {workdir}: is not a folder: mount the bucket (gcsfuse) and pass its path"
         )
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        lock = (workdir / _LOCK).open("a+", errors="replace")
-    except OSError as error:
-        raise InputError(
-            f"workdir {workdir}: cannot be written ({error.strerror}): choose another"
-        ) from error
-    with lock:
-        if jax.process_index() != 0:  # the first one stands for all
-            yield
-            return
-        _take(lock, workdir)
+    with ExitStack() as held:
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+            lock = held.enter_context((workdir / _LOCK).open("a+", errors="replace"))
+            if jax.process_index() == 0:
+                _take(lock, workdir)
+        except OSError as error:
+            raise InputError(
+                f"workdir {workdir}: cannot be written ({error.strerror}): choose another"
+            ) from error
         yield
 
 
@@ -85,43 +80,37 @@ def _take(lock: TextIO, workdir: Path) -> None:
             workdir,
             error.strerror,
         )
-    try:
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {socket.gethostname()}")
-        lock.flush()
-    except OSError as error:
-        raise InputError(
-            f"workdir {workdir}: cannot be written ({error.strerror}): make room"
-        ) from error
+    lock.truncate(0)
+    lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+    lock.flush()
 
 
 def record(config: ConfigDict, workdir: Path) -> None:
-    """Writes `config.json`: the config, the code's version, and the machine.
+    """Writes `config.json`: the config, the code's version and the machine.
 
-    One that differs from the file there renames it first, so that the folder tells its history.
-
-    Raises:
-        InputError: the file cannot be written.
+    If the file there differs it is renamed first, so that the folder tells its history.
     """
     if jax.process_index() != 0:
         return
     target = workdir / _RECORD
-    entry: dict[str, Any] = {
-        "config": plain(config),
-        "version": code_version(),
-        "machine": _machine(),
+    devices = jax.devices()
+    machine = {
+        "device": devices[0].device_kind,
+        "devices": len(devices),
+        "processes": jax.process_count(),
     }
+    entry = {"config": plain(config), "version": code_version(), "machine": machine}
     if target.exists():
         try:
             previous = json.loads(target.read_text())
-        except ValueError:
-            previous = {}
-        if all(previous.get(key) == value for key, value in entry.items()):
-            return
-        kept = keep_previous(target)
-        _LOGGER.info("%s differs from this run: kept as %s", target, kept)
-    entry["started"] = datetime.now(UTC).isoformat(timespec="seconds")
-    write_file(target, (json.dumps(entry, indent=1) + "\n").encode())
+            if entry.items() <= previous.items():
+                return
+        except (ValueError, RecursionError, AttributeError):  # nothing that this function wrote
+            pass
+        _LOGGER.info("%s differs from this run: kept as %s", target, keep_previous(target))
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    text = json.dumps({**entry, "started": started}, indent=1)
+    write_file(target, f"{text}\n".encode())
 
 
 def keep_previous(path: Path) -> str | None:
@@ -145,7 +134,7 @@ def plain(config: ConfigDict) -> dict[str, Any]:
 
 
 def code_version() -> dict[str, str]:
-    """Versions of this package, its commit if it is a clone, and of the libraries."""
+    """Versions of this package and the libraries, and the commit if this is a clone."""
     folder = Path(__file__).parents[1]
     versions = {"harmony_jax": _installed("harmony_jax"), "python": platform.python_version()}
     versions |= {name: _installed(name) for name in _PACKAGES}
@@ -172,12 +161,3 @@ def _git(folder: Path, *arguments: str) -> str:
     except OSError:  # no git here
         return ""
     return result.stdout.strip()
-
-
-def _machine() -> dict[str, Any]:
-    devices = jax.devices()
-    return {
-        "device": devices[0].device_kind,
-        "devices": len(devices),
-        "processes": jax.process_count(),
-    }

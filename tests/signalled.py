@@ -1,7 +1,7 @@
-"""main.py, which may get a signal: python -m tests.signalled STEP SIGNAL ARGUMENT...
+"""main.py, to which a signal may be sent: python -m tests.signalled STEP SIGNAL ARGUMENT...
 
-It comes after the step, or with STEP 0 before the first one; `-` is none. Here the processes keep
-pace, and steps take long enough for it to reach all of them before the next one.
+The signal comes after the step, before the first one with STEP 0, and never if it is `-`. Here the
+processes keep pace, and a step takes long enough for the signal to reach all before the next.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Folders of the package depend on each other one way; what all of them may use is the ground."""
+"""The folders of the package depend on each other one way."""
 
 import ast
 from pathlib import Path
@@ -8,8 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "harmony_jax"
 
-# Folders, and modules that lie in none. Each may import what stands in rows above its own, and
-# from its own row itself alone.
+# Folders, and modules outside of them. Each may import those in the rows above its own.
 ORDER = [
     {"arrays", "errors"},
     {"command_line", "disk", "losses", "normalization", "variables"},
@@ -27,7 +26,7 @@ ORDER = [
     {"harmonize_command"},
 ]
 
-# Inside data/: what may be imported by these alone, wherever they lie.
+# Parts of data/ that only these may import.
 ONLY_FOR = {
     "data.resident": {"data.resident", "data.training_data", "scripts"},
     "data.preparing": {"data.preparing", "scripts"},
@@ -47,14 +46,14 @@ MODULES = modules()
 
 
 def imported(path: Path) -> set[str]:
-    """What a file imports of the package, wherever in the file: modules as in `MODULES`."""
+    """The modules of the package that a file imports, anywhere in it, named as in `MODULES`."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, f"{path}: a relative import"
-            # A name is a module of its own, or one that a module has.
+            # A name is a module itself, or belongs to one.
             names = {f"{node.module}.{alias.name}" for alias in node.names}
             own = {name for name in names if name.removeprefix("harmony_jax.") in MODULES}
             found |= own | ({str(node.module)} if names - own else set())
@@ -97,7 +96,7 @@ def test_imports_go_upwards_in_the_order():
 
 
 @pytest.mark.parametrize("folder", ONLY_FOR)
-def test_what_is_for_few_alone(folder):
+def test_parts_that_few_may_import(folder):
     scripts = [
         (".".join(path.relative_to(ROOT).with_suffix("").parts), other)
         for path in [ROOT / "main.py", *(ROOT / "scripts").rglob("*.py")]

@@ -3,6 +3,7 @@ import json
 import multiprocessing
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -31,42 +32,28 @@ def test_a_second_training_in_one_workdir_is_refused_until_the_first_ends(tmp_pa
         pass
 
 
-NO_LOCKS = "nothing keeps a second training out of it"
+def failing(name: str):
+    number = getattr(errno, name)
+
+    def flock(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return SimpleNamespace(flock=flock, LOCK_EX=0, LOCK_NB=0)
 
 
-def test_where_nothing_can_be_locked_a_warning_says_so(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("harmony_jax.workdir.fcntl", None)
+@pytest.mark.parametrize("name", ["ENOSYS", "ENOTSUP", "EOPNOTSUPP", "ENOLCK", None])
+def test_where_nothing_can_be_locked_a_warning_says_so(name, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("harmony_jax.workdir.fcntl", name and failing(name))  # None on Windows
     with opened(tmp_path), opened(tmp_path):
         (first, _) = caplog.messages
     assert first.startswith(f"workdir {tmp_path}: cannot be locked here (")
-    assert first.endswith(NO_LOCKS)
-
-
-@pytest.mark.parametrize("name", ["ENOSYS", "ENOTSUP", "EOPNOTSUPP", "ENOLCK"])
-def test_a_file_system_without_locks_is_warned_of_and_used(name, tmp_path, monkeypatch, caplog):
-    number = getattr(errno, name)
-    monkeypatch.setattr("harmony_jax.workdir.fcntl.flock", _failing(number))
-    with opened(tmp_path):
-        pass
-    (line,) = caplog.messages
-    assert line == f"workdir {tmp_path}: cannot be locked here ({os.strerror(number)}): {NO_LOCKS}"
 
 
 @pytest.mark.parametrize("name", ["EIO", "EACCES", "EINVAL", "ESTALE"])
 def test_another_error_of_locking_is_one_line(name, tmp_path, monkeypatch):
-    number = getattr(errno, name)
-    monkeypatch.setattr("harmony_jax.workdir.fcntl.flock", _failing(number))
-    with pytest.raises(InputError, match=r"cannot be locked \(.+\): choose another") as error:
+    monkeypatch.setattr("harmony_jax.workdir.fcntl", failing(name))
+    with pytest.raises(InputError, match=rf"^workdir {tmp_path}: cannot be locked \(.+\): .+$"):
         opened(tmp_path).__enter__()
-    assert os.strerror(number) in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-def _failing(number: int):
-    def flock(*_: object) -> None:
-        raise OSError(number, os.strerror(number))
-
-    return flock
 
 
 def test_a_workdir_that_cannot_be_written(tmp_path):
@@ -76,7 +63,7 @@ def test_a_workdir_that_cannot_be_written(tmp_path):
 
 
 def test_a_bucket_is_no_folder():
-    with pytest.raises(InputError, match=r"gs:/bucket/run: is not a folder: mount the bucket"):
+    with pytest.raises(InputError, match=r"gs:/bucket/run: is not a folder"):
         opened(Path("gs://bucket/run")).__enter__()
     assert not Path("gs:").exists()
 

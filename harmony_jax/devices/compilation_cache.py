@@ -1,12 +1,9 @@
-"""Compiled programs kept on disk, so that a run that starts again starts at once."""
+"""Compiled programs kept on disk, so that a restarted run begins at once."""
 
 import os
 from pathlib import Path
 
 import jax
-
-# Also the small ones, of which a start has dozens.
-_MIN_COMPILE_SECONDS = 0.0
 
 
 def keep_compiled_programs() -> None:
@@ -18,4 +15,5 @@ def keep_compiled_programs() -> None:
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "harmony_jax"
         jax.config.update("jax_compilation_cache_dir", str(folder / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", _MIN_COMPILE_SECONDS)
+    # Small programs too: a start compiles dozens of them.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

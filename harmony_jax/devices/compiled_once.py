@@ -1,4 +1,4 @@
-"""One compilation for each shape of arguments, whatever threads call."""
+"""A function that threads share and that is compiled once for each shape of its arguments."""
 
 import threading
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import jax
 
 
 class CompiledOnce:
-    """A function compiled once for each shape of its arguments, however many threads call it."""
+    """Compiles a function once for each shape of its arguments, however many threads call it."""
 
     def __init__(self, function: Callable):
         self._jitted = jax.jit(function)

@@ -8,9 +8,10 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -21,8 +22,10 @@ from harmony_jax.errors import InputError
 
 _SAY_SECONDS = 10.0
 _MEET_SECONDS = 300.0
-_HEARTBEAT_SECONDS = 40  # without one a process counts as dead; JAX's own 100 are over a minute
-_PROBE_SECONDS = 3.0
+_TIMEOUTS: dict[str, Any] = {
+    "initialization_timeout": round(2 * _MEET_SECONDS),  # longer than `_saying` waits
+    "heartbeat_timeout_seconds": 40,  # JAX's own 100 seconds are more than a minute
+}
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -32,128 +35,90 @@ def join_processes(
 ) -> None:
     """Makes this process one of several, before anything else is done with JAX.
 
-    On Cloud TPU the other hosts of the slice are found without arguments; without arguments
-    elsewhere this process is alone. It waits up to 5 minutes for the others, and says so after 10
-    seconds; if they do not come, it ends the program with one line, which JAX would do with pages.
+    On Cloud TPU the other hosts of the slice are found without arguments; elsewhere, without
+    arguments, this process is alone. It waits up to 5 minutes for the others, and says so after 10
+    seconds; if they do not come, it ends the program with one line, where JAX would print pages.
     From then on the processes end together (`harmony_jax.devices.failures`).
 
     Args:
-        coordinator: HOST:PORT of process 0, at which the processes meet.
-        num_processes: how many there are.
-        process_id: which one this is, from 0.
-
-    Raises:
-        InputError: only some of the three are given, there is no such host, or process 0 cannot
-            use the port.
+        coordinator: HOST:PORT of process 0, where the processes meet.
+        num_processes, process_id: how many there are, and which one this is, from 0.
     """
-    given = [value is not None for value in (coordinator, num_processes, process_id)]
-    if any(given) and not all(given):
-        raise InputError(
-            "--coordinator, --num_processes and --process_id: pass all three, or none of them"
-        )
-    if coordinator is not None:
-        assert num_processes is not None
-        assert process_id is not None
+    if coordinator is not None and num_processes is not None and process_id is not None:
         if not 0 <= process_id < num_processes:
-            raise InputError(
-                f"--process_id {process_id}: must be from 0 to --num_processes less one "
-                f"({num_processes - 1})"
-            )
-        host, port = _address(coordinator)
-        if process_id == 0:
-            _check_port(coordinator, port)
-
-        def waiting() -> str:
-            if _answers(host, port):
-                return f"for {num_processes} processes to meet at {coordinator}: start them all"
-            if process_id == 0:
-                return f"for {coordinator}, which does not answer: process 0 must run on that host"
-            return f"for {coordinator}, which does not answer: is process 0 started there?"
-
-        try:
-            with _saying(waiting):
-                jax.distributed.initialize(
-                    coordinator,
-                    num_processes,
-                    process_id,
-                    initialization_timeout=round(2 * _MEET_SECONDS),  # which would be fatal
-                    heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
-                )
-        except RuntimeError as error:
-            reason = str(error).partition("\n")[0]
-            raise InputError(
-                f"--coordinator {coordinator}: {num_processes} processes did not meet ({reason})"
-            ) from error
-        failures.watch()
+            raise InputError(f"process_id {process_id}: choose 0 to {num_processes - 1}")
+        _check_address(coordinator, listens=process_id == 0)
+        waiting = (
+            f"for {num_processes} processes to meet at {coordinator}: is each of them started, and "
+            "process 0 on that host?"
+        )
+    elif (coordinator, num_processes, process_id) != (None, None, None):
+        raise InputError("coordinator, num_processes and process_id: pass all three, or none")
     elif _on_cloud_tpu():
-        try:
-            with _saying(lambda: "for the slice's other hosts: start the same command on each"):
-                jax.distributed.initialize(
-                    initialization_timeout=round(2 * _MEET_SECONDS),
-                    heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
-                )
-        except ValueError as error:  # a TPU without the metadata of a slice
-            _LOGGER.warning("No other host of this TPU was found (%s); going on alone", error)
-        failures.watch()
+        waiting = "for the slice's other hosts: start the same command on each"
+    else:
+        return
+    try:
+        with _saying(waiting):
+            jax.distributed.initialize(coordinator, num_processes, process_id, **_TIMEOUTS)
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"the processes did not meet ({reason}); waited {waiting}") from error
+    except ValueError as error:  # a TPU without the metadata of a slice
+        _LOGGER.warning("No other host of this TPU was found (%s); going on alone", error)
+    failures.watch()
 
 
 def as_first_process(value: int) -> int:
-    """The first process's value, for all of them: what each found on disk may differ."""
+    """The first process's value, for all of them: what each finds on disk may differ."""
     if jax.process_count() == 1:
         return value
     return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
 
 
-def _address(coordinator: str) -> tuple[str, int]:
-    host, _, port = coordinator.rpartition(":")
+def _check_address(coordinator: str, listens: bool) -> None:
+    """Raises InputError for an unknown host, or a port at which process 0 cannot listen."""
+    host, _, digits = coordinator.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")  # around an IPv6 address
-    if not host or not port.isdigit() or not 0 < int(port) < 2**16:
-        raise InputError(f"--coordinator {coordinator!r}: expected HOST:PORT of process 0")
+    if not (host and digits.isascii() and digits.isdigit() and 0 < int(digits) < 2**16):
+        raise InputError(f"coordinator {coordinator!r}: expected HOST:PORT of process 0")
+    port = int(digits)
     try:
-        socket.getaddrinfo(host, int(port))
+        socket.getaddrinfo(host, port)
     except OSError as error:
         raise InputError(
-            f"--coordinator {coordinator}: no host {host!r} is known ({error.strerror}): pass the "
+            f"coordinator {coordinator}: no host {host!r} is known ({error.strerror}): pass the "
             "name or address of process 0's host"
         ) from error
-    return host, int(port)
-
-
-def _check_port(coordinator: str, port: int) -> None:
-    """Raises InputError unless this process can listen on a port; JAX would end in a crash."""
+    if not listens:
+        return
     try:
         with socket.socket(socket.AF_INET6) as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(("::", port))
     except OSError as error:
-        if error.errno in (errno.EADDRINUSE, errno.EACCES):
+        if error.errno in (errno.EADDRINUSE, errno.EACCES):  # JAX would crash
             raise InputError(
-                f"--coordinator {coordinator}: process 0 cannot use port {port} "
+                f"coordinator {coordinator}: process 0 cannot use port {port} "
                 f"({error.strerror}): choose another, the same for all processes"
             ) from error
 
 
-def _answers(host: str, port: int) -> bool:
-    with suppress(OSError), socket.create_connection((host, port), _PROBE_SECONDS):
-        return True
-    return False
-
-
 @contextmanager
-def _saying(waiting: Callable[[], str]) -> Iterator[None]:
-    """Says what is waited for, if it takes long, and ends the program if it takes too long.
+def _saying(waiting: str) -> Iterator[None]:
+    """Says what is waited for if it takes long, and ends the program if it takes too long.
 
-    JAX waits outside of Python, so Ctrl-C ends the program at once here.
+    JAX waits outside of Python; here Ctrl-C ends the program at once.
     """
     met = threading.Event()
 
     def say() -> None:
         if met.wait(_SAY_SECONDS):
             return
-        _LOGGER.warning("Waiting %s (up to %.0f s)", waiting(), _MEET_SECONDS)
+        _LOGGER.warning("Waiting %s (up to %.0f s)", waiting, _MEET_SECONDS)
         if met.wait(_MEET_SECONDS - _SAY_SECONDS):
             return
-        print(f"error: waited {_MEET_SECONDS:.0f} s {waiting()}", file=sys.stderr, flush=True)
+        print(f"error: waited {_MEET_SECONDS:.0f} s {waiting}", file=sys.stderr, flush=True)
         os._exit(1)
 
     threading.Thread(target=say, daemon=True).start()
@@ -169,10 +134,6 @@ def _saying(waiting: Callable[[], str]) -> Iterator[None]:
 
 def _on_cloud_tpu() -> bool:
     """Whether this host has TPU chips and JAX would use them."""
-    platforms = os.environ.get("JAX_PLATFORMS", "")
     devices = [*Path("/dev").glob("accel[0-9]*"), *Path("/dev/vfio").glob("[0-9]*")]
-    return (
-        importlib.util.find_spec("libtpu") is not None
-        and bool(devices)
-        and (not platforms or "tpu" in platforms.split(","))
-    )
+    wanted = os.environ.get("JAX_PLATFORMS") or "tpu"
+    return bool(devices and importlib.util.find_spec("libtpu")) and "tpu" in wanted.split(",")

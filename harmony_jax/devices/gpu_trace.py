@@ -1,7 +1,7 @@
-"""What a GPU ran in some steps: from a trace of JAX's profiler.
+"""What a GPU ran in some steps, from a trace of JAX's profiler.
 
-While it is traced, XLA launches the kernels of CUDA graphs one by one, so that a trace does not say
-how a step is launched (`planning/gpu_program.py` does).
+During a trace XLA launches the kernels of CUDA graphs one by one, so a trace does not tell how a
+step is launched (`planning/gpu_program.py` does).
 """
 
 from pathlib import Path
@@ -9,16 +9,16 @@ from typing import NamedTuple
 
 from jax.profiler import ProfileData
 
-_STREAMS = "Stream"  # begins the names of the lines that hold what ran, other lines repeat it
+_STREAMS = "Stream"  # the lines with such names hold what ran; other lines repeat it
 _NO_KERNELS = ("Memcpy", "Memset")
 
 
 class GpuTrace(NamedTuple):
-    """Of one step on one GPU.
+    """One step on one GPU.
 
     Attributes:
-        kernels: that ran.
-        copies: and fillings of memory.
+        kernels: how many ran.
+        copies: how many copies and fillings of memory.
         busy: seconds in which at least one of these ran.
     """
 
@@ -28,11 +28,11 @@ class GpuTrace(NamedTuple):
 
 
 def read_trace(folder: Path, steps: int) -> GpuTrace | None:
-    """Reads this process's trace in a folder; None where it has no GPU.
+    """Reads the trace that `jax.profiler.trace` wrote to a folder; None if there is no GPU.
 
     Args:
-        folder: that `jax.profiler.trace` was given.
-        steps: that were traced, and nothing else.
+        folder: that of the trace.
+        steps: how many steps were traced; nothing else may be in the trace.
     """
     files = folder.glob("plugins/profile/*/*.xplane.pb")
     traces = [ProfileData.from_file(str(path)) for path in files]
@@ -61,7 +61,7 @@ def read_trace(folder: Path, steps: int) -> GpuTrace | None:
 
 
 def _covered(events: list[tuple[str, float, float]]) -> float:
-    """Nanoseconds from their starts to their ends, where they overlap once."""
+    """Nanoseconds covered by events, which may overlap."""
     covered, end = 0.0, 0.0
     for _, start, stop in sorted(events, key=lambda event: event[1]):
         covered += max(0.0, stop - max(start, end))

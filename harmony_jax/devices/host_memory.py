@@ -16,13 +16,12 @@ _ACCELERATORS = ("accel[0-9]*", "vfio/[0-9]*", "nvidia[0-9]*", "dxg", "kfd")
 
 
 def keep_freed_memory() -> bool:
-    """Tells glibc to keep freed memory for the next step, where a CPU computes the steps.
+    """Tells glibc to keep freed memory for the next step, if a CPU computes the steps.
 
-    A step on a CPU allocates and frees hundreds of megabytes. By default each large block is
-    mapped anew and every page of it cleared by the kernel on first use, which takes a quarter of
-    the step (docs/performance.md). Where an accelerator computes, the host's memory is for data,
-    and the allocator stays as it is. Call it before JAX starts its backend, whose threads choose
-    their arena for good: afterwards half of the page faults remain.
+    A step on a CPU allocates and frees hundreds of megabytes. By default the kernel maps each large
+    block anew and clears its pages, which takes a quarter of the step (docs/performance.md). Where
+    an accelerator computes, the host's memory is for data, and the allocator stays as it is. Call
+    this before JAX starts its backend: its threads choose their arena for good.
 
     Returns:
         Whether the allocator took the settings.
@@ -30,13 +29,13 @@ def keep_freed_memory() -> bool:
     if platform.libc_ver()[0] != "glibc" or _accelerator_expected():
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    # One arena: the others cannot hold blocks of this size without mapping them.
+    # One arena: others cannot hold blocks of this size without mapping them.
     settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1), (_M_ARENA_MAX, 1))
     return all(mallopt(name, value) == 1 for name, value in settings)
 
 
 def _accelerator_expected() -> bool:
-    """Whether JAX will choose one: `JAX_PLATFORMS`, else a device and a plugin are there."""
+    """Whether JAX will use one: it has the device and a plugin, and `JAX_PLATFORMS` allows it."""
     platforms = os.environ.get("JAX_PLATFORMS")
     if platforms:
         return not platforms.startswith("cpu")

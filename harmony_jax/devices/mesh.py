@@ -11,24 +11,21 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from harmony_jax.errors import InputError
 
 _REPLICA, _SHARD = "replica", "shard"
-# Smaller arrays stay whole. Of the state of hrnet18s_idih256 they are 1,702 of 2,044 arrays, each
-# of which would be gathered by itself, and 1.2 % of the bytes (improved_dih256: 166 of 208, 0.1 %).
+# Smaller arrays stay whole: each would need a gather of its own. In hrnet18s_idih256 they are 1,702
+# of the state's 2,044 arrays and 1.2 % of its bytes.
 _MIN_SHARDED_SIZE = 2**12
 
 
 def create_mesh(devices: int = 0, shards: int = 1) -> Mesh:
     """The devices as a grid: replicas of the state, each divided over `shards` devices.
 
-    Devices of one process are neighbours, so that its part of a batch is contiguous and a divided
+    Devices of one process are neighbours, so that its part of a batch is contiguous, and a divided
     copy of the state stays within one process where it can.
 
     Args:
         devices: how many, the first ones; 0 for all devices of all processes.
-        shards: devices that share one copy of the state; 1 for a copy on each, 0 for one copy in
-            all (fully sharded data parallel).
-
-    Raises:
-        InputError: there are not as many devices, or the numbers do not divide.
+        shards: devices that share one copy of the state; 1 for a copy on each, 0 for a single copy
+            over all (fully sharded data parallel).
     """
     available = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
     if not 0 <= devices <= len(available):
@@ -51,7 +48,7 @@ def create_mesh(devices: int = 0, shards: int = 1) -> Mesh:
 def mesh_of(devices: Iterable[Any], shards: int = 1) -> Mesh:
     """The mesh of given devices, in their order; `shards` must divide their number."""
     grid = np.array(list(devices)).reshape(-1, shards)
-    # Auto: the compiler propagates shardings, so models are written without a word of them.
+    # Auto: the compiler propagates shardings, so that models need not mention them.
     return Mesh(grid, (_REPLICA, _SHARD), axis_types=(AxisType.Auto,) * 2)
 
 
@@ -66,7 +63,7 @@ def sharded(mesh: Mesh) -> NamedSharding:
 
 
 def parts_sharded(mesh: Mesh) -> NamedSharding:
-    """The second axis divided over all devices: a batch that is computed in parts."""
+    """The second axis divided over all devices: batches that are computed in parts."""
     return NamedSharding(mesh, PartitionSpec(None, (_REPLICA, _SHARD)))
 
 
@@ -76,14 +73,9 @@ def divides_state(mesh: Mesh) -> bool:
 
 
 def state_shardings(state: Any, mesh: Mesh) -> Any:
-    """Where each array of the state lives: whole, or divided along its longest fitting axis.
+    """The shardings of a tree of arrays, or of their shapes.
 
-    Args:
-        state: a tree of arrays or of their shapes.
-        mesh: with one shard everything is whole.
-
-    Returns:
-        The tree of shardings.
+    Each is divided along its longest axis that the shards divide; small ones are whole.
     """
     shards = mesh.shape[_SHARD]
 
@@ -98,34 +90,21 @@ def state_shardings(state: Any, mesh: Mesh) -> Any:
 
 
 def check_batch_size(field: str, batch_size: int, mesh: Mesh, parts: int = 1) -> None:
-    """Raises InputError, naming the config field, unless the mesh divides the batch evenly.
+    """Raises InputError, naming the config's field, unless the mesh divides each part of a batch.
 
     Args:
         field: the name in the config.
         batch_size: images over all devices.
         mesh: the devices.
-        parts: that a batch is computed in, each of which the mesh must divide.
+        parts: how many parts a batch is computed in.
     """
     unit = mesh.size * parts
     if batch_size <= 0 or batch_size % unit:
         times = f" times {parts} (train.accumulate)" if parts > 1 else ""
-        fix = f"pass --config.{field}={max(1, round(batch_size / unit)) * unit}"
-        fewer = _fewer_devices(batch_size, mesh, parts)
-        if fewer:
-            fix += f", or --config.mesh.devices={fewer} to use fewer devices"
         raise InputError(
             f"{field} {batch_size}: must be a positive multiple of the {mesh.size} devices{times}: "
-            f"{fix}"
+            f"choose {max(1, round(batch_size / unit)) * unit}, or fewer devices with mesh.devices"
         )
-
-
-def _fewer_devices(batch_size: int, mesh: Mesh, parts: int) -> int | None:
-    """How many of the mesh's devices divide the batch, if this process may choose them."""
-    if batch_size <= 0 or jax.process_count() > 1 or not set(mesh.devices.flat) <= {*jax.devices()}:
-        return None
-    shards = mesh.shape[_SHARD]
-    dividing = (n for n in range(shards, mesh.size, shards) if batch_size % (n * parts) == 0)
-    return max(dividing, default=None)
 
 
 def round_up(batch_size: int, mesh: Mesh) -> int:
@@ -134,10 +113,10 @@ def round_up(batch_size: int, mesh: Mesh) -> int:
 
 
 def place(tree: Any, shardings: Any) -> Any:
-    """Puts values on the mesh that every process has the same; the arrays are copies.
+    """Puts values that all processes have alike on the mesh; the arrays are copies.
 
-    `jax.device_put` would first compare them over the network, array by array. A weak type, with
-    which a step would be compiled once more, is lost on the way.
+    `jax.device_put` would first compare them over the network, array by array. Weak types, which
+    would make a step compile once more, get lost.
 
     Args:
         tree: NumPy or local JAX arrays.
@@ -154,12 +133,7 @@ def place(tree: Any, shardings: Any) -> Any:
 
 
 def to_devices(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """Puts a batch on the mesh, each process its own part.
-
-    Args:
-        batch: this process's share of the global batch; the first axis is sharded.
-        mesh: the devices of all processes.
-    """
+    """Puts this process's part of a batch on the mesh; the first axis is divided."""
     sharding = sharded(mesh)
     return {
         key: jax.make_array_from_process_local_data(sharding, value) for key, value in batch.items()

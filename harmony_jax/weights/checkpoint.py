@@ -1,66 +1,54 @@
-"""Checkpoints of a run: a folder a step, with the model apart from the optimizer.
+"""Checkpoints of a run: a folder for each step, with the model apart from the optimizer.
 
-`WORKDIR/checkpoints/STEP/` holds `model` (parameters and running statistics), `optimizer` and
-`metadata` (the model's name and arguments, image size, config, data, code version, checksums),
-`files.json` (`intact.py`) and, once the step was validated, `validation.json`. Inference reads
-model and metadata alone.
+`WORKDIR/checkpoints/STEP/` holds `model` (parameters and running statistics), `optimizer`,
+`metadata` (the model's name and arguments, image size, config, data, code version), `files.json`
+(sizes and checksums of these files, `steps.py`) and, once the step was validated,
+`validation.json`. Inference reads model and metadata alone.
 
-A training with a moving average of the parameters (`train.ema_decay`) saves that in `model`, and
-the parameters, which it continues from, inside `optimizer` (`harmony_jax.training.averaging`).
+A training with a moving average of the parameters (`train.ema_decay`) saves the average in `model`,
+and the parameters from which it continues in `optimizer` (`harmony_jax.training.averaging`).
 
-The step says where the data iterator stands and, with the config's seed, which random keys are
-next: batches and keys are functions of the two.
+The step also says which batch and random keys come next: they depend on it and the config's seed.
 """
 
 import errno
-import json
 import logging
 import os
-import re
 import shutil
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import PreservationContext, PreservationPolicy
 
-from harmony_jax.disk import write_file
+from harmony_jax.devices.distributed import as_first_process
 from harmony_jax.errors import InputError
 from harmony_jax.variables import Variables
-from harmony_jax.weights.intact import find_damage, list_files
-from harmony_jax.weights.steps import FOLDER, saved_steps
+from harmony_jax.weights.steps import (
+    FOLDER,
+    find_damage,
+    list_files,
+    move_aside,
+    read_json,
+    read_validation,
+    saved_steps,
+    write_validation,
+)
 
 Metadata = dict[str, Any]
 
 # Metrics of a validation, and which value of each is best.
 BEST: dict[str, Callable[..., Any]] = {"MSE": min, "fMSE": min, "PSNR": max}
 
-CHECKSUMS = "checksums"  # in the metadata: item to the checksum of its arrays
-
-_VALIDATION = "validation.json"
-_OLDER_VALIDATION = "metrics/metrics"  # where it was when it was saved with the arrays
-
-_WRITE_ERRORS = (OSError, ValueError, RuntimeError)
-
-# What a read of files says that are short or changed, where no list tells; all else, such as
-# RESOURCE_EXHAUSTED for want of file handles, may be gone at the next try.
-_DAMAGE = re.compile(r"DATA_LOSS|NOT_FOUND|OUT_OF_RANGE|FAILED_PRECONDITION|INVALID_ARGUMENT")
-
+_NONE = -1  # no step
 _BESIDE_ARRAYS = 2**24  # bytes on disk at most: metadata, indices, TensorBoard files
-
-_LISTED_KEYS = 5  # of a tree that differs
+_LISTED = 5  # arrays that differ
 
 _LOGGER = logging.getLogger(__name__)
-
-
-class DamagedCheckpointError(InputError):
-    """A checkpoint that was cut short or changed on disk."""
 
 
 class Restored(NamedTuple):
@@ -72,33 +60,13 @@ class Restored(NamedTuple):
     metadata: Metadata
 
 
-class _NewestAndBest(PreservationPolicy):
-    """Keeps the newest, and the best of those validated; `keep_newest` None keeps all."""
-
-    def __init__(self, checkpoints: "Checkpoints", keep_newest: int | None, best_metric: str):
-        self._checkpoints, self._newest, self._metric = checkpoints, keep_newest, best_metric
-
-    def should_preserve(
-        self, checkpoints: Sequence[Any], *, context: PreservationContext
-    ) -> Sequence[bool]:
-        steps = [checkpoint.step for checkpoint in checkpoints]
-        if self._newest is None:
-            return [True] * len(steps)
-        best = self._checkpoints.best_of(steps, self._metric)
-        return [step in steps[-self._newest :] or step == best for step in steps]
-
-
-class Checkpoints:
+class Checkpoints(PreservationPolicy):
     """The checkpoints of one folder.
 
     Args:
-        folder: holds a folder a step; made if it is not there.
-        keep_newest: how many of the newest to keep besides the best; None keeps all, and is for
-            reading.
+        folder: holds a folder for each step; made if it is not there.
+        keep_newest: how many of the newest to keep besides the best; None keeps all.
         best_metric: which metric of a validation ranks checkpoints, a key of BEST.
-
-    Raises:
-        InputError: an unknown metric.
     """
 
     def __init__(self, folder: Path, keep_newest: int | None = None, best_metric: str = "MSE"):
@@ -107,15 +75,12 @@ class Checkpoints:
                 f"checkpoint.best_metric {best_metric!r}: choose {', '.join(map(repr, BEST))}"
             )
         self.folder = folder
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=_NewestAndBest(self, keep_newest, best_metric),
-            create=True,
-            cleanup_tmp_directories=keep_newest is not None,
-            async_options=ocp.AsyncOptions(post_finalization_callback=self._list_files),
-        )
-        self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+        self._keep_newest, self._best_metric = keep_newest, best_metric
+        self._saving: int | None = None
+        self._manager = self._open()
 
     def newest_step(self) -> int | None:
+        """The newest saved step, which may still be being written."""
         return self._manager.latest_step()
 
     def best_step(self) -> int | None:
@@ -124,22 +89,21 @@ class Checkpoints:
         if newest is None:
             return None
         section = self.metadata(newest).get("config", {}).get("checkpoint", {})
-        best = self.best_of(self._manager.all_steps(), section.get("best_metric") or "MSE")
+        best = self._best_of(self._manager.all_steps(), section.get("best_metric", "MSE"))
         return newest if best is None else best
-
-    def best_of(self, steps: Sequence[int], metric: str) -> int | None:
-        """The best of some steps by a metric of their validation; None if none was validated."""
-        validated = {step: found[metric] for step in steps if (found := self.validation(step))}
-        return BEST[metric](validated, key=validated.__getitem__) if validated else None
 
     def validation(self, step: int) -> dict[str, float] | None:
         """The metrics of a step's validation, or None if it has not been validated."""
-        for name in (_VALIDATION, _OLDER_VALIDATION):
-            try:
-                return json.loads((self.folder / str(step) / name).read_bytes())
-            except FileNotFoundError:
-                continue
-        return None
+        return read_validation(self.folder / str(step))
+
+    def should_preserve(
+        self, checkpoints: Sequence[Any], *, context: PreservationContext
+    ) -> Sequence[bool]:
+        """Orbax's question which checkpoints to keep: the newest and the best."""
+        steps = [checkpoint.step for checkpoint in checkpoints]
+        newest = steps if self._keep_newest is None else steps[-self._keep_newest :]
+        best = self._best_of(steps, self._best_metric)
+        return [step in newest or step == best for step in steps]
 
     def save(
         self, step: int, variables: Variables, optimizer_state: Any, metadata: Metadata
@@ -148,160 +112,144 @@ class Checkpoints:
 
         Args:
             step: steps done; greater than that of any checkpoint there.
-            variables, optimizer_state: arrays on any mesh.
+            variables, optimizer_state: arrays on any mesh, or NumPy arrays.
             metadata: as JSON holds it.
 
         Raises:
-            InputError: the disk is full, or this or the checkpoint before cannot be written.
+            InputError: the disk is full; or the checkpoint before this one could not be written.
         """
         arrays = {"model": variables._asdict(), "optimizer": optimizer_state}
-        sums = {name: checksum(tree) for name, tree in arrays.items()}
         with self._reporting_errors():
-            self._manager.wait_until_finished()  # then the one before is there, and old ones gone
+            self._manager.wait_until_finished()  # the one before is written, old ones are removed
             check_free_space(self.folder, arrays)
+            self._saving = step
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
                     **{name: ocp.args.StandardSave(tree) for name, tree in arrays.items()},
-                    metadata=ocp.args.JsonSave({**metadata, CHECKSUMS: sums}),
+                    metadata=ocp.args.JsonSave(metadata),
                 ),
             )
 
     def add_validation(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Adds to a saved step the metrics that rank it.
-
-        Raises:
-            InputError: the checkpoint, or this, cannot be written.
-        """
-        with self._reporting_errors():
-            self._manager.wait_until_finished()
+        """Adds to a saved step the metrics that rank it."""
+        self._wait()
         if jax.process_index() == 0:
-            write_file(self.folder / str(step) / _VALIDATION, json.dumps(dict(metrics)).encode())
+            write_validation(self.folder / str(step), dict(metrics))
 
     def restore_newest(
         self, variables: Variables, optimizer_state: Any, check: Callable[[Path, Metadata], None]
     ) -> Restored | None:
-        """Reads the newest checkpoint that is intact; damaged ones are moved aside and named.
+        """Reads the newest intact checkpoint; damaged ones are moved aside, and a warning says so.
 
         Args:
             variables, optimizer_state: shapes, types and shardings (`jax.ShapeDtypeStruct`).
-            check: raises InputError if training must not continue from a checkpoint, whose folder
-                and metadata it takes.
+            check: takes a checkpoint's folder and metadata; raises InputError if training must not
+                continue from it.
 
         Returns:
             The checkpoint, or None if the folder has none.
 
         Raises:
-            InputError: all checkpoints are damaged, or one cannot be read though it is intact,
-                which changes nothing; or what `check` raised.
+            InputError: all checkpoints are damaged, or an intact one cannot be read; either changes
+                nothing on disk. Or what `check` raised.
         """
-        steps = sorted(self._manager.all_steps(), reverse=True)
-        damaged = []
-        for step in steps:
-            error = None
-            try:
-                metadata = self.metadata(step)
-                check(self.folder / str(step), metadata)
-                found = Restored(
-                    step,
-                    self.model(step, variables),
-                    self.optimizer_state(step, optimizer_state),
-                    metadata,
-                )
-            except DamagedCheckpointError as damage:
-                error = damage
-            if _on_any_process(error is not None):
-                damaged.append((step, str(error or "damaged for another process")))
-                continue
-            for bad, reason in damaged:
-                self._move_aside(bad, reason)
-            if damaged:
-                _on_any_process(True)  # nobody looks before all are moved
-                self._manager.reload()
-            return found
-        if damaged:
-            raise InputError(
-                f"{self.folder}: no checkpoint is intact ({damaged[0][1]}): they stay as they are; "
-                "to begin anew, choose another workdir"
-            )
-        return None
-
-    def metadata(self, step: int) -> Metadata:
-        """What was saved beside the arrays.
-
-        Raises:
-            DamagedCheckpointError: it is not as it was written.
-            InputError: it cannot be read.
-        """
-        return self._restore(step, metadata=ocp.args.JsonRestore()).metadata
-
-    def model(self, step: int, abstract: Variables) -> Variables:
-        """Reads parameters and statistics, on the devices that `abstract` names.
-
-        Raises:
-            DamagedCheckpointError: they are not as they were written.
-            InputError: they cannot be read, or are those of another model.
-        """
-        found = self._arrays(step, "model", abstract._asdict())
-        return Variables(**found)
-
-    def optimizer_state(self, step: int, abstract: Any) -> Any:
-        """Reads the optimizer's state, as `model`."""
-        return self._arrays(step, "optimizer", abstract)
-
-    def close(self) -> None:
-        """Waits for checkpoints still being written.
-
-        Raises:
-            InputError: they cannot be.
-        """
-        with self._reporting_errors():
-            self._manager.wait_until_finished()
-        self._manager.close()
-
-    def _arrays(self, step: int, item: str, abstract: Any) -> Any:
+        newest, damaged = self._newest_intact() if jax.process_index() == 0 else (None, {})
+        step = as_first_process(_NONE if newest is None else newest)
+        if step == _NONE:
+            return None
         folder = self.folder / str(step)
-        with _reading(folder, item):
-            on_disk = ocp.StandardCheckpointHandler().metadata(folder.absolute() / item)
-        _check_tree(folder, item, on_disk, abstract)
-        found = self._restore(step, **{item: ocp.args.StandardRestore(abstract)})[item]
-        saved = self.metadata(step).get(CHECKSUMS, {}).get(item)
-        if saved is not None and saved != checksum(found):
-            raise DamagedCheckpointError(
-                f"{folder}: damaged checkpoint, {item} differs from what was saved: choose another"
-            )
+        metadata = _read_metadata(folder)
+        check(folder, metadata)
+        found = Restored(
+            step,
+            Variables(**_read_arrays(folder, "model", variables._asdict())),
+            _read_arrays(folder, "optimizer", optimizer_state),
+            metadata,
+        )
+        for bad, damage in damaged.items():
+            _LOGGER.warning("%s; moved to %s", damage, move_aside(self.folder / str(bad)))
+        if as_first_process(len(damaged)):
+            self._manager.close()
+            self._manager = self._open()  # which then knows the intact ones alone
         return found
 
-    def _restore(self, step: int, **items: Any) -> Any:
-        with _reading(self.folder / str(step), *items):
-            return self._manager.restore(step, args=ocp.args.Composite(**items))
+    def metadata(self, step: int) -> Metadata:
+        """What was saved beside the arrays of a step."""
+        return _read_metadata(self._intact(step, "metadata"))
 
-    def _move_aside(self, step: int, reason: str) -> None:
-        target = self.folder.parent / "damaged" / str(step)
-        if jax.process_index() == 0:
-            shutil.rmtree(target, ignore_errors=True)
-            target.parent.mkdir(exist_ok=True)
-            (self.folder / str(step)).rename(target)
-        _LOGGER.warning("%s; moved to %s", reason.removesuffix(": choose another"), target)
+    def model(self, step: int, abstract: Variables) -> Variables:
+        """Reads a step's parameters and statistics, with the shardings of `abstract`."""
+        folder = self._intact(step, "model")
+        return Variables(**_read_arrays(folder, "model", abstract._asdict()))
+
+    def optimizer_state(self, step: int, abstract: Any) -> Any:
+        """Reads a step's state of the optimizer, with the shardings of `abstract`."""
+        return _read_arrays(self._intact(step, "optimizer"), "optimizer", abstract)
+
+    def close(self) -> None:
+        """Waits for a checkpoint that is still being written."""
+        self._wait()
+        self._manager.close()
+
+    def _wait(self) -> None:
+        with self._reporting_errors():
+            self._manager.wait_until_finished()
+
+    def _open(self) -> ocp.CheckpointManager:
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=self,
+            create=True,
+            cleanup_tmp_directories=self._keep_newest is not None,
+            lightweight_initialize=True,  # else it reads JSON of each step, which may be damaged
+            async_options=ocp.AsyncOptions(post_finalization_callback=self._list_files),
+        )
+        return ocp.CheckpointManager(self.folder.absolute(), options=options)
 
     def _list_files(self) -> None:
-        """When a step's files are all written, and before its folder gets its name."""
+        """Called when a step's files are all written, before its folder gets its name."""
         if jax.process_index() == 0:
-            unnamed = [p for p in self.folder.iterdir() if re.match(r"\d+\.", p.name)]
-            newest = max(unnamed, key=lambda path: path.stat().st_mtime)
-            list_files(newest, "model", "optimizer", "metadata")
+            (unnamed,) = self.folder.glob(f"{self._saving}.*")
+            list_files(unnamed, "model", "optimizer", "metadata")
+
+    def _best_of(self, steps: Sequence[int], metric: str) -> int | None:
+        """The best of some steps by a metric of their validation; None if none was validated."""
+        values = {step: (self.validation(step) or {}).get(metric) for step in steps}
+        finite = {step: v for step, v in values.items() if isinstance(v, float) and isfinite(v)}
+        return BEST[metric](finite, key=finite.__getitem__) if finite else None
+
+    def _newest_intact(self) -> tuple[int | None, dict[int, str]]:
+        """The newest step that is not damaged, if there are any, and the damage of newer ones."""
+        damaged: dict[int, str] = {}
+        for step in reversed(saved_steps(self.folder)):
+            damage = _damage(self.folder / str(step))
+            if damage is None:
+                return step, damaged
+            damaged[step] = damage
+        if damaged:
+            raise InputError(
+                f"{self.folder}: no checkpoint is intact ({next(iter(damaged.values()))}): they "
+                "stay as they are; to begin anew, choose another workdir"
+            )
+        return None, {}
+
+    def _intact(self, step: int, item: str) -> Path:
+        """A step's folder, if the files of an item in it are intact."""
+        folder = self.folder / str(step)
+        if damage := _damage(folder, item):
+            raise InputError(f"{damage}: choose another")
+        return folder
 
     @contextmanager
     def _reporting_errors(self) -> Iterator[None]:
         try:
             yield
-        except _WRITE_ERRORS as error:
-            reason = _one_line(error)
+        except (OSError, ValueError, RuntimeError) as error:
             steps = saved_steps(self.folder)
             left = f"step {max(steps)} is the newest intact one" if steps else "there is none yet"
             raise InputError(
-                f"{self.folder}: a checkpoint cannot be written ({reason}), {left}: make room and "
-                "run the same command again"
+                f"{self.folder}: a checkpoint cannot be written ({_one_line(error)}), {left}: make "
+                "room and run the same command again"
             ) from error
 
 
@@ -314,26 +262,19 @@ def open_checkpoint(path: Path) -> tuple[Checkpoints, int]:
     Returns:
         The checkpoints of that folder, and the step: the named one, else the best by validation,
         else the newest.
-
-    Raises:
-        InputError: there is none.
     """
     path = Path(path)
-    folder, step = path, None
-    if (path / FOLDER).is_dir():
-        folder = path / FOLDER
-    elif path.name.isdigit():
-        folder, step = path.parent, int(path.name)
-    steps = saved_steps(folder)
-    if not steps or (step is not None and step not in steps):
-        raise InputError(
-            f"{path}: no checkpoint there: pass a workdir that was trained in, or one of its "
-            f"{FOLDER}/STEP folders"
-        )
-    checkpoints = Checkpoints(folder)
-    if step is None:
-        step = checkpoints.best_step()
-    return checkpoints, max(steps) if step is None else step
+    if path.name in map(str, saved_steps(path.parent)) and not (path / FOLDER).is_dir():
+        return Checkpoints(path.parent), int(path.name)
+    folder = path / FOLDER if (path / FOLDER).is_dir() else path
+    if saved_steps(folder):
+        checkpoints = Checkpoints(folder)
+        if (step := checkpoints.best_step()) is not None:
+            return checkpoints, step
+    raise InputError(
+        f"{path}: no checkpoint there: pass a workdir that was trained in, or one of its "
+        f"{FOLDER}/STEP folders"
+    )
 
 
 def with_sharding(tree: Any, sharding: jax.sharding.Sharding) -> Any:
@@ -343,22 +284,10 @@ def with_sharding(tree: Any, sharding: jax.sharding.Sharding) -> Any:
     )
 
 
-def checksum(arrays: Any) -> int:
-    """CRC-32 of a tree's values, whatever devices they are on; the same on every process."""
-    value = 0
-    for leaf in jax.tree.leaves(arrays):
-        if not (leaf.is_fully_addressable or leaf.is_fully_replicated):
-            leaf = multihost_utils.process_allgather(leaf, tiled=True)
-        elif not leaf.is_fully_addressable:
-            leaf = leaf.addressable_data(0)
-        value = zlib.crc32(np.ascontiguousarray(leaf).data, value)
-    return value
-
-
 def check_free_space(folder: Path, arrays: Any) -> None:
-    """Raises OSError if a tree of arrays, and what stands beside it, do not fit on the disk.
+    """Raises OSError if a tree of arrays, and the files beside it, do not fit on the disk.
 
-    Met halfway, orbax would print a traceback for each array.
+    If orbax runs out of space while it writes, it prints a traceback for each array.
     """
     needed = sum(leaf.nbytes for leaf in jax.tree.leaves(arrays)) + _BESIDE_ARRAYS
     free = shutil.disk_usage(folder).free
@@ -367,41 +296,52 @@ def check_free_space(folder: Path, arrays: Any) -> None:
         raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {sizes}")
 
 
+def _damage(folder: Path, item: str = "") -> str | None:
+    with _reading(folder, item or "its files"):
+        damage = find_damage(folder, item)
+    return damage and f"{folder}: damaged checkpoint, {damage}"
+
+
+def _read_metadata(folder: Path) -> Metadata:
+    with _reading(folder, "metadata"):
+        return read_json(folder / "metadata" / "metadata")
+
+
+def _read_arrays(folder: Path, item: str, abstract: Any) -> Any:
+    handler = ocp.StandardCheckpointHandler()
+    directory = folder.absolute() / item
+    with _reading(folder, item):
+        on_disk = handler.metadata(directory)
+    _check_tree(folder, item, on_disk, abstract)
+    with _reading(folder, item):
+        return handler.restore(directory, args=ocp.args.StandardRestore(abstract))
+
+
 @contextmanager
-def _reading(folder: Path, *items: str) -> Iterator[None]:
-    """Looks first whether some items of a step are intact; then tells damage from other errors."""
+def _reading(folder: Path, item: str) -> Iterator[None]:
+    """Reports errors that are no damage, such as too many open files: the next try may succeed."""
     try:
-        damage = find_damage(folder, *items)
-        if damage is None:
-            yield
+        yield
     except Exception as error:
-        reason = _one_line(error)
-        if not _is_damage(error):
-            raise InputError(
-                f"{folder}: {', '.join(items)} cannot be read ({reason}): the checkpoint stays as "
-                "it is; run the same command again"
-            ) from error
-        damage = f"{', '.join(items)} cannot be read ({reason})"
-    if damage is not None:
-        raise DamagedCheckpointError(f"{folder}: damaged checkpoint, {damage}: choose another")
+        raise InputError(
+            f"{folder}: {item} cannot be read ({_one_line(error)}): the checkpoint stays as "
+            "it is; run the same command again"
+        ) from error
 
 
 def _check_tree(folder: Path, item: str, on_disk: Any, abstract: Any) -> None:
-    """Raises InputError, naming keys, unless a tree on disk has the keys and shapes asked for."""
+    """Raises InputError, naming arrays, unless a tree on disk has the keys and shapes asked for."""
     found, wanted = _shapes(on_disk), _shapes(abstract)
-    differences = {
-        "lacks": sorted(wanted.keys() - found.keys()),
-        "has besides": sorted(found.keys() - wanted.keys()),
-        "has in another shape": [
-            f"{key} {found[key]} instead of {wanted[key]}"
-            for key in sorted(wanted.keys() & found.keys())
-            if found[key] != wanted[key]
-        ],
-    }
-    if texts := [f"{what} {_some(keys)}" for what, keys in differences.items() if keys]:
+    differing = [
+        f"{key} {found.get(key, 'missing')} instead of {wanted.get(key, 'none')}"
+        for key in sorted(found.keys() | wanted.keys())
+        if found.get(key) != wanted.get(key)
+    ]
+    if differing:
         raise InputError(
-            f"{folder}: {item} was written by other code or another config: it {'; '.join(texts)}: "
-            "use the code and config it was written with, or another workdir"
+            f"{folder}: {item} was written by other code or another config ({len(differing)} "
+            f"arrays differ: {', '.join(differing[:_LISTED])}): use the code and config it was "
+            "written with, or another workdir"
         )
 
 
@@ -412,22 +352,5 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
     }
 
 
-def _some(keys: list[str]) -> str:
-    more = len(keys) - _LISTED_KEYS
-    return ", ".join(keys[:_LISTED_KEYS]) + (f" and {more} more" if more > 0 else "")
-
-
-def _is_damage(error: Exception) -> bool:
-    if isinstance(error, (FileNotFoundError, KeyError, json.JSONDecodeError)):
-        return True
-    return not isinstance(error, OSError) and bool(_DAMAGE.match(str(error)))
-
-
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
-
-
-def _on_any_process(value: bool) -> bool:
-    if jax.process_count() == 1:
-        return value
-    return bool(np.any(multihost_utils.process_allgather(np.array(value))))

@@ -16,24 +16,24 @@ from harmony_jax.devices.mesh import (
 @pytest.mark.parametrize(
     ("devices", "shards", "message"),
     [
-        (3, 1, r"mesh\.devices 3: there are 2 devices \(cpu\): choose 0 \(all\) to 2"),
+        (3, 1, r"mesh\.devices 3: there are 2 devices"),
         (-1, 1, r"mesh\.devices -1"),
-        (2, 3, r"mesh\.shards 3: must divide the 2 devices"),
+        (2, 3, r"mesh\.shards 3"),
         (0, -2, r"mesh\.shards -2"),
     ],
 )
-def test_meshes_that_cannot_be(devices, shards, message):
+def test_invalid_meshes(devices, shards, message):
     with pytest.raises(InputError, match=message):
         create_mesh(devices, shards)
 
 
-def test_a_batch_that_the_mesh_does_not_divide_is_told_what_to_pass():
+def test_a_batch_size_that_the_mesh_does_not_divide():
     mesh = create_mesh()
     check_batch_size("train.batch_size", 8, mesh, parts=4)
     for batch_size, parts, message in (
-        (3, 1, r"2 devices: pass --config\.train\.batch_size=4, or --config\.mesh\.devices=1 to"),
-        (4, 4, r"2 devices times 4 \(train\.accumulate\): pass .*=8, or --config\.mesh\.devices=1"),
-        (3, 4, r"pass --config\.train\.batch_size=8$"),  # nor on one device
+        (3, 1, r"train\.batch_size 3: .*2 devices: choose 4,"),
+        (4, 4, r"2 devices times 4 \(train\.accumulate\): choose 8,"),
+        (-1, 1, r"choose 2,"),
     ):
         with pytest.raises(InputError, match=message):
             check_batch_size("train.batch_size", batch_size, mesh, parts)
