@@ -24,9 +24,8 @@ from harmony_jax.devices.distributed import join_processes
 from harmony_jax.devices.host_memory import keep_freed_memory
 from harmony_jax.errors import InputError, NonFiniteError, StoppedError
 from harmony_jax.evaluation.run import evaluate_workdir
-from harmony_jax.photos.folders import Settings, predict
+from harmony_jax.photos.folders import Settings, predict, report
 from harmony_jax.photos.options import expect_any_file
-from harmony_jax.photos.outcome import report
 from harmony_jax.training.loop import train
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file; its fields are flags too.")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     import argparse
 
-    from harmony_jax.photos.outcome import Outcome
+    from harmony_jax.photos.folders import Outcome
 
 _USAGE = """\
 harmonize PHOTO [MASK] -o OUTPUT
@@ -21,21 +21,20 @@ harmonize PHOTO [MASK] -o OUTPUT
        harmonize serve
 """
 _DESCRIPTION = """\
-Makes the pasted foreground of a composite photo fit. The mask is white on the foreground; without
-one, the photo's alpha channel is taken. With --onto, the photo is cut out by its mask and pasted on
-a background first.
+Makes the colours of a photo's pasted foreground fit. The mask is white on the foreground; without
+one, the photo's alpha channel is the mask. With --onto, the photo is first cut out by its mask and
+pasted on a background.
 
 In folders, the mask of cat.jpg is cat.png (or another ending) or cat_mask.png, also in the same
-folder; that of a_b_c.jpg may be a_b.png. Outputs that are there already are kept, so the same
-command continues.
+folder; that of a_b_c.jpg may be a_b.png. Existing outputs are kept, so the same command continues.
 
-A clip is a file of video, or with --video a folder of its frames. Its masks are a clip, a folder,
-one picture for all frames, or its alpha channel. The output is a file of video, or a folder.
+A clip is a video file, or with --video a folder of frames. Its masks are a clip, a folder, one
+picture for all frames, or its alpha channel. The output is a video file or a folder.
 
 Exit status: 0, every photo is done; 1, a mistake, nothing was done; 2, some photos of a folder
 failed, and are listed; 130, stopped with Ctrl-C.
 
-`harmonize serve --help` is about the page in the browser."""
+`harmonize serve --help` describes the page in the browser."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -50,27 +49,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if arguments[:1] == ["serve"]:
             _serve(arguments[1:])
         else:
-            from harmony_jax.photos.outcome import report
             from harmony_jax.video.options import is_video
 
             options = _parse(arguments)
-            work = _harmonize_clip if is_video(options) else _harmonize
-            sys.exit(report(work(options)))
+            outcome = (_harmonize_clip if is_video(options) else _harmonize)(options)
+            from harmony_jax.photos.folders import report
+
+            sys.exit(report(outcome))
     except InputError as error:
         sys.exit(f"error: {error}")
 
 
 def _end_when_interrupted() -> None:
-    """Ctrl-C ends the command at once, in one line.
+    """Makes Ctrl-C end the command at once, in one line.
 
-    No exception could do so: libraries that are being loaded, or compile, lose it or wrap it.
+    An exception would not do: libraries that are loading or compiling swallow or wrap it.
     """
     signal.signal(signal.SIGINT, _end)
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if "harmony_jax.disk" in sys.modules:  # else there is nothing that writes
+    if "harmony_jax.disk" in sys.modules:  # else nothing is being written
         sys.modules["harmony_jax.disk"].remove_unfinished()
     begun = "harmony_jax.video.run" in sys.modules
     what = (
@@ -85,12 +85,7 @@ def _end(number: int, frame: FrameType | None) -> NoReturn:
 def _parse(arguments: Sequence[str]) -> "argparse.Namespace":
     from harmony_jax.command_line import Parser
     from harmony_jax.errors import InputError
-    from harmony_jax.photos.options import (
-        add_model_options,
-        mask_value,
-        max_pixels,
-        place,
-    )
+    from harmony_jax.photos.options import add_model_options, mask_value, max_pixels, place
     from harmony_jax.photos.pasting import GRAVITIES
     from harmony_jax.video.options import add_video_options
 
@@ -99,61 +94,66 @@ def _parse(arguments: Sequence[str]) -> "argparse.Namespace":
     parser.add_argument("mask", type=Path, nargs="?", metavar="MASK")
     parser.add_argument("--images", type=Path, metavar="FOLDER", help="photos to harmonize")
     parser.add_argument("--masks", type=Path, metavar="FOLDER", help="their masks")
-    parser.add_argument(
-        "--recursive", action="store_true", help="photos in folders of the folder too"
-    )
+    parser.add_argument("--recursive", action="store_true", help="search folders in the folder too")
     parser.add_argument("-o", "--output", type=Path, required=True, help="file to write, or folder")
     parser.add_argument(
-        "--strength", type=float, default=1.0, metavar="S", help="share of the change, 0 to 1"
+        "--strength",
+        type=float,
+        default=1.0,
+        metavar="S",
+        help="how much of the change to make, 0 to 1",
     )
     parser.add_argument(
         "--invert-masks",
         choices=("never", "always", "auto"),
         default="never",
-        help="always: masks are black on the foreground; auto: those are that are white along the "
-        "border",
+        help="always: masks are black on the foreground; auto: those that are white along the "
+        "border are",
     )
     parser.add_argument(
         "--mask-value",
         action="append",
         default=[],
         metavar="V",
-        help="the value of masks that is foreground, such as 15 or 128,0,0; may be repeated",
+        help="a value that is foreground in masks, such as 15 or 128,0,0; may be repeated",
     )
     parser.add_argument(
         "--format",
         choices=("png", "jpg", "webp", "tif", "bmp"),
-        help="write files of this format (by default the photo's own)",
+        help="format of the outputs (default: the photo's own)",
     )
     parser.add_argument(
         "--quality",
         type=int,
         metavar="Q",
-        help="of JPEG, 1 to 100 (by default as the photo's if it is a JPEG, else 95), or of video "
-        "(by default 64, at which no loss is seen)",
+        help="of JPEG, 1 to 100 (default: that of the photo if it is a JPEG, else 95), or of video "
+        "(default: 64, visually lossless)",
     )
     parser.add_argument(
         "--subsampling",
         choices=("4:4:4", "4:2:2", "4:2:0"),
-        help="of JPEG's colour (by default as the photo's if it is a JPEG, else 4:4:4)",
+        help="of JPEG's colour (default: that of the photo if it is a JPEG, else 4:4:4)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace outputs already there")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing outputs")
     pasting = parser.add_argument_group("pasting")
     pasting.add_argument(
-        "--onto", type=Path, metavar="BACKGROUND", help="photo to paste on, or a folder of them"
+        "--onto", type=Path, metavar="BACKGROUND", help="photo to paste on, or a folder of photos"
     )
     pasting.add_argument(
-        "--at", metavar="X,Y", help="where the cutout's upper left corner comes, in pixels"
+        "--at", metavar="X,Y", help="position of the cutout's upper left corner, in pixels"
     )
     pasting.add_argument(
         "--gravity",
         choices=GRAVITIES,
         metavar="SIDE",
-        help=f"the side or corner that it touches: {', '.join(GRAVITIES)}",
+        help=f"side or corner of the background that the cutout touches: {', '.join(GRAVITIES)}",
     )
-    pasting.add_argument("--scale", type=float, metavar="S", help="times the cutout's size")
+    pasting.add_argument("--scale", type=float, metavar="S", help="factor on the cutout's size")
     pasting.add_argument(
-        "--fit", type=float, metavar="SHARE", help="of the background's width or height"
+        "--fit",
+        type=float,
+        metavar="SHARE",
+        help="share of the background's width or height that the cutout fills",
     )
     add_video_options(parser)
     add_model_options(parser)
@@ -161,7 +161,7 @@ def _parse(arguments: Sequence[str]) -> "argparse.Namespace":
     if (options.photo is None) == (options.images is None):
         raise InputError("pass one photo, or a folder with --images (--help shows how)")
     if options.photo is not None and options.masks is not None:
-        raise InputError("--masks goes with --images: pass the mask behind the photo")
+        raise InputError("--masks goes with --images: pass the mask after the photo")
     if options.recursive and options.images is None:
         raise InputError("--recursive goes with --images")
     if not 0 <= options.strength <= 1:
@@ -170,7 +170,7 @@ def _parse(arguments: Sequence[str]) -> "argparse.Namespace":
         raise InputError(f"--quality {options.quality}: expected 1 to 100")
     if options.images is not None and not os.path.isdir(options.images):
         raise InputError(
-            f"--images {options.images}: no such folder, or a closed one: check the path"
+            f"--images {options.images}: no such folder, or no permission: check the path"
         )
     for name in ("at", "gravity", "scale", "fit"):
         if getattr(options, name) is not None and options.onto is None:
@@ -181,8 +181,8 @@ def _parse(arguments: Sequence[str]) -> "argparse.Namespace":
     return options
 
 
-# What follows loads JAX, which takes seconds: --help and mistakes need not wait for it. Flask is
-# loaded for the page alone. And nothing is loaded before Ctrl-C is taken care of.
+# The functions below load JAX, which takes seconds: --help and mistakes need not wait for it. Flask
+# is loaded for the page only. Nothing is loaded before Ctrl-C is handled.
 
 
 def _harmonize(options: "argparse.Namespace") -> "Outcome":
@@ -217,7 +217,7 @@ def _harmonize(options: "argparse.Namespace") -> "Outcome":
 
 def _harmonize_clip(options: "argparse.Namespace") -> "Outcome":
     from harmony_jax.devices.compilation_cache import keep_compiled_programs
-    from harmony_jax.photos.outcome import Outcome
+    from harmony_jax.photos.folders import Outcome
     from harmony_jax.photos.steady import SMOOTHING, Steadiness
     from harmony_jax.video.mask_sources import MaskOptions
     from harmony_jax.video.options import frame_rate

@@ -1,37 +1,19 @@
-"""Boxes of HEIC, AVIF and JPEG 2000: what their decoders do not tell, or do not heed."""
+"""Boxes of HEIC, AVIF and JPEG 2000: what their decoders do not report or do not check."""
 
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
 
-from harmony_jax.errors import InputError
 from harmony_jax.photos.color import profile_of_code_points
+from harmony_jax.photos.kinds import refusal
 
 _CONTAINERS = {b"meta": 4, b"iprp": 0, b"ipco": 0, b"jp2h": 0}  # bytes before the boxes inside
 _CODE_STREAM = b"\xff\x4f\xff\x51"  # of JPEG 2000
-_SRGB, _GREY, _YCC = 16, 17, 18  # of JPEG 2000's enumerated colour spaces
-_OPACITY = 1  # of its channels' kinds
-
-
-class AvifKind(NamedTuple):
-    """What an AVIF file's pictures are: bits a channel, and what colours mean without ICC."""
-
-    bits: int
-    profile: bytes | None
-
-
-class Jpeg2000Kind(NamedTuple):
-    """What a JPEG 2000 file's picture is: bits a channel, and its ICC profile."""
-
-    bits: int
-    profile: bytes | None
+_SRGB, _GREY, _YCC = 16, 17, 18  # JPEG 2000's enumerated colour spaces
+_OPACITY = 1  # among the types of JPEG 2000's channels
 
 
 def check_heif_items(data: bytes) -> None:
-    """Raises ValueError for names of a HEIC file's items that are no text.
-
-    pi-heif 1.4 takes the process down with them.
-    """
+    """Raises ValueError if the name of a HEIC item is not text: pi-heif 1.4 crashes on it."""
     for kind, content in boxes_of(data):
         if kind != b"iinf":
             continue
@@ -40,23 +22,23 @@ def check_heif_items(data: bytes) -> None:
             item[start:].decode()
 
 
-def look_at_avif(data: bytes, label: str) -> AvifKind:
-    """What PIL does not tell of a file; raises InputError for brightness beyond white (HDR)."""
+def look_at_avif(data: bytes) -> tuple[int, bytes | None]:
+    """Bits per channel, and the profile of an AVIF file without ICC, which PIL does not report."""
     bits, profiles = 8, []
     for kind, content in boxes_of(data):
         if kind == b"av1C" and len(content) > 2 and content[2] & 0x40:
             bits = max(bits, 12 if content[2] & 0x20 else 10)
         if kind == b"colr" and content[:4] == b"nclx":
             primaries, transfer = struct.unpack_from(">HH", content, 4)
-            profiles.append(profile_of_code_points(primaries, transfer, label))
-    return AvifKind(bits, profiles[0] if profiles else None)
+            profiles.append(profile_of_code_points(primaries, transfer))
+    return bits, profiles[0] if profiles else None
 
 
-def look_at_jpeg2000(data: bytes, label: str) -> Jpeg2000Kind:
-    """What PIL does not tell of a file.
+def look_at_jpeg2000(data: bytes) -> tuple[int, bytes | None]:
+    """Bits per channel, and the ICC profile of a JPEG 2000 file.
 
     Raises:
-        InputError: a kind of which PIL would take the numbers as something else.
+        InputError: PIL would take the numbers for something else.
         Exception: of several kinds, for a damaged file.
     """
     stream, profile, space, opacity, has_palette = data, None, None, False, False
@@ -76,27 +58,26 @@ def look_at_jpeg2000(data: bytes, label: str) -> Jpeg2000Kind:
                 has_palette = True
     (count,) = struct.unpack_from(">H", stream, 40)
     parts = [tuple(stream[at : at + 3]) for at in range(42, 42 + 3 * count, 3)]
-    depths = {depth for depth, *_ in parts}
     bits = (parts[0][0] & 0x7F) + 1
     whole = all(part[1:] == (1, 1) for part in parts)
     reason = None
-    if len(depths) > 1 or parts[0][0] & 0x80 or bits > 16:
+    if len({depth for depth, *_ in parts}) > 1 or parts[0][0] & 0x80 or bits > 16:
         reason = "numbers with signs, of more than 16 bits, or of several sizes"
     elif space not in (None, _SRGB, _GREY, _YCC):
         reason = f"colour space {space}"
     elif profile is not None and profile[16:20] not in (b"RGB ", b"GRAY"):
         reason = "inks"
     elif count in (2, 4) and not opacity:
-        reason = f"{count} channels, of which nothing tells the meaning"
+        reason = f"{count} channels of unknown meaning"
     elif (bits != 8 and (space == _YCC or has_palette)) or (not whole and space != _YCC):
         reason = "colour at another size than brightness, or a palette of many bits"
     if reason is not None:
-        raise InputError(f"{label}: this kind of JPEG 2000 is not taken ({reason}): save it as PNG")
-    return Jpeg2000Kind(bits, profile)
+        raise refusal("JPEG 2000", reason)
+    return bits, profile
 
 
 def boxes_of(data: bytes, start: int = 0) -> Iterator[tuple[bytes, bytes]]:
-    """Kinds and contents of all boxes that are of interest, those inside others too."""
+    """Kinds and contents of the boxes, also of those inside the containers that matter here."""
     at = start
     while at + 8 <= len(data):
         size, kind = struct.unpack_from(">I4s", data, at)

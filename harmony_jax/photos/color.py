@@ -1,8 +1,8 @@
-"""What a photo's numbers mean, and the way to sRGB, which networks are trained on, and back.
+"""What a photo's numbers mean: conversion to sRGB, which networks are trained on, and back.
 
-Profiles are read by LittleCMS. Its quick way for numbers of 16 bits is off by up to 27 of 255
-(ProPhoto to sRGB), that for 8 bits by half a step: so the whole picture goes the way of 8 bits, and
-what changes, the foreground, the exact one.
+LittleCMS reads the profiles. Its fast path for 16 bits is off by up to 27 of 255 (ProPhoto to
+sRGB), that for 8 bits by half a step. So the whole picture takes the fast path of 8 bits, and the
+foreground, which changes, the exact one.
 """
 
 import functools
@@ -14,15 +14,16 @@ import numpy as np
 from jaxtyping import UInt, UInt16
 
 from harmony_jax.errors import InputError
+from harmony_jax.photos.picture import to_uint8, to_uint16
 
 _EXACT = imagecodecs.CMS.FLAGS.NOOPTIMIZE | imagecodecs.CMS.FLAGS.BLACKPOINTCOMPENSATION
-_QUICK = imagecodecs.CMS.FLAGS.BLACKPOINTCOMPENSATION
+_FAST = imagecodecs.CMS.FLAGS.BLACKPOINTCOMPENSATION
 _INTENT = imagecodecs.CMS.INTENT.RELATIVE_COLORIMETRIC
 _SRGB = imagecodecs.cms_profile("srgb")
 _AS_GOOD = 1.0  # of 255: a profile that differs less from sRGB is sRGB
 _ROWS_AT_ONCE = 64
 
-# Red, green, blue and white, by the numbers of ITU-T H.273.
+# Red, green, blue and white by their numbers in ITU-T H.273.
 _D65 = (0.3127, 0.3290)
 _PRIMARIES = {
     1: ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06), _D65),
@@ -36,7 +37,7 @@ _PRIMARIES = {
     22: ((0.630, 0.340), (0.295, 0.605), (0.155, 0.077), _D65),
 }
 _UNSPECIFIED = 2
-# Curves that pictures have; those of video are shown as if they were sRGB's.
+# Exponents of H.273's curves; None is sRGB's curve, which programs also use to show video's.
 _GAMMAS = {1: None, 4: 2.2, 5: 2.8, 6: None, 8: 1.0, 13: None, 14: None, 15: None}
 _HDR = {16: "PQ", 18: "HLG"}
 
@@ -55,13 +56,13 @@ class Conversion(NamedTuple):
 
         Args:
             pixels: uint8, or uint16 over its whole range.
-            mask: [h, w], not 0 where it matters to less than a step of 255.
+            mask: [h, w], not 0 where errors of less than a step of 255 matter.
         """
         result = np.empty(pixels.shape, np.uint16)
         for rows in _strips(mask):
             part, inside = pixels[rows], mask[rows] > 0
-            result[rows] = _transformed(_shallow(part), self.profile, _SRGB, _QUICK)
-            result[rows][inside] = _exactly(_deep(part[inside]), self.profile, _SRGB)
+            result[rows] = _transformed(to_uint8(part), self.profile, _SRGB, _FAST)
+            result[rows][inside] = _exactly(to_uint16(part[inside]), self.profile, _SRGB)
         return result
 
     def carried_back(
@@ -73,12 +74,12 @@ class Conversion(NamedTuple):
     ) -> UInt[np.ndarray, "h w 3"]:
         """The picture with a change that was made in sRGB.
 
-        The difference is carried, so that colours that sRGB has not stay where nothing changes.
+        Only the difference is carried back, so colours outside of sRGB stay where nothing changes.
 
         Args:
             pixels: the picture in its own colours.
             srgb: what `to_srgb` made of it.
-            changed: that after the change.
+            changed: `srgb` after the change.
             mask: [h, w]; where it is 0 the result equals `pixels`.
         """
         most = np.iinfo(pixels.dtype).max
@@ -93,7 +94,7 @@ class Conversion(NamedTuple):
 
 
 def conversion_of(profile: bytes | None) -> Conversion | None:
-    """How to convert a profile's colours; None if they are as good as sRGB, or it is unusable."""
+    """How to convert a profile's colours; None if it is unusable or as good as sRGB."""
     if profile is None or not is_usable(profile, grey=True) or _is_srgb(profile):
         return None
     return Conversion(profile)
@@ -110,20 +111,20 @@ def convert(
     Args:
         pixels: uint8, or uint16 over its whole range.
         source: their profile; None is sRGB.
-        target: the one wanted, likewise.
-        mask: [h, w]; where it is 0 nobody sees the colours, and they are black.
+        target: the profile wanted, likewise.
+        mask: [h, w]; where it is 0 the result is black.
     """
     result = np.zeros(pixels.shape, np.uint16)
     for rows in _strips(mask):
         inside = mask[rows] > 0
-        colors = _deep(pixels[rows][inside])
+        colors = to_uint16(pixels[rows][inside])
         result[rows][inside] = _exactly(colors, source or _SRGB, target or _SRGB)
     return result
 
 
 @functools.lru_cache(16)
 def is_usable(profile: bytes, grey: bool) -> bool:
-    """Whether a profile is one of RGB, or for grey pictures of grey, that leads there and back."""
+    """Whether colours can be converted by a profile both ways; `grey` allows one of greys too."""
     if len(profile) < 128 or profile[16:20] not in ((b"RGB ", b"GRAY") if grey else (b"RGB ",)):
         return False
     sample = np.full((1, 3), 30_000, np.uint16)
@@ -134,29 +135,33 @@ def is_usable(profile: bytes, grey: bool) -> bool:
     return True
 
 
-def check_range(profile: bytes, label: str) -> None:
-    """Raises InputError if a profile's brightness goes beyond white, which ICC says in `cicp`."""
+def check_range(profile: bytes) -> None:
+    """Raises InputError if a profile is of HDR, which its `cicp` tag says."""
     count = int.from_bytes(profile[128:132], "big")
     for at in range(132, min(132 + 12 * count, len(profile) - 11), 12):
         if profile[at : at + 4] == b"cicp":
             start = int.from_bytes(profile[at + 4 : at + 8], "big")
-            check_transfer(profile[start + 9] if start + 9 < len(profile) else 2, label)
+            check_transfer(profile[start + 9] if start + 9 < len(profile) else _UNSPECIFIED)
 
 
-def profile_of_code_points(primaries: int, transfer: int, label: str) -> bytes | None:
+def profile_of_code_points(primaries: int, transfer: int) -> bytes | None:
     """The profile of colours that H.273's numbers describe, or None for sRGB.
 
     Raises:
-        InputError: for brightness beyond white (HDR), or numbers that mean nothing known.
+        InputError: brightness beyond white (HDR), or unknown numbers.
     """
-    check_transfer(transfer, label)
+    check_transfer(transfer)
     if primaries != _UNSPECIFIED and primaries not in _PRIMARIES:
-        raise InputError(
-            f"{label}: its colours (primaries {primaries} of H.273) are not known: "
-            "convert it to sRGB"
-        )
-    gamma = _GAMMAS.get(transfer)
-    return make_profile(_PRIMARIES.get(primaries, _PRIMARIES[1]), gamma)
+        raise InputError(f"unknown colours (primaries {primaries} of H.273): convert it to sRGB")
+    return make_profile(_PRIMARIES.get(primaries, _PRIMARIES[1]), _GAMMAS.get(transfer))
+
+
+def check_transfer(transfer: int) -> None:
+    """Raises InputError for an HDR or unknown brightness curve of H.273."""
+    if transfer in _HDR:
+        raise InputError(f"an HDR picture ({_HDR[transfer]}), brighter than white: save it as SDR")
+    if transfer != _UNSPECIFIED and transfer not in _GAMMAS:
+        raise InputError(f"unknown brightness (transfer {transfer} of H.273): convert it to sRGB")
 
 
 @functools.lru_cache(16)
@@ -170,13 +175,11 @@ def make_profile(primaries: Primaries, gamma: float | None) -> bytes | None:
     if primaries == _PRIMARIES[1] and gamma is None:
         return None
     *colors, white = primaries
-    stored = np.linspace(0, 1, 4096)
+    curve: dict = {"gamma": gamma}
     if gamma is None:
-        low = stored / 12.92
-        light = np.where(stored <= 0.04045, low, ((stored + 0.055) / 1.055) ** 2.4)
-    curve: dict = (
-        {"transferfunction": light.astype(np.float32)} if gamma is None else {"gamma": gamma}
-    )
+        stored = np.linspace(0, 1, 4096)
+        light = np.where(stored <= 0.04045, stored / 12.92, ((stored + 0.055) / 1.055) ** 2.4)
+        curve = {"transferfunction": light.astype(np.float32)}
     return _undated(
         imagecodecs.cms_profile(
             "rgb",
@@ -188,26 +191,13 @@ def make_profile(primaries: Primaries, gamma: float | None) -> bytes | None:
 
 
 def adobe_rgb() -> bytes:
-    """Adobe RGB (1998), which cameras name in EXIF without a profile."""
+    """Adobe RGB (1998), which cameras declare in EXIF without a profile."""
     return _undated(imagecodecs.cms_profile("adobergb"))
 
 
 def _undated(profile: bytes) -> bytes:
-    """The same profile every time: without the moment it was made."""
+    """The profile with a fixed creation time, so that it is the same every time."""
     return profile[:24] + bytes([7, 208, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0]) + profile[36:]
-
-
-def check_transfer(transfer: int, label: str) -> None:
-    """Raises InputError for a curve of H.273 that is of HDR, or not known."""
-    if transfer in _HDR:
-        raise InputError(
-            f"{label}: an HDR picture ({_HDR[transfer]}), brighter than white: save it as SDR"
-        )
-    if transfer != _UNSPECIFIED and transfer not in _GAMMAS:
-        raise InputError(
-            f"{label}: its brightness (transfer {transfer} of H.273) is not known: convert it to "
-            "sRGB"
-        )
 
 
 @functools.lru_cache(16)
@@ -222,14 +212,14 @@ def _is_srgb(profile: bytes) -> bool:
 
 
 def _exactly(colors: np.ndarray, source: bytes, target: bytes) -> UInt16[np.ndarray, "n 3"]:
-    """Colours [n, 3] of uint16, one by one, as few tables fit all profiles."""
+    """Colours [n, 3] of uint16, converted one by one without interpolation tables."""
     return _transformed(colors[None], source, target, _EXACT)[0]
 
 
 def _transformed(
     pixels: np.ndarray, source: bytes, target: bytes, flags: int
 ) -> UInt16[np.ndarray, "h w 3"]:
-    """Grey profiles have one channel, of which pictures have three that are equal."""
+    """Converts by LittleCMS, for which the three equal channels of a grey picture are one."""
     grey_source, grey_target = (profile[16:20] == b"GRAY" for profile in (source, target))
     given = np.ascontiguousarray(pixels[..., :1] if grey_source else pixels)
     if not given.size:
@@ -250,16 +240,6 @@ def _transformed(
 
 
 def _strips(mask: np.ndarray) -> Iterator[slice]:
-    """Rows of which what is made on the way stays small."""
+    """Groups of rows, so that intermediate arrays stay small."""
     for start in range(0, len(mask), _ROWS_AT_ONCE):
         yield slice(start, start + _ROWS_AT_ONCE)
-
-
-def _deep(pixels: np.ndarray) -> np.ndarray:
-    return pixels if pixels.dtype == np.uint16 else pixels.astype(np.uint16) * 257
-
-
-def _shallow(pixels: np.ndarray) -> np.ndarray:
-    if pixels.dtype == np.uint8:
-        return pixels
-    return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)

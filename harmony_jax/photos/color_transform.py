@@ -1,11 +1,11 @@
 """A prediction's change of colour, fitted at the network's size and applied at the photo's.
 
-Enlarging a prediction would lose everything finer than the network's pixels. So what is enlarged is
-how colours change: around each pixel a function, affine in the composite's colour, which changes
-slowly over the picture, keeps edges because the composite has them, and takes the photo's own
-detail as input. It is a guided filter (He, Sun and Tang, Guided Image Filtering, PAMI 2013), with
-the composite as guide and the mask as weight. What the function leaves over, smoothed a little,
-goes into its offset: changes that no function of colour explains, such as a shadow's.
+Enlarging a prediction would lose everything finer than the network's pixels. So its change of
+colour is enlarged instead: around each pixel an affine function of the composite's colour. These
+change slowly over the picture; edges and detail come from the photo that they are applied to. This
+is a guided filter (He, Sun and Tang, Guided Image Filtering, PAMI 2013) with the composite as guide
+and the mask as weight. The residual, slightly smoothed, is added to the offset: it holds changes
+that no function of colour explains, such as a shadow's.
 
 docs/performance.md compares the choices made here.
 """
@@ -15,10 +15,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Num, UInt
 
 # Standard deviations of the Gaussian windows, as shares of the picture's side.
-_WINDOW = 1 / 16  # that functions are fitted over
-_AVERAGE = 1 / 32  # that fitted functions are averaged over
-_REMAINDER = 1.5 / 256  # that what they leave over is smoothed by
-# Added to the variance of colours, in [0, 1]: flat regions keep their colours' differences.
+_WINDOW = 1 / 16  # for fitting functions
+_AVERAGE = 1 / 32  # for averaging the fitted functions
+_REMAINDER = 1.5 / 256  # for smoothing the residual
+# Added to the variance of colours, in [0, 1], so that flat regions keep their small differences.
 _RIDGE = 1e-4
 # Weights below this count as no foreground nearby: colours stay as they are.
 _LEAST_WEIGHT = 1e-6
@@ -38,14 +38,14 @@ def fit_color_transform(
     Args:
         composite: what the network saw, RGB in [0, 255].
         prediction: its harmonized image, RGB in [0, 255].
-        mask: foreground in [0, 1], soft values kept; pixels count as much as it says.
+        mask: the weight of each pixel, in [0, 1].
 
     Returns:
-        For each pixel and output channel k, at 4 k + j the change's slope in channel j of the
-        composite, and at 4 k + 3 its offset in [0, 255]; 0 far from the foreground.
+        For each pixel and output channel k: at 4 k + j the slope in channel j of the composite, and
+        at 4 k + 3 the offset in [0, 255]. 0 far from the foreground.
     """
     height, width, _ = composite.shape
-    # Around the foreground's mean, so that differences of moments keep their digits.
+    # Relative to the foreground's mean, so that differences of moments keep their digits.
     total = mask.sum() + _LEAST_WEIGHT
     guide = jnp.moveaxis(composite.astype(jnp.float32) / 255, -1, 0)
     mean = (guide * mask).sum((1, 2), keepdims=True) / total
@@ -105,7 +105,7 @@ def apply_color_transform(
     height, width = mask.shape
     top, row_share = _neighbours(origin[0], height, size[0], coefficients.shape[1])
     left, column_share = _neighbours(origin[1], width, size[1], coefficients.shape[2])
-    # Planes and whole rows, as XLA:CPU gathers 12 values a pixel 10 times slower.
+    # By whole rows of planes: XLA:CPU takes 10 times as long to gather 12 values per pixel.
     rows = coefficients[:, top] * (1 - row_share)[:, None]
     rows = rows + coefficients[:, top + 1] * row_share[:, None]
     planes = rows[:, :, left] * (1 - column_share) + rows[:, :, left + 1] * column_share
@@ -121,7 +121,7 @@ def apply_color_transform(
 
 
 def _gaussian(side: int, share: float) -> Float[Array, "side side"]:
-    """The matrix that filters a row of pixels, of which none lie outside the picture."""
+    """The matrix that filters a row of pixels; nothing lies outside of the picture."""
     places = jnp.arange(side)
     distance = (places[:, None] - places[None]) / (share * side)
     window = jnp.exp(-jnp.square(distance) / 2)
@@ -140,7 +140,7 @@ def _solve(
 ) -> Float[Array, "3 h w"]:
     """Solves a symmetric positive 3x3 system at each pixel.
 
-    By its LDL factors: cofactors of a grey picture's would be lost among their own rounding.
+    By LDL factors: for a grey picture, cofactors would be lost in rounding.
     """
     first = matrix[0, 0]
     l10, l20 = matrix[0, 1] / first, matrix[0, 2] / first
@@ -159,7 +159,7 @@ def _solve(
 def _neighbours(
     start: Float[Array, ""], count: int, side: Float[Array, ""], grid_side: int
 ) -> tuple[Array, Array]:
-    """Between which of the grid's rows (or columns) those of a tile lie, centres on centres."""
+    """For a tile's rows (or columns): the grid row before each, and the share of the next."""
     places = (start + jnp.arange(count) + 0.5) * (grid_side / side) - 0.5
     places = jnp.clip(places, 0, grid_side - 1)
     first = jnp.minimum(places.astype(jnp.int32), grid_side - 2)

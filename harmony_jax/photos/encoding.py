@@ -1,4 +1,4 @@
-"""Pictures to files, with what came with them as far as the format holds it."""
+"""Pictures to files, with as much of what came with them as the format holds."""
 
 import io
 import logging
@@ -15,22 +15,34 @@ from PIL import Image, TiffImagePlugin
 from harmony_jax.disk import write_file
 from harmony_jax.errors import InputError
 from harmony_jax.photos import png
-from harmony_jax.photos.companions import iptc_segment, pixels_a_metre
-from harmony_jax.photos.exif import add_resolution, add_to_tiff
-from harmony_jax.photos.picture import (
-    WRITTEN_FORMATS,
-    Picture,
-    check_written_ending,
-    to_eight_bits,
-)
+from harmony_jax.photos.kinds import WRITTEN_FORMATS, check_written_ending
+from harmony_jax.photos.metadata import add_resolution, add_to_tiff, iptc_segment
+from harmony_jax.photos.picture import Picture, to_eight_bits
 
 _JPEG_QUALITY = 95
 _LONGEST_XMP = 65_502  # bytes, in a segment of JPEG
-_HAS_ALPHA = ("PNG", "TIFF", "WEBP")
-_HAS_TEXT = ("PNG",)
-_HAS_IPTC = ("JPEG", "TIFF")
-_HAS_GEO = ("TIFF",)
-_HOLDS_NOTHING = ("BMP",)
+_INCH = 0.0254  # metres
+
+# Fields of a Picture and of its Companions with their names in messages, and which formats hold
+# them.
+_NAMES = {
+    "alpha": "alpha channel",
+    "text": "PNG's texts",
+    "iptc": "IPTC",
+    "geo": "GeoTIFF's fields",
+    "icc_profile": "profile",
+    "exif": "EXIF",
+    "xmp": "XMP",
+}
+_HELD = {
+    "JPEG": ("icc_profile", "exif", "xmp", "iptc"),
+    "PNG": ("alpha", "icc_profile", "exif", "xmp", "text"),
+    "WEBP": ("alpha", "icc_profile", "exif", "xmp"),
+    "TIFF": ("alpha", "icc_profile", "exif", "xmp", "iptc", "geo"),
+    "BMP": (),
+}
+_HOLDS_16_BITS = ("PNG", "TIFF")
+_HOLDS_NO_GREY = ("WEBP",)
 
 Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
 
@@ -55,10 +67,10 @@ _DEFAULTS = JpegOptions()
 def encode_picture(
     picture: Picture, ending: str, jpeg: JpegOptions = _DEFAULTS, label: str = "picture"
 ) -> bytes:
-    """Encodes a picture for a file whose name ends so.
+    """Encodes a picture for a file with this ending.
 
-    PNG, TIFF, WebP and BMP are without loss. All but PNG and TIFF hold 8 bits a channel, JPEG and
-    BMP no alpha. What the format does not hold is left out, which a warning says.
+    PNG, TIFF, WebP and BMP lose nothing of the pixels. What else the format does not hold is left
+    out with a warning.
 
     Args:
         picture: all of it.
@@ -90,11 +102,7 @@ def encode_picture(
 def write_picture(
     path: str | os.PathLike[str], picture: Picture, jpeg: JpegOptions = _DEFAULTS
 ) -> None:
-    """Writes a picture by its name's ending, whole or not at all.
-
-    Raises:
-        InputError: as `encode_picture`, or the folder cannot be written.
-    """
+    """Writes a picture in the format of its name's ending, whole or not at all."""
     path = Path(path)
     check_written_ending(path.suffix, str(path))
     try:
@@ -105,50 +113,45 @@ def write_picture(
 
 
 def _fitted(picture: Picture, kind: str, label: str) -> Picture:
-    """The picture without what a format does not hold, of which a warning tells."""
-    companions = picture.companions
-    if picture.pixels.dtype == np.uint16 and kind not in ("PNG", "TIFF"):
+    """The picture without what a format does not hold; a warning names what is left out."""
+    if kind not in _HOLDS_16_BITS:
         picture = to_eight_bits(picture)
-    lost = []
-    if picture.alpha is not None and kind not in _HAS_ALPHA:
-        lost.append("alpha channel")
-        picture = picture._replace(alpha=None)
-    has_color = kind == "WEBP" or not picture.grey
-    if picture.grey and picture.alpha is not None and picture.pixels.dtype == np.uint16:
-        has_color = True
-    if has_color and picture.icc_profile and picture.icc_profile[16:20] == b"GRAY":
-        _LOGGER.warning("%s: %s with colour holds no profile of grey: left out", label, kind)
-        picture = picture._replace(icc_profile=None)
-    if companions.text and kind not in _HAS_TEXT:
-        lost.append("PNG's texts")
-        companions = companions._replace(text=())
-    if companions.iptc and kind not in _HAS_IPTC:
-        lost.append("IPTC")
-        companions = companions._replace(iptc=None)
-    if companions.geo and kind not in _HAS_GEO:
-        lost.append("GeoTIFF's fields")
-        companions = companions._replace(geo=())
-    if companions.xmp and kind == "JPEG" and len(companions.xmp) > _LONGEST_XMP:
+    companions, lost = picture.companions, []
+    for field, name in _NAMES.items():
+        owner = picture if field in Picture._fields else companions
+        value = getattr(owner, field)
+        if value is None or not len(value) or field in _HELD[kind]:
+            continue
+        lost.append(name)
+        if owner is picture:
+            picture = picture._replace(**{field: None})
+        else:
+            companions = companions._replace(**{field: type(companions)._field_defaults[field]})
+    if kind == "JPEG" and companions.xmp and len(companions.xmp) > _LONGEST_XMP:
         lost.append("XMP of this length")
         companions = companions._replace(xmp=None)
-    if companions.iptc and kind == "JPEG" and iptc_segment(companions.iptc) is None:
+    if kind == "JPEG" and companions.iptc and iptc_segment(companions.iptc) is None:
         lost.append("IPTC of this length")
         companions = companions._replace(iptc=None)
-    if kind in _HOLDS_NOTHING:
-        held = {"profile": picture.icc_profile, "EXIF": picture.exif, "XMP": companions.xmp}
-        lost += [name for name, value in held.items() if value]
-        picture = picture._replace(icc_profile=None, exif=None)
-        companions = companions._replace(xmp=None)
     if lost:
         _LOGGER.warning("%s: %s holds no %s: left out", label, kind, " and no ".join(lost))
+    profile = picture.icc_profile
+    has_color = kind in _HOLDS_NO_GREY or not _is_stored_grey(picture)
+    if has_color and profile and profile[16:20] == b"GRAY":
+        _LOGGER.warning("%s: %s with colour holds no profile of grey: left out", label, kind)
+        picture = picture._replace(icc_profile=None)
     return picture._replace(companions=companions)
+
+
+def _is_stored_grey(picture: Picture) -> bool:
+    """Not all libraries read grey of 16 bits with alpha, so it is stored as RGB with alpha."""
+    return picture.grey and (picture.alpha is None or picture.pixels.dtype == np.uint8)
 
 
 def _channels(picture: Picture) -> np.ndarray:
     """Grey, grey and alpha, RGB, or RGB and alpha, as they are stored."""
     pixels = picture.pixels
-    # Neither library has 16-bit grey with alpha everywhere; with colour they do.
-    if picture.grey and (picture.alpha is None or pixels.dtype == np.uint8):
+    if _is_stored_grey(picture):
         weights = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601, as JPEG and PIL
         pixels = np.rint(pixels @ weights).astype(pixels.dtype)[:, :, None]
     if picture.alpha is not None:
@@ -194,8 +197,8 @@ def _png(pixels: np.ndarray, picture: Picture) -> bytes:
     if companions.xmp:
         chunks.append((b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + companions.xmp))
     if companions.resolution:
-        size = struct.pack(">IIB", *pixels_a_metre(companions.resolution), 1)
-        chunks.insert(0, (b"pHYs", size))
+        per_metre = (round(value / _INCH) for value in companions.resolution)
+        chunks.insert(0, (b"pHYs", struct.pack(">IIB", *per_metre, 1)))
     if picture.exif:
         chunks.insert(0, (b"eXIf", picture.exif.removeprefix(b"Exif\0\0")))
     if picture.icc_profile:
@@ -206,7 +209,7 @@ def _png(pixels: np.ndarray, picture: Picture) -> bytes:
 
 
 def _tiff(pixels: np.ndarray, picture: Picture) -> bytes:
-    """One strip. PIL has no 16-bit colour, and tifffile none of EXIF's nested directories."""
+    """One strip. PIL writes no colour of 16 bits, and tifffile no nested EXIF directories."""
     samples = np.atleast_3d(pixels)
     height, width, count = samples.shape
     little_endian = samples.dtype.newbyteorder("<")

@@ -1,7 +1,8 @@
-"""Prediction: a photo and its mask, or folders of them, to harmonized pictures."""
+"""Harmonizes a photo, or a folder of photos, from file to file."""
 
 import logging
 import os
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -35,16 +36,14 @@ from harmony_jax.photos.masks import (
     looks_inverted,
     mask_of,
 )
-from harmony_jax.photos.outcome import Outcome
 from harmony_jax.photos.pasting import CENTERED, Placement, check_placement, paste
 from harmony_jax.photos.pixel_budget import PixelBudget
 
 _LOGGER = logging.getLogger(__name__)
 
-# Photos read, changed and written at the same time; each needs memory for itself.
+# Photos that are read, changed and written at the same time.
 _WORKERS = min(4, usable_cores())
-
-# Of photos and masks that are in memory together, so that four of the largest need not fit.
+# Pixels of photos and masks in memory together: four of the largest photos need not fit.
 _PIXELS_AT_ONCE = MAX_PIXELS
 
 Invert = Literal["never", "always", "auto"]
@@ -55,12 +54,12 @@ class Settings(NamedTuple):
 
     Attributes:
         strength: how much of the change to make, from 0 to 1.
-        invert_masks: `always` if they are black on the foreground; `auto` takes those as inverted
-            that would make most of the picture's border foreground.
+        invert_masks: `always` if masks are black on the foreground; `auto` inverts those that would
+            make most of the picture's border foreground.
         ending: of the outputs, such as .png; None keeps the photo's.
-        overwrite: whether to replace outputs that are there already.
+        overwrite: whether to replace existing outputs.
         max_pixels: larger photos are refused.
-        mask_values: of masks, the values that are foreground; none: see `mask_of`.
+        mask_values: the values of masks that are foreground; empty: see `mask_of`.
         placement: where a cutout lies on its background.
         recursive: whether folders in a folder are searched.
         jpeg: how JPEG is compressed.
@@ -80,6 +79,38 @@ class Settings(NamedTuple):
 _DEFAULTS = Settings()
 
 
+class Outcome(NamedTuple):
+    """What became of the photos.
+
+    Attributes:
+        written: the outputs made.
+        present: how many outputs existed already and were kept.
+        failures: a line for each photo that failed.
+    """
+
+    written: list[Path]
+    present: int
+    failures: list[str]
+
+
+def report(outcome: Outcome) -> int:
+    """Prints what became of the photos.
+
+    Returns:
+        The exit status: 0 if all are done, else 2.
+    """
+    if len(outcome.written) == 1 and not outcome.present and not outcome.failures:
+        print(outcome.written[0])
+        return 0
+    text = f"{len(outcome.written)} harmonized"
+    if outcome.present:
+        text += f", {outcome.present} were there already"
+    if outcome.failures:
+        text += f", {len(outcome.failures)} failed:"
+    print(text, *outcome.failures, sep="\n  ", file=sys.stderr)
+    return 2 if outcome.failures else 0
+
+
 def predict(
     checkpoint: str | os.PathLike[str] | None,
     image: Path,
@@ -90,28 +121,27 @@ def predict(
 ) -> Outcome:
     """Harmonizes one photo, or every photo of a folder; with a background, pastes them first.
 
-    In a folder, what cannot be done is left out and told in the outcome; outputs that are there
-    already are kept, so that the same call continues. The model is loaded when the first photo and
-    its mask have been read and checked.
+    In a folder, photos that fail are left out and listed in the outcome, and existing outputs are
+    kept, so the same call continues. The model is loaded once the first photo and its mask have
+    been read and checked.
 
     Args:
-        checkpoint: as `Harmonizer.from_checkpoint` takes.
-        image: a photo, or a folder of them.
-        mask: its mask; or a folder (which may be that of the photos) with, for `a_b_c.jpg`, a mask
-            named `a_b_c`, `a_b_c_mask` or `a_b` with any ending of `ENDINGS`; None if photos
-            bring theirs as alpha channel.
-        output: file for one photo (or a folder, which keeps the photo's name); folder for many.
-        settings: all else.
-        onto: a background that the photos, cut out by their masks, are pasted on; or, for a folder
-            of photos, a folder with one of the same name for each.
+        checkpoint: as `Harmonizer.from_checkpoint` takes it.
+        image: a photo, or a folder of photos.
+        mask: its mask; or a folder (which may be the photos') with, for `a_b_c.jpg`, a mask named
+            `a_b_c`, `a_b_c_mask` or `a_b` with any ending of `ENDINGS`. None takes the photos'
+            alpha channels.
+        output: file for one photo, or a folder, which keeps the photo's name; folder for many.
+        settings: everything else.
+        onto: a background that the photos, cut out by their masks, are pasted on; for a folder of
+            photos also a folder with a background of the same name for each.
 
     Raises:
-        InputError: nothing could be begun: an input is missing, the output cannot be written, or
-            is one of the inputs; there is no such model; or the only photo could not be done.
+        InputError: nothing could be begun, there is no such model, or the only photo failed.
     """
     try:
         return _predict(checkpoint, Inputs(image, mask, output, onto), settings)
-    except OSError as error:  # what pathlib raises of folders that may not be looked into
+    except OSError as error:  # which pathlib raises for folders that may not be searched
         place = error.filename or output
         raise InputError(f"{place}: cannot be used ({error.strerror}): choose another") from error
 
@@ -144,12 +174,12 @@ def _predict(
 
 
 class _Model:
-    """A model that is loaded when it is first asked for; threads share it."""
+    """A model that is loaded at its first use; threads share it."""
 
     def __init__(self, checkpoint: str | os.PathLike[str] | None):
         self._checkpoint, self._lock = checkpoint, threading.Lock()
         self._harmonizer: Harmonizer | None = None
-        self.error: Exception | None = None  # why it cannot be had, and nothing can be done
+        self.error: Exception | None = None  # why it cannot be loaded: then no photo can be done
 
     def get(self) -> Harmonizer:
         with self._lock:
@@ -164,29 +194,8 @@ class _Model:
             return self._harmonizer
 
 
-def harmonize_picture(
-    harmonizer: Harmonizer, photo: Picture, mask: PixelMask, strength: float = 1.0
-) -> tuple[Picture, np.ndarray | None]:
-    """Harmonizes a picture, which keeps what came with it.
-
-    Args:
-        harmonizer: does the work.
-        photo: of any size; the network sees it in sRGB, whatever its profile.
-        mask: of its size.
-        strength: how much of the change to make, from 0 to 1.
-
-    Returns:
-        The harmonized picture, and the blend mask as `Harmonized` has it.
-
-    Raises:
-        InputError: as `Harmonizer.harmonize`.
-    """
-    (result,) = harmonizer.harmonize_all([photo], [mask], strength=strength)
-    return photo._replace(pixels=result.image), result.blend_mask
-
-
 def _run_all(model: _Model, jobs: list[Job], settings: Settings) -> tuple[list[Path], list[str]]:
-    """What was written, and a line for each photo that failed, in the jobs' order."""
+    """The outputs written, and a line for each photo that failed, in the jobs' order."""
     failures: dict[Job, str] = {}
     budget = PixelBudget(_PIXELS_AT_ONCE)
     with (
@@ -199,21 +208,21 @@ def _run_all(model: _Model, jobs: list[Job], settings: Settings) -> tuple[list[P
             for future in as_completed(futures):
                 try:
                     future.result()
-                except Exception as error:
+                except Exception as error:  # of any kind: the other photos are done all the same
                     if model.error is not None:
                         executor.shutdown(cancel_futures=True)
                         raise model.error from None
                     failures[futures[future]] = _reason(futures[future], error)
                 bar.update()
         except KeyboardInterrupt:
-            executor.shutdown(cancel_futures=True)  # those begun are finished
+            executor.shutdown(cancel_futures=True)  # photos that were begun are finished
             raise
     written = [job.output for job in jobs if job not in failures]
     return written, [failures[job] for job in jobs if job in failures]
 
 
 def _reason(job: Job, error: Exception) -> str:
-    """Why a photo failed; the others are done all the same, whatever it was."""
+    """Why a photo failed, in one line."""
     if isinstance(error, InputError):
         return str(error)
     _LOGGER.debug("%s", job.photo, exc_info=error)
@@ -226,38 +235,54 @@ def _run(model: _Model, job: Job, settings: Settings, budget: PixelBudget) -> No
         if path is not None:
             check_ending(path.suffix, str(path))
     paths = [path for path in (job.photo, job.mask, job.onto) if path is not None]
-    files = [(read_file(path), str(path)) for path in paths]
+    files = [(read_file(path), str(path), settings.max_pixels) for path in paths]
     try:
-        with budget.hold(sum(count_pixels(*file, settings.max_pixels) for file in files)):
+        with budget.hold(sum(count_pixels(*file) for file in files)):
             _run_files(model, job, files, settings)
     except MemoryError as error:
         raise InputError(f"{job.photo}: not enough memory: make it smaller") from error
 
 
-def _run_files(model: _Model, job: Job, files: list[tuple[bytes, str]], settings: Settings) -> None:
-    """Harmonizes and writes one photo; `files` holds the job's in turn, content and name."""
-    limit = [settings.max_pixels] * len(files)
+def _run_files(
+    model: _Model, job: Job, files: list[tuple[bytes, str, int]], settings: Settings
+) -> None:
+    """Harmonizes and writes one photo; `files` are `decode_picture`'s arguments for its files."""
     with ThreadPoolExecutor(len(files)) as executor:
-        pictures = list(executor.map(decode_picture, *zip(*files, strict=True), limit))
-    label = " with ".join(name for _, name in files)
+        pictures = list(executor.map(decode_picture, *zip(*files, strict=True)))
     try:
         photo, mask = _photo_and_mask(job, pictures, settings)
         check_mask(mask)
-        pictures.clear()  # of large ones each is a part of the memory
+        pictures.clear()  # the inputs of a large photo are a good part of the memory
+        photo, _ = harmonize_picture(model.get(), photo, mask, settings.strength)
     except InputError as error:
-        raise InputError(f"{label}: {error}") from error
-    harmonizer = model.get()
-    try:
-        result, _ = harmonize_picture(harmonizer, photo, mask, settings.strength)
-    except InputError as error:
-        raise InputError(f"{label}: {error}") from error
-    write_picture(job.output, result, settings.jpeg)
+        if error is model.error:
+            raise
+        raise InputError(f"{' with '.join(name for _, name, _ in files)}: {error}") from error
+    write_picture(job.output, photo, settings.jpeg)
+
+
+def harmonize_picture(
+    harmonizer: Harmonizer, photo: Picture, mask: PixelMask, strength: float = 1.0
+) -> tuple[Picture, np.ndarray | None]:
+    """Harmonizes a picture, which keeps what came with it.
+
+    Args:
+        harmonizer: does the work.
+        photo: of any size and profile; the network sees it in sRGB.
+        mask: of its size.
+        strength: how much of the change to make, from 0 to 1.
+
+    Returns:
+        The harmonized picture, and the blend mask as in `Harmonized`.
+    """
+    (result,) = harmonizer.harmonize_all([photo], [mask], strength=strength)
+    return photo._replace(pixels=result.image), result.blend_mask
 
 
 def _photo_and_mask(
     job: Job, pictures: list[Picture], settings: Settings
 ) -> tuple[Picture, PixelMask]:
-    """What is harmonized, of what was read: the photo, its mask if it has one, the background."""
+    """What is harmonized; `pictures` are the photo, its mask if it has one, and the background."""
     photo = pictures[0]
     if job.mask is not None:
         mask = _fitting_mask(pictures[1], str(job.mask), photo, settings)
@@ -266,21 +291,18 @@ def _photo_and_mask(
     mask = _uninverted(mask, str(job.mask or job.photo), settings)
     if job.onto is not None:
         return paste(cut_out(photo, mask), pictures[-1], settings.placement, settings.max_pixels)
-    if job.mask is None and _is_plain(photo.pixels[mask == 0]):
+    hidden = photo.pixels[mask == 0] if job.mask is None else photo.pixels[:0, 0]
+    if len(hidden) and (hidden == hidden[0]).all():
         _LOGGER.warning(
-            "%s: behind its foreground is one colour: --onto=PHOTO pastes it on a photo", job.photo
+            "%s: its background is one colour: give it a background to paste it on", job.photo
         )
     return photo, mask
-
-
-def _is_plain(colors: np.ndarray) -> bool:
-    return len(colors) > 0 and bool((colors == colors[0]).all())
 
 
 def _fitting_mask(picture: Picture, label: str, photo: Picture, settings: Settings) -> PixelMask:
     mask, remark = mask_of(picture, settings.mask_values)
     if remark:
-        _LOGGER.warning("%s: %s (--mask-value and --invert-masks choose)", label, remark)
+        _LOGGER.warning("%s: %s (mask_values and invert_masks choose)", label, remark)
     height, width, _ = photo.pixels.shape
     if mask.shape != (height, width):
         own_height, own_width = mask.shape

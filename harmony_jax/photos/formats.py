@@ -1,38 +1,22 @@
-"""Pictures as people have them, with what came with them: all that others need of their files.
+"""Reading and writing pictures in the formats that people have: what other modules need of it.
 
-docs/harmonize.md has a table of what is taken and what is kept. Data sets are read by
-`harmony_jax.data.codecs`, which is faster and exact to the benchmark.
+docs/harmonize.md has tables of what is read, written and kept. Data sets are read by
+`harmony_jax.data.codecs`, which is faster and follows the benchmark exactly.
 """
 
-from harmony_jax.photos.decoding import count_pixels, decode_picture, picture_of, read_picture
-from harmony_jax.photos.encoding import JpegOptions, encode_picture, write_picture
-from harmony_jax.photos.picture import (
-    ENDINGS,
-    MAX_PIXELS,
-    WRITTEN_ENDINGS,
-    Picture,
-    check_ending,
-    check_written_ending,
-    output_name,
-    to_eight_bits,
-    to_uint8,
-)
-
-__all__ = [
-    "ENDINGS",
-    "MAX_PIXELS",
-    "WRITTEN_ENDINGS",
-    "JpegOptions",
-    "Picture",
-    "check_ending",
-    "check_written_ending",
-    "count_pixels",
-    "decode_picture",
-    "encode_picture",
-    "output_name",
-    "picture_of",
-    "read_picture",
-    "to_eight_bits",
-    "to_uint8",
-    "write_picture",
-]
+from harmony_jax.photos.decoding import count_pixels as count_pixels
+from harmony_jax.photos.decoding import decode_picture as decode_picture
+from harmony_jax.photos.decoding import picture_of as picture_of
+from harmony_jax.photos.decoding import read_picture as read_picture
+from harmony_jax.photos.encoding import JpegOptions as JpegOptions
+from harmony_jax.photos.encoding import encode_picture as encode_picture
+from harmony_jax.photos.encoding import write_picture as write_picture
+from harmony_jax.photos.kinds import ENDINGS as ENDINGS
+from harmony_jax.photos.kinds import WRITTEN_ENDINGS as WRITTEN_ENDINGS
+from harmony_jax.photos.kinds import check_ending as check_ending
+from harmony_jax.photos.kinds import check_written_ending as check_written_ending
+from harmony_jax.photos.kinds import output_name as output_name
+from harmony_jax.photos.picture import MAX_PIXELS as MAX_PIXELS
+from harmony_jax.photos.picture import Picture as Picture
+from harmony_jax.photos.picture import to_eight_bits as to_eight_bits
+from harmony_jax.photos.picture import to_uint8 as to_uint8

@@ -1,4 +1,4 @@
-"""Harmonization of photos of any size: the network at its size, its change of colour at theirs."""
+"""Harmonizes photos of any size: the network at its own size, its change of colour at theirs."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,31 +11,20 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from harmony_jax.data.resizing import shrink
 from harmony_jax.devices.compiled_once import CompiledOnce
 from harmony_jax.errors import InputError
 from harmony_jax.models import HarmonizationModel
 from harmony_jax.normalization import denormalize, normalize
-from harmony_jax.photos.arguments import (
-    Pair,
-    Photo,
-    as_picture,
-    checked_strength,
-    cutout_of,
-    listed,
-    photo_and_mask,
-    profile_of,
-)
-from harmony_jax.photos.color import Conversion, conversion_of
+from harmony_jax.photos.arguments import Photo, as_picture, checked_strength, listed
 from harmony_jax.photos.color_transform import fit_color_transform
-from harmony_jax.photos.formats import to_uint8
-from harmony_jax.photos.masks import FOREGROUND, PixelMask
+from harmony_jax.photos.masks import FOREGROUND, cut_out
 from harmony_jax.photos.pasting import Placement, paste
 from harmony_jax.photos.picture_frame import PictureFrame, frames_of
 from harmony_jax.photos.recolor import Recolor
 from harmony_jax.photos.steady import (
     SMOOTHING,
     AnyFrame,
+    Small,
     Steadiness,
     Transform,
     check_steadiness,
@@ -64,12 +53,12 @@ class Harmonized(NamedTuple):
 
 
 class Harmonizer:
-    """Makes composites look right; see `from_checkpoint`. Threads may share one."""
+    """Harmonizes composites; see `from_checkpoint`. Threads may share one."""
 
     def __init__(self, model: HarmonizationModel, image_size: int):
         self._model, self._image_size = model, image_size
         graph, variables = split(model)
-        # Not as a tree, of which each call would look at every node.
+        # A flat list: each call would walk a tree again.
         self._arrays, tree = jax.tree.flatten(variables)
 
         def network(
@@ -88,7 +77,7 @@ class Harmonizer:
             arrays: list[jax.Array], image: jax.Array, mask: jax.Array
         ) -> tuple[jax.Array, jax.Array | None]:
             prediction, blend_mask = network(arrays, image, mask)
-            # A pixel that is half foreground shows half of the change, and counts a quarter.
+            # A pixel that is half foreground shows half of the change, so it counts a quarter.
             weight = jnp.square(mask.astype(jnp.float32) / 255)
             return jax.vmap(fit_color_transform)(image, prediction, weight), blend_mask
 
@@ -103,15 +92,12 @@ class Harmonizer:
         """Loads a model.
 
         Args:
-            path: a workdir, its `checkpoints` folder, or one step's folder (of several the best);
-                a .safetensors file that `scripts/convert_weights.py` wrote; `ready` (the default),
-                the model that comes with the package; or the name of a released model, whose
-                weights are fetched and converted on first use (`harmony_jax.weights.released`).
-            **overrides: arguments of the model to set otherwise, such as `dtype`, or `precision`
-                (by default highest, see `create_model`).
-
-        Raises:
-            InputError: there is no checkpoint, it is damaged, or a released one cannot be had.
+            path: a workdir, its `checkpoints` folder (the best step is taken), or one step's
+                folder; a .safetensors file that `scripts/convert_weights.py` wrote; `ready` (the
+                default), the model that comes with the package; or the name of a released model,
+                which is fetched and converted on first use (`harmony_jax.weights.released`).
+            **overrides: arguments of the model, such as `dtype`, or `precision` (by default
+                highest, see `create_model`).
         """
         model, loaded = load_model(checkpoint_path(path), **overrides)
         return cls(model, loaded.metadata["image_size"])
@@ -127,26 +113,21 @@ class Harmonizer:
         """Makes the foreground's colours fit.
 
         Args:
-            image: a photo: RGB [height, width, 3], uint8 or uint16, a NumPy or JAX array, or a
-                PIL image of any kind, whose colour profile is heeded; arrays are sRGB. Or several:
-                a list of photos of any sizes, or an array [batch, height, width, 3].
-            mask: of each photo, in the same form: [height, width], 255 (True, or 1.0 in floating
-                point) on the foreground; in between, the change is mixed in. One of another size is
-                resized with a warning. None takes the photo's alpha channel.
+            image: a photo: a NumPy or JAX array [height, width, 3] in sRGB, uint8 or uint16; or a
+                PIL image of any kind and colour profile. Or several: a list of photos of any
+                sizes, or an array [batch, height, width, 3].
+            mask: one for each photo: [height, width], 255 (True, or 1.0 in floating point) on the
+                foreground; between 0 and 255, that share of the change is made. A mask of another
+                size is resized with a warning. None takes the photo's alpha channel.
             resolution: "full" returns the photo at its own size, sharp: the network sees it at the
-                size it was trained at, and the photo takes on its change of colour. A number
-                returns what the network itself makes of the photo, squeezed to that many pixels a
-                side, as the released code does.
+                size it was trained at, and its change of colour is applied to the photo. A number
+                returns the network's own output for the photo squeezed to that many pixels a side,
+                as the released code does.
             strength: how much of the change to make, from 0 to 1.
 
         Returns:
-            [height, width, 3] RGB of the photo's type (uint8 for a resolution in numbers), one
-            array or as many as photos were given. At full resolution it equals the photo where the
-            mask is 0.
-
-        Raises:
-            InputError: an array's shape or type does not fit, a mask has no foreground or no
-                background, or the network cannot take the resolution.
+            [height, width, 3] RGB of the photo's type (uint8 for a resolution in numbers), or a
+            list of them. At full resolution it equals the photo where the mask is 0.
         """
         images, masks, one = listed(image, mask)
         results = self.harmonize_all(images, masks, resolution=resolution, strength=strength)
@@ -161,27 +142,25 @@ class Harmonizer:
         strength: float = 1.0,
         **placement: Any,
     ) -> np.ndarray:
-        """Lays a cutout on a background, and makes its colours fit.
+        """Pastes a cutout on a background, and makes its colours fit.
 
         Args:
-            cutout: what is pasted, with an alpha channel that says where it is: [height, width, 4],
-                uint8 or uint16, or a PIL image.
+            cutout: what is pasted: [height, width, 4] with its alpha channel, uint8 or uint16, or a
+                PIL image.
             background: a photo, as `harmonize` takes one.
-            mask: of the cutout, if its alpha channel does not say it.
+            mask: the cutout's mask, if it has no alpha channel.
             strength: how much of the change to make, from 0 to 1.
             **placement: `at=(column, row)` of its upper left corner, or `gravity="south"`; and
                 `scale=0.5`, or `fit=0.3` of the background. See `harmony_jax.photos.pasting`.
 
         Returns:
-            [height, width, 3] RGB, of the background's size and type, and equal to it where the
-            cutout is not.
-
-        Raises:
-            InputError: as `harmonize`, or the cutout is not on the background.
+            [height, width, 3] RGB, of the background's size and type, and equal to it outside of
+            the cutout.
         """
-        composite, pasted = paste(
-            cutout_of(cutout, mask), as_picture(background), Placement(**placement)
-        )
+        picture = as_picture(cutout)
+        if mask is not None:
+            picture = cut_out(picture, PictureFrame(picture, mask, check=True).mask)
+        composite, pasted = paste(picture, as_picture(background), Placement(**placement))
         return self.harmonize_all([composite], [pasted], strength=strength)[0].image
 
     def harmonize_video(
@@ -195,42 +174,32 @@ class Harmonizer:
     ) -> Iterator[np.ndarray]:
         """Makes the foreground's colours fit in every frame of a clip, without flicker.
 
-        Frames are taken and given one by one: only those around one are in memory. The `harmonize`
-        command reads and writes files of video.
+        Frames are read and yielded one by one: only the frames around the current one are in
+        memory. The `harmonize` command reads and writes video files.
 
         Args:
-            frames: photos as `harmonize` takes them, in the order of time.
-            masks: one for each frame, in the same form; one array or PIL image for all frames; or
-                None, which takes the frames' alpha channels. A frame whose mask has no foreground
-                stays as it is.
+            frames: photos as `harmonize` takes them, in order of time.
+            masks: one for each frame; one array or PIL image for all frames; or None, which takes
+                the frames' alpha channels. A frame without foreground stays as it is.
             strength: how much of the change to make, from 0 to 1.
             smoothing: over how many frames the change is averaged, as a standard deviation; 0
                 harmonizes each frame by itself.
-            every: the network sees one of so many frames; the change in between is interpolated.
+            every: the network sees one frame in so many; the change in between is interpolated.
 
         Yields:
             As many frames as the shorter of `frames` and `masks` has: [height, width, 3] RGB of the
             frame's type, equal to it where the mask is 0.
-
-        Raises:
-            InputError: a number cannot be, or a frame or mask does not fit; the error names it.
         """
         strength = checked_strength(strength)
         steadiness = Steadiness(smoothing, every)
         check_steadiness(steadiness)
-        pictures = frames_of(frames, masks)
-        return self._harmonized_frames(pictures, steadiness, strength)
-
-    def _harmonized_frames(
-        self, pictures: Iterator[PictureFrame], steadiness: Steadiness, strength: float
-    ) -> Iterator[np.ndarray]:
-        for picture, coefficients in self.transforms(pictures, steadiness):
-            yield self.recolored(picture, coefficients, strength)
+        transforms = self.transforms(frames_of(frames, masks), steadiness)
+        return (self.recolored(*transform, strength) for transform in transforms)
 
     def recolored(
         self, picture: PictureFrame, coefficients: Transform | None, strength: float
     ) -> np.ndarray:
-        """A frame that takes on its transform; None leaves it as it is."""
+        """A frame after its transform; None leaves it as it is."""
         return (
             picture.pixels
             if coefficients is None
@@ -240,7 +209,7 @@ class Harmonizer:
     def transforms(
         self, frames: Iterable[AnyFrame], steadiness: Steadiness
     ) -> Iterator[tuple[AnyFrame, Transform | None]]:
-        """The color transforms of a clip's frames; see `steady_transforms`."""
+        """The colour transforms of a clip's frames; see `steady_transforms`."""
         self._model.check_image_size(self._image_size, self._image_size)
         return steady_transforms(frames, self._image_size, self._fit_all, steadiness)
 
@@ -256,7 +225,7 @@ class Harmonizer:
         resolution: Resolution = "full",
         strength: float = 1.0,
     ) -> list[Harmonized]:
-        """Harmonizes several photos, and tells where the network painted; see `harmonize`."""
+        """Harmonizes several photos, and returns their blend masks too; see `harmonize`."""
         if len(images) != len(masks):
             raise InputError(f"{len(images)} images and {len(masks)} masks: expected as many")
         strength = checked_strength(strength)
@@ -264,39 +233,28 @@ class Harmonizer:
             raise InputError(f'resolution {resolution!r}: expected "full" or a number of pixels')
         size = self._image_size if resolution == "full" else resolution
         self._model.check_image_size(size, size)
-        pairs: list[Pair] = []
+        frames = []
         for number, (image, mask) in enumerate(zip(images, masks, strict=True)):
             with _named(number, len(images)):
-                pairs.append(photo_and_mask(image, mask))
-        own: dict[int, tuple[Conversion, np.ndarray]] = {}  # those of other colours, as they were
-        for number, image in enumerate(images):
-            if (conversion := conversion_of(profile_of(image))) is not None:
-                pixels, seen, mask = pairs[number]
-                srgb = conversion.to_srgb(pixels, mask)
-                shown = srgb if seen is pixels else conversion.to_srgb(seen, mask)
-                own[number] = conversion, pixels
-                pairs[number] = Pair(srgb, shown, mask)
+                frames.append(PictureFrame(image, mask, check=True))
+        smalls = [frame.small(size) for frame in frames]
+        for number, (frame, small) in enumerate(zip(frames, smalls, strict=True)):
+            with _named(number, len(images)):
+                _check_visible(frame, small)
+        run = self._transform if resolution == "full" else self._network
         results: list[Harmonized] = []
-        for batch in _batches(pairs):
-            small = np.stack([shrink(to_uint8(pair.seen), size) for pair in batch])
-            small_masks = np.stack([shrink(pair.mask, size) for pair in batch])
-            for number, (small_mask, pair) in enumerate(zip(small_masks, batch, strict=True)):
-                with _named(len(results) + number, len(images)):
-                    _check_small(small_mask, pair.mask)
-            if resolution == "full":
-                found, blend_masks = self._transform(self._arrays, small, small_masks)
-            else:
-                found, blend_masks = self._network(self._arrays, small, small_masks)
-            found = _finite(found)
-            for number, (pixels, _, mask) in enumerate(batch):
+        for batch in _batches(len(frames)):
+            seen = np.stack([small.seen for small in smalls[batch]])
+            small_masks = np.stack([small.mask for small in smalls[batch]])
+            found, blend_masks = run(self._arrays, seen, small_masks)
+            for number, (frame, answer) in enumerate(
+                zip(frames[batch], _finite(found), strict=True)
+            ):
                 if resolution == "full":
-                    image = self._recolor(found[number], pixels, mask, strength)
-                    if len(results) in own:
-                        conversion, before = own[len(results)]
-                        image = conversion.carried_back(before, pixels, image, mask)
+                    image = frame.recolored(self._recolor, answer, strength)
                 else:
-                    change = found[number] - small[number]
-                    image = np.rint(small[number] + strength * change).astype(np.uint8)
+                    change = answer - seen[number]
+                    image = np.rint(seen[number] + strength * change).astype(np.uint8)
                 blend_mask = None if blend_masks is None else np.asarray(blend_masks[number])
                 results.append(Harmonized(image, blend_mask))
         return results
@@ -309,29 +267,29 @@ def _finite(found: jax.Array) -> np.ndarray:
     return values
 
 
-def _batches(pairs: Sequence[Pair]) -> Iterator[Sequence[Pair]]:
-    """Cuts off batches whose sizes are powers of two, so that few sizes are compiled."""
+def _batches(count: int) -> Iterator[slice]:
+    """Batches whose sizes are powers of two, so that few sizes are compiled."""
     start = 0
-    while start < len(pairs):
+    while start < count:
         size = _MAX_BATCH
-        while size > len(pairs) - start:
+        while size > count - start:
             size //= 2
-        yield pairs[start : start + size]
+        yield slice(start, start + size)
         start += size
 
 
-def _check_small(small_mask: PixelMask, mask: PixelMask) -> None:
-    if small_mask.max() <= FOREGROUND:
-        height, width = small_mask.shape
+def _check_visible(frame: PictureFrame, small: Small) -> None:
+    if small.mask.max() <= FOREGROUND:
+        height, width = small.mask.shape
         raise InputError(
-            f"the foreground is too small ({(mask > FOREGROUND).sum()} pixels, and none of the "
-            f"network's {width} x {height}): crop the photo around it"
+            f"the foreground is too small ({(frame.mask > FOREGROUND).sum()} pixels, and none of "
+            f"the network's {width} x {height}): crop the photo around it"
         )
 
 
 @contextmanager
 def _named(number: int, count: int) -> Iterator[None]:
-    """Says which of several images an error is about."""
+    """Makes errors say which of several images they are about."""
     try:
         yield
     except InputError as error:

@@ -8,19 +8,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harmony_jax.errors import InputError
-from harmony_jax.photos.formats import (
-    ENDINGS,
-    check_ending,
-    check_written_ending,
-    output_name,
-)
+from harmony_jax.photos.kinds import ENDINGS, check_ending, check_written_ending, output_name
 
-# How people mark the mask of a photo: cat_mask.png is that of cat.jpg.
+# How people mark the mask of a photo: cat_mask.png belongs to cat.jpg.
 _MARKS = ("_mask", "-mask", ".mask")
 
-# What systems leave in folders; names that begin with a dot are passed over as well.
-_LITTER = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r")
-_LITTER_FOLDERS = ("__MACOSX", "@eaDir")
+# System files, which are ignored; so are names that begin with a dot.
+_SYSTEM_FILES = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r")
+_SYSTEM_FOLDERS = ("__MACOSX", "@eaDir")
 
 
 class Job(NamedTuple):
@@ -40,10 +35,10 @@ class Job(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """What is to be done, as the user says it: files, or folders of them.
+    """What the user names: files, or folders.
 
     Attributes:
-        image: a photo, or a folder of them.
+        image: a photo, or a folder of photos.
         mask: its mask, or a folder; None if photos bring theirs as alpha channel.
         output: a file or folder for one photo; a folder for many.
         onto: a background to paste on; or, for a folder of photos, a folder of backgrounds.
@@ -61,10 +56,10 @@ def job_of_photo(inputs: Inputs, ending: str | None, overwrite: bool) -> Job:
     Args:
         inputs: files.
         ending: of the output, such as .png; None keeps the photo's, or the background's.
-        overwrite: whether the output may be there already.
+        overwrite: whether the output may exist already.
 
     Raises:
-        InputError: the output cannot be what is asked for, is there, or is one of the inputs.
+        InputError: the output is not of the ending, exists already, or is one of the inputs.
     """
     image, mask, output, onto = inputs
     if onto is not None and onto.is_dir():
@@ -78,7 +73,7 @@ def job_of_photo(inputs: Inputs, ending: str | None, overwrite: bool) -> Job:
         if path is not None and target.exists() and target.samefile(path):
             raise InputError(f"{target}: is the {kind} itself: choose another output")
     if target.exists() and not overwrite:
-        raise InputError(f"{target}: is there already: choose another, or pass --overwrite")
+        raise InputError(f"{target}: exists already: choose another, or ask to overwrite")
     return Job(image, mask, target, onto)
 
 
@@ -90,8 +85,8 @@ def jobs_of_folder(
     Args:
         inputs: folders; `onto` may be one background for all.
         ending: of the outputs; None keeps each photo's, or its background's.
-        recursive: whether folders in the folder are searched; masks and backgrounds then lie, and
-            outputs come, in folders of the same names.
+        recursive: whether folders in the folder are searched; masks, backgrounds and outputs are
+            then in folders of the same names.
 
     Raises:
         InputError: there is no photo, or the output is a file or one of the folders.
@@ -99,32 +94,32 @@ def jobs_of_folder(
     images, masks, output, onto = inputs
     if output.exists() and not output.is_dir():
         raise InputError(f"{output}: is a file: choose a folder for the photos of {images}")
-    folders = [("photos", images), ("masks", masks), ("backgrounds", onto)]
-    others = []  # which lie elsewhere, or inside
-    for kind, folder in folders:
+    others = []  # folders that may be inside the photos'
+    for kind, folder in (("photos", images), ("masks", masks), ("backgrounds", onto)):
         if folder is not None and output.exists() and output.samefile(folder):
             raise InputError(f"{output}: is the folder of the {kind}: choose another output")
         if folder is not None and folder.is_dir() and not folder.samefile(images):
             others.append(folder)
     photos = _Files(images, recursive, [output, *others])
-    if not photos.pictures:
-        hint = "" if recursive else " (folders in it are not searched: --recursive does)"
+    if not photos.paths:
+        hint = "" if recursive else " (folders in it are not searched unless recursive)"
         raise InputError(f"{images}: no photo in this folder{hint}")
     together = masks is not None and masks.samefile(images)
     mask_files = _Files(masks, recursive, [output]) if masks is not None else None
     grounds = _Files(onto, recursive, [output]) if onto is not None and onto.is_dir() else None
     jobs, failures = [], []
-    for photo in photos.pictures:
+    for photo in photos.paths:
         if together and photos.is_mask(photo):
             continue
+        stem = photo.relative_to(images).with_suffix("")
         try:
             photos.check(photo)
-            mask = mask_files.mask_of(photo, images, together) if mask_files else None
-            ground = grounds.ground_of(photo, images) if grounds else onto
+            mask = mask_files.mask_of(photo, stem, together) if mask_files else None
+            ground = grounds.ground_of(photo, stem) if grounds else onto
         except InputError as error:
             failures.append(str(error))
             continue
-        place = output / photo.parent.relative_to(images)
+        place = output / stem.parent
         jobs.append(Job(photo, mask, place / _name(photo, ground, ending), ground))
     return jobs, failures
 
@@ -135,34 +130,36 @@ def _name(photo: Path, onto: Path | None, ending: str | None) -> str:
 
 
 class _Files:
-    """The files of a folder, by folder inside and stem."""
+    """The files of a folder. Stems are paths in the folder without ending."""
 
     def __init__(self, root: Path, recursive: bool, without: list[Path]):
         """`without`: folders inside that hold something else."""
         self._root = root
-        self.pictures = sorted(_files(root, recursive, without))
-        self._stems: dict[Path, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
-        self._marked: dict[Path, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
-        self._names: dict[Path, list[str]] = defaultdict(list)
-        for path in self.pictures:
-            place = path.parent.relative_to(root)
-            self._names[place].append(path.name)
+        self.paths = sorted(_files(root, recursive, without))
+        self._names: dict[Path, list[str]] = defaultdict(list)  # by folder
+        self._by_stem: dict[Path | None, list[Path]] = defaultdict(list)
+        self._marked: dict[Path, list[Path]] = defaultdict(list)  # masks by their photos' stems
+        for path in self.paths:
+            stem = self._stem(path)
+            self._names[stem.parent].append(path.name)
             if path.suffix.lower() not in ENDINGS:
                 continue
-            self._stems[place][path.stem].append(path)
-            if (base := _unmarked(path.stem)) is not None:
-                self._marked[place][base].append(path)
+            self._by_stem[stem].append(path)
+            if (base := _unmarked(stem)) is not None:
+                self._marked[base].append(path)
+        self._regions = {
+            _region(stem) for stem in self._by_stem if stem and stem not in self._marked
+        }
+
+    def _stem(self, path: Path) -> Path:
+        return path.relative_to(self._root).with_suffix("")
 
     def check(self, photo: Path) -> None:
-        """Raises InputError unless a photo can be tried, and its output is its own."""
+        """Raises InputError unless a photo can be tried and no other has the same output."""
         if photo.is_symlink() and not photo.exists():
-            raise InputError(f"{photo}: a link that leads nowhere: remove it, or what it names")
+            raise InputError(f"{photo}: a link that leads nowhere: remove it, or its target")
         check_ending(photo.suffix, str(photo))
-        twins = [
-            path.name
-            for path in self._stems[photo.parent.relative_to(self._root)][photo.stem]
-            if path != photo and path.suffix.lower() in ENDINGS
-        ]
+        twins = [path.name for path in self._by_stem.get(self._stem(photo), []) if path != photo]
         if twins:
             raise InputError(
                 f"{photo}: {' and '.join(twins)} has the same stem: rename one and its mask"
@@ -170,56 +167,37 @@ class _Files:
 
     def is_mask(self, path: Path) -> bool:
         """Whether it is the mask of another file here, where masks lie beside their photos."""
-        place = path.parent.relative_to(self._root)
-        stems, marked = self._stems[place], self._marked[place]
-        base = _unmarked(path.stem)
-        if base is not None and stems.get(base):
+        stem = self._stem(path)
+        if (base := _unmarked(stem)) is not None and base in self._by_stem:
             return True
-        if marked.get(path.stem):  # it has a mask of its own
-            return False
-        return any(
-            _region(stem) == path.stem and not marked.get(stem)
-            for stem in stems
-            if stem != path.stem
-        )
+        return stem not in self._marked and stem in self._regions
 
-    def mask_of(self, photo: Path, images: Path, together: bool) -> Path:
+    def mask_of(self, photo: Path, stem: Path, together: bool) -> Path:
         """The photo's own mask, or in iHarmony4 the one that the composites of a region share."""
-        place = photo.parent.relative_to(images)
-        own = [] if together else self._stems[place].get(photo.stem, [])
-        for found in (
-            own,
-            self._marked[place].get(photo.stem, []),
-            self._stems[place].get(_region(photo.stem), []),
-        ):
-            if found:
-                return _only(photo, found, "its mask")
-        marked = f"{photo.stem}_mask.png" if together else f"{photo.stem}.png"
-        raise InputError(
-            f"{photo}: no mask: expected {self._root / place / marked}"
-            + self._nearest(place, photo.stem, photo.name if together else None)
-        )
+        own = [] if together else self._by_stem.get(stem, [])
+        shared = self._by_stem.get(_region(stem), [])
+        if found := own or self._marked.get(stem, []) or shared:
+            return _only(photo, found, "its mask")
+        expected = f"{self._root / stem}_mask.png" if together else f"{self._root / stem}.png"
+        others = self._nearest(stem, photo.name if together else None)
+        raise InputError(f"{photo}: no mask: expected {expected}; {others}")
 
-    def ground_of(self, photo: Path, images: Path) -> Path:
+    def ground_of(self, photo: Path, stem: Path) -> Path:
         """The background of a cutout, of the same name."""
-        place = photo.parent.relative_to(images)
-        for stem in (photo.stem, _region(photo.stem)):
-            if found := self._stems[place].get(stem):
-                return _only(photo, found, "its background")
-        raise InputError(
-            f"{photo}: no background: expected {self._root / place / photo.stem}.jpg"
-            + self._nearest(place, photo.stem, None)
-        )
+        if found := self._by_stem.get(stem) or self._by_stem.get(_region(stem)):
+            return _only(photo, found, "its background")
+        others = self._nearest(stem, None)
+        raise InputError(f"{photo}: no background: expected {self._root / stem}.jpg; {others}")
 
-    def _nearest(self, place: Path, stem: str, without: str | None) -> str:
-        """What does lie there, where the alphabet would have the file that is missing."""
-        names = [name for name in self._names[place] if name != without]
+    def _nearest(self, stem: Path, without: str | None) -> str:
+        """The files where the alphabet would have the one that is missing."""
+        names = [name for name in self._names[stem.parent] if name != without]
         if not names:
-            return "; nothing lies there"
-        start = max(0, min(bisect.bisect(names, stem) - 1, len(names) - 3))
+            return "the folder has no other file"
+        start = max(0, min(bisect.bisect(names, stem.name) - 1, len(names) - 3))
         shown = names[start : start + 3]
         more = len(names) - len(shown)
-        return f"; there is {', '.join(shown)}" + (f" and {more} more" if more else "")
+        return f"there is {', '.join(shown)}" + (f" and {more} more" if more else "")
 
 
 def _only(photo: Path, found: list[Path], role: str) -> Path:
@@ -229,18 +207,21 @@ def _only(photo: Path, found: list[Path], role: str) -> Path:
     return found[0]
 
 
-def _unmarked(stem: str) -> str | None:
+def _unmarked(stem: Path) -> Path | None:
     """The stem of the photo that a marked mask belongs to; None if it is not marked."""
-    return next((stem[: -len(mark)] for mark in _MARKS if stem.lower().endswith(mark)), None)
+    name = stem.name.lower()
+    cut = next((len(mark) for mark in _MARKS if name.endswith(mark) and name != mark), None)
+    return None if cut is None else stem.with_name(stem.name[:-cut])
 
 
-def _region(stem: str) -> str:
+def _region(stem: Path) -> Path | None:
     """`a_b` of `a_b_c`, as iHarmony4 names the mask of its composites."""
-    return stem.rpartition("_")[0]
+    region = stem.name.rpartition("_")[0]
+    return stem.with_name(region) if region else None
 
 
 def _files(root: Path, recursive: bool, without: list[Path]) -> Iterator[Path]:
-    """Files, and links that lead nowhere; not what systems leave."""
+    """Files, and links that lead nowhere; no system files."""
     left_out = {folder.resolve() for folder in without}
 
     def refuse(error: OSError) -> None:
@@ -253,12 +234,12 @@ def _files(root: Path, recursive: bool, without: list[Path]) -> Iterator[Path]:
             for name in folders
             if recursive
             and not name.startswith(".")
-            and name not in _LITTER_FOLDERS
+            and name not in _SYSTEM_FOLDERS
             and (Path(place) / name).resolve() not in left_out
         ]
         for name in names:
             path = Path(place) / name
-            if name.startswith(".") or name.lower() in _LITTER:
+            if name.startswith(".") or name.lower() in _SYSTEM_FILES:
                 continue
             if path.is_file() or (path.is_symlink() and not path.exists()):
                 yield path

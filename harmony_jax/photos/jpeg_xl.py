@@ -1,6 +1,6 @@
-"""JPEG XL: what its header says, of which the decoder gives pixels alone."""
+"""JPEG XL: the header, because imagecodecs decodes pixels but reports neither size nor colours."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import imagecodecs
@@ -10,39 +10,39 @@ from jaxtyping import UInt
 from harmony_jax.errors import InputError
 from harmony_jax.photos.boxes import boxes_of
 from harmony_jax.photos.color import check_transfer, make_profile
+from harmony_jax.photos.kinds import refusal
 
 CODE_STREAM = b"\xff\x0a"
 CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"
 
-# Of ISO/IEC 18181-1: what a size that is told by a ratio is of the height.
+# Of ISO/IEC 18181-1: width over height, where the width is not stored.
 _RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
-_ALPHA, _SPOT, _MOSAIC = 0, 2, 5  # kinds of further channels
-_RGB, _GREY = 0, 1  # kinds of colour
-_OWN = 2  # of white points and primaries: their places follow
+_ALPHA, _SPOT, _MOSAIC = 0, 2, 5  # kinds of extra channels
+_RGB, _GREY = 0, 1  # colour spaces
+_OWN = 2  # white points and primaries that are stored as coordinates
 _WHITES = {1: (0.3127, 0.3290), 10: (1 / 3, 1 / 3), 11: (0.314, 0.351)}
 _PRIMARIES = {
     1: ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06)),
     9: ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046)),
     11: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060)),
 }
-_LINEAR, _DCI_CURVE = 8, 17  # curves from numbers to light
+_LINEAR, _DCI_CURVE = 8, 17  # transfer functions
 
-# Ways to store a number: what is added to so many bits.
+# Ways to store a number: an offset, and how many bits are added to it. Two bits choose the way.
 Ways = Sequence[tuple[int, int]]
 _ENUM: Ways = ((0, 0), (1, 0), (2, 4), (18, 6))
 _SIDE: Ways = ((1, 9), (1, 13), (1, 18), (1, 30))
-_PLACE: Ways = ((0, 19), (524_288, 19), (1_048_576, 20), (2_097_152, 21))
+_COORDINATE: Ways = ((0, 19), (524_288, 19), (1_048_576, 20), (2_097_152, 21))
 
 
 class JpegXlKind(NamedTuple):
     """What a file's picture is.
 
     Attributes:
-        size: width and height, in pixels, upright.
-        bits: a channel's.
-        has_icc: whether its colours are told by an ICC profile, which no decoder here gives.
-        profile: what they are otherwise; None for sRGB.
-        is_jpeg: whether a JPEG was packed, which can be had again as it was.
+        size: width and height in pixels, upright.
+        bits: per channel.
+        profile: its colours; None for sRGB.
+        is_jpeg: whether it is a packed JPEG, which can be restored as it was.
         several: whether it has more than one picture.
         refusal: why its pixels are not read, or None.
         exif: its EXIF, or None.
@@ -50,14 +50,13 @@ class JpegXlKind(NamedTuple):
     """
 
     size: tuple[int, int]
-    bits: int
-    has_icc: bool
-    profile: bytes | None
-    is_jpeg: bool
-    several: bool
-    refusal: str | None
-    exif: bytes | None
-    xmp: bytes | None
+    bits: int = 8
+    profile: bytes | None = None
+    is_jpeg: bool = False
+    several: bool = False
+    refusal: str | None = None
+    exif: bytes | None = None
+    xmp: bytes | None = None
 
 
 def is_jpeg_xl(data: bytes) -> bool:
@@ -65,46 +64,42 @@ def is_jpeg_xl(data: bytes) -> bool:
     return data.startswith((CODE_STREAM, CONTAINER))
 
 
-def look_at_jpeg_xl(data: bytes, label: str) -> JpegXlKind:
-    """What is in a file, of which the pixels are not looked at.
+def look_at_jpeg_xl(data: bytes) -> JpegXlKind:
+    """Reads a file's header.
 
     Raises:
-        InputError: brightness beyond white (HDR), or colours of a meaning that is not known.
+        InputError: brightness beyond white (HDR), or unknown colours.
         Exception: of several kinds, for a damaged file.
     """
-    parts, found = [data], {}
+    stream, found = data, {}
     if data.startswith(CONTAINER):
-        parts = []
+        stream = b""
         for kind, content in boxes_of(data):
             if kind in (b"jxlc", b"jxlp"):
-                parts.append(content[4 if kind == b"jxlp" else 0 :])
-            elif kind == b"brob":  # of any kind, compressed
+                stream += content[4 if kind == b"jxlp" else 0 :]
+            elif kind == b"brob":  # another box, compressed
                 found[content[:4]] = imagecodecs.brotli_decode(content[4:])
             else:
                 found[kind] = content
-    stream = b"".join(parts)
     if not stream.startswith(CODE_STREAM):
         raise ValueError("no code stream")
     exif = bytes(found.get(b"Exif", b""))
-    return _header(_Bits(stream[2:]), label)._replace(
+    return _header(_Bits(stream[2:]))._replace(
         is_jpeg=b"jbrd" in found,
         exif=exif[4 + int.from_bytes(exif[:4], "big") :] or None,
         xmp=bytes(found.get(b"xml ", b"")) or None,
     )
 
 
-def decode_jpeg_xl(
-    data: bytes, kind: JpegXlKind, label: str
-) -> UInt[np.ndarray, "height width *channels"]:
-    """The first picture, upright, its numbers of the header's bits.
+def decode_jpeg_xl(data: bytes, kind: JpegXlKind) -> UInt[np.ndarray, "height width *channels"]:
+    """The first picture, upright, with values of `kind.bits` bits.
 
     Raises:
-        InputError: what its numbers mean is not known.
+        InputError: a variant that is not known to be read right.
         Exception: of several kinds, for a damaged file.
     """
-    refusal = "colours of an ICC profile" if kind.has_icc else kind.refusal
-    if refusal is not None:
-        raise InputError(f"{label}: this kind of JPEG XL is not taken ({refusal}): save it as PNG")
+    if kind.refusal is not None:
+        raise refusal("JPEG XL", kind.refusal)
     pixels = imagecodecs.jpegxl_decode(data, index=0)
     if pixels.shape[:2] != kind.size[::-1] or pixels.dtype not in (np.uint8, np.uint16):
         raise ValueError("header and pixels do not agree")
@@ -134,21 +129,19 @@ class _Bits:
         return offset + self.take(count)
 
 
-def _header(bits: _Bits, label: str) -> JpegXlKind:
+def _header(bits: _Bits) -> JpegXlKind:
     """The fields of ISO/IEC 18181-1, annexes D and E, up to the colours."""
-    size = _size(bits, lambda small: (bits.take(5) + 1) * 8 if small else bits.number(_SIDE))
-    plain = JpegXlKind(size, 8, False, None, False, False, None, None, None)
-    if bits.flag():
-        return plain
-    further = bits.flag()
+    size = _size(bits)
+    if bits.flag():  # everything else as usual: sRGB of 8 bits
+        return JpegXlKind(size)
     several, orientation = False, 1
-    if further:
+    if bits.flag():
         orientation = bits.take(3) + 1
         if bits.flag():  # the size to show it at
-            _size(bits, lambda small: (bits.take(5) + 1) * 8 if small else bits.number(_SIDE))
-        if bits.flag():  # a preview
-            _size(bits, lambda small: _preview_side(bits, small))
-        if several := bits.flag():
+            _size(bits)
+        if bits.flag():
+            _size(bits, preview=True)
+        if several := bits.flag():  # frame rate and loops
             bits.number(((100, 0), (1000, 0), (1, 10), (1, 30)))
             bits.number(((1, 0), (1001, 0), (1, 8), (1, 10)))
             bits.number(((0, 0), (0, 3), (0, 16), (0, 32)))
@@ -156,52 +149,54 @@ def _header(bits: _Bits, label: str) -> JpegXlKind:
     if orientation > 4:
         size = size[::-1]
     depth, floating = _depth(bits)
-    refusal = "floating point numbers" if floating else None
+    reason = "floating point numbers" if floating else None
     if depth > 16:
-        refusal = f"{depth} bits a channel"
+        reason = f"{depth} bits a channel"
     bits.flag()
     for _ in range(bits.number(((0, 0), (1, 0), (2, 4), (1, 12)))):
-        refusal = _further_channel(bits, depth) or refusal
-    bits.flag()  # how colours are packed
-    has_icc, profile = _colors(bits, label)
-    return plain._replace(
-        size=size, bits=depth, has_icc=has_icc, profile=profile, several=several, refusal=refusal
-    )
+        reason = _extra_channel(bits, depth) or reason
+    bits.flag()  # how colours are compressed
+    profile, has_icc = _colors(bits)
+    if has_icc:
+        reason = "colours of an ICC profile"
+    return JpegXlKind(size, depth, profile, several=several, refusal=reason)
 
 
-def _size(bits: _Bits, side: Callable[[bool], int]) -> tuple[int, int]:
-    small = bits.flag()
-    height = side(small)
+def _size(bits: _Bits, preview: bool = False) -> tuple[int, int]:
+    """Width and height, in eighths if both are small."""
+    in_eighths = bits.flag()
+
+    def side() -> int:
+        if not in_eighths:
+            return bits.number(((1, 6), (65, 8), (321, 10), (1345, 12)) if preview else _SIDE)
+        if preview:
+            return 8 * bits.number(((16, 0), (32, 0), (1, 5), (33, 9)))
+        return 8 * (bits.take(5) + 1)
+
+    height = side()
     if ratio := bits.take(3):
         above, below = _RATIOS[ratio]
         return height * above // below, height
-    return side(small), height
-
-
-def _preview_side(bits: _Bits, small: bool) -> int:
-    if small:
-        return 8 * bits.number(((16, 0), (32, 0), (1, 5), (33, 9)))
-    return bits.number(((1, 6), (65, 8), (321, 10), (1345, 12)))
+    return side(), height
 
 
 def _depth(bits: _Bits) -> tuple[int, bool]:
-    """How many bits a number has, and whether it is of floating point."""
+    """Bits per number, and whether it is of floating point."""
     if bits.flag():
         depth = bits.number(((32, 0), (16, 0), (24, 0), (1, 6)))
-        bits.take(4)
+        bits.take(4)  # of the exponent
         return depth, True
     return bits.number(((8, 0), (10, 0), (12, 0), (1, 6))), False
 
 
-def _further_channel(bits: _Bits, depth: int) -> str | None:
-    """Reads of a channel beside those of colour; why it is not taken, or None."""
+def _extra_channel(bits: _Bits, depth: int) -> str | None:
+    """Reads the description of a channel besides colour; returns why it is refused, or None."""
     if bits.flag():  # alpha of 8 bits
         return None if depth == 8 else "alpha of another depth than colours"
     kind = bits.number(_ENUM)
     own_depth, _ = _depth(bits)
     bits.number(((0, 0), (3, 0), (4, 0), (1, 3)))
-    for _ in range(bits.number(((0, 0), (0, 4), (16, 5), (48, 10)))):
-        bits.take(8)  # its name
+    bits.take(8 * bits.number(((0, 0), (0, 4), (16, 5), (48, 10))))  # its name
     if kind == _SPOT:
         bits.take(64)
     elif kind == _MOSAIC:
@@ -213,36 +208,37 @@ def _further_channel(bits: _Bits, depth: int) -> str | None:
     return "channels beside colours and alpha"
 
 
-def _colors(bits: _Bits, label: str) -> tuple[bool, bytes | None]:
-    """Whether an ICC profile tells what colours mean, and the profile that numbers tell."""
+def _colors(bits: _Bits) -> tuple[bytes | None, bool]:
+    """The profile that the header's numbers describe (None: sRGB), and whether an ICC profile does.
+
+    The ICC profile itself is compressed further on, and no decoder here returns it.
+    """
     if bits.flag():
-        return False, None
-    has_icc, kind = bits.flag(), bits.number(_ENUM)
+        return None, False
+    has_icc, space = bits.flag(), bits.number(_ENUM)
     if has_icc:
-        return True, None
-    if kind not in (_RGB, _GREY):
-        raise InputError(f"{label}: its colours are of no known kind: save it as PNG")
+        return None, True
+    if space not in (_RGB, _GREY):
+        raise InputError("its colours are of no known kind: save it as PNG")
     number = bits.number(_ENUM)
     white = _place(bits) if number == _OWN else _WHITES[number]
     corners = _PRIMARIES[1]
-    if kind == _RGB:
+    if space == _RGB:
         number = bits.number(_ENUM)
         own = number == _OWN
         corners = (_place(bits), _place(bits), _place(bits)) if own else _PRIMARIES[number]
     if bits.flag():
         gamma: float | None = 1e7 / bits.take(24)
+    elif (transfer := bits.number(_ENUM)) == _DCI_CURVE:
+        gamma = 2.6
     else:
-        transfer = bits.number(_ENUM)
-        if transfer == _DCI_CURVE:
-            gamma = 2.6
-        else:
-            check_transfer(transfer, label)
-            gamma = 1.0 if transfer == _LINEAR else None
-    return False, make_profile((*corners, white), gamma)
+        check_transfer(transfer)
+        gamma = 1.0 if transfer == _LINEAR else None
+    return make_profile((*corners, white), gamma), False
 
 
 def _place(bits: _Bits) -> tuple[float, float]:
-    """x and y of a colour, of which even numbers are positive."""
-    numbers = (bits.number(_PLACE), bits.number(_PLACE))
+    """x and y of a colour; even numbers are positive."""
+    numbers = (bits.number(_COORDINATE), bits.number(_COORDINATE))
     x, y = ((-(n + 1) // 2 if n & 1 else n // 2) / 1e6 for n in numbers)
     return x, y

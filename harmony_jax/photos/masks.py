@@ -18,21 +18,21 @@ FOREGROUND = 100
 # A value that is foreground: of a grey mask one number, else red, green and blue.
 MaskValue = tuple[int, ...]
 
-# A mask whose parts are marked by values has no more of them, and neighbours mostly share theirs.
-_MOST_VALUES = 256
-_ALIKE = 0.75
-# Shades of grey of which none is white: parts if they are so few, or all as dark as background.
-_MOST_GREYS = 8
-# Of the borders between greys so many skip a grey, if the greys are labels; of the pixels of a
-# label so many have only their like around them; and of the labels so many are like that.
-_SKIPPING, _FLAT, _MOSTLY = 0.05, 0.3, 0.8
-_FEW = 32  # colours that are a mask's own, and not made by lossy compression
-_FEWEST_SHADES = 6  # on a line between two colours, these with them, before they are soft edges
+# A mask with labels has at most so many values, and half of them mostly have only their like
+# around them: at least this share of their pixels.
+_MOST_LABELS, _FLAT = 256, 0.5
+# Of the edges between greys, labels make at least this share skip a grey; soft edges lead from
+# each grey to the next.
+_SKIPPING = 0.05
+_FEW = 32  # greys that are labels if all of them are as dark as background
 
-# Distances of colours, of 255: the same but for lossy compression; blurred by it, at an edge.
-_SAME, _BLURRED = 16, 40
-_APART = 64  # two colours that a person would paint a mask with
-_NEARLY_GREY = 8
+# A mask painted with two colours, also with soft edges or as JPEG: how far apart the two are, of
+# 255; the shares of pixels that are near one of them, and near the line between them; and how near.
+_APART = 64
+_AT_ENDS, _ON_LINE = 0.8, 0.99
+_END, _LINE = 0.15, 80
+_NEARLY_GREY = 8  # differences between the channels of a grey JPEG
+_DARK = 16  # black, after JPEG
 
 _SAMPLE = 250_000  # pixels that are looked at to tell a painted mask from a photo
 _STRIP = 1_000_000  # pixels that are counted at once
@@ -43,7 +43,7 @@ class FoundMask(NamedTuple):
 
     Attributes:
         mask: 255 on the foreground.
-        remark: what was decided that its maker may not have meant, or None.
+        remark: an assumption that may be wrong, or None.
     """
 
     mask: PixelMask
@@ -53,10 +53,10 @@ class FoundMask(NamedTuple):
 def mask_of(picture: Picture, wanted: Sequence[MaskValue] = ()) -> FoundMask:
     """The mask that a picture shows.
 
-    An alpha channel that is not constant is the mask, as of a cutout. Of two grey values the
-    brighter is foreground; more shades are a soft mask. Of two colours black is background, else
-    the one along the border; shades between them are soft edges. Of several values, as of labelled
-    instances, all but the background's are foreground.
+    An alpha channel that is not constant is the mask. Of two greys the brighter is foreground; more
+    greys are a soft mask. Of two colours the one that is not black, or not along the border, is
+    foreground; shades between them are soft edges. With labels, as of instances, everything but the
+    background is foreground.
 
     Args:
         picture: the mask, of any kind.
@@ -75,11 +75,7 @@ def mask_of(picture: Picture, wanted: Sequence[MaskValue] = ()) -> FoundMask:
 
 
 def alpha_mask(photo: Picture) -> PixelMask:
-    """The photo's alpha channel as its mask.
-
-    Raises:
-        InputError: it has none.
-    """
+    """The photo's alpha channel as its mask."""
     if photo.alpha is None:
         raise InputError("no mask, and no alpha channel that could be one: pass a mask")
     return to_uint8(photo.alpha)
@@ -92,10 +88,10 @@ def cut_out(photo: Picture, mask: PixelMask) -> Picture:
 
 
 def fit_size(mask: PixelMask, height: int, width: int) -> PixelMask:
-    """The mask at a photo's size; its edges become soft.
+    """The mask at a photo's size, with soft edges.
 
     Raises:
-        InputError: it lies where the photo stands, or stands where it lies.
+        InputError: its sides are those of the photo turned by 90 degrees.
     """
     own_height, own_width = mask.shape
     if (own_height, own_width) == (height, width):
@@ -138,9 +134,9 @@ def check_mask(mask: PixelMask) -> None:
 def fill_hidden(
     pixels: UInt[np.ndarray, "height width 3"], alpha: UInt[np.ndarray, "height width"]
 ) -> UInt[np.ndarray, "height width 3"]:
-    """A photo whose transparent pixels have the colour of the nearest that is not.
+    """Gives transparent pixels the colour of the nearest visible one.
 
-    What lies under them is whatever a program left there; nobody sees it, but a network would.
+    Programs leave any colours there. Nobody sees them, but the network would.
     """
     hidden = alpha == 0
     if not hidden.any() or hidden.all():
@@ -157,7 +153,7 @@ def fill_hidden(
 
 
 def row_strips(pixels: np.ndarray) -> Iterator[slice]:
-    """A picture's rows in turn, so many at a time that what is computed of them stays small."""
+    """Groups of rows, so that intermediate arrays stay small."""
     step = max(1, _STRIP // pixels.shape[1])
     return (slice(top, top + step) for top in range(0, pixels.shape[0], step))
 
@@ -196,18 +192,18 @@ def _of_greys(values: UInt[np.ndarray, "height width"]) -> FoundMask:
     present = _greys(values)
     if len(present) == 2:
         return FoundMask(_white(values == present[1]))
-    white = np.iinfo(values.dtype).max
-    dark = to_uint8(present[-1:])[0] <= FOREGROUND
-    few = (len(present) <= _MOST_GREYS and present[-1] < white) or (len(present) <= _FEW and dark)
-    if len(present) > 2 and (few or _are_labels(values, present)):
-        return FoundMask(
-            _white(values != present[0]), _of_several([(int(value),) for value in present])
-        )
-    remark = None
-    if len(present) == 3 and _flat_shares(values == present[1], 2)[1] >= _FLAT:
-        share = (int(present[1]) - int(present[0])) / (int(present[2]) - int(present[0]))
+    flat, skipping = _look_at_greys(values, present)
+    most = np.iinfo(values.dtype).max
+    half_of_white = len(present) == 3 and to_uint8(present)[1] > FOREGROUND and present[2] == most
+    if flat and half_of_white:
+        share = (int(present[1]) - int(present[0])) / (most - int(present[0]))
         remark = f"where it is {present[1]}, {share:.0%} of the change is mixed in"
-    return FoundMask(to_uint8(values), remark)
+        return FoundMask(to_uint8(values), remark)
+    dark = 2 < len(present) <= _FEW and to_uint8(present)[-1] <= FOREGROUND
+    if dark or (flat and skipping and not half_of_white):
+        labels = [(int(value),) for value in present]
+        return FoundMask(_white(values != present[0]), _of_several(labels))
+    return FoundMask(to_uint8(values))
 
 
 def _white(chosen: Bool[np.ndarray, "height width"]) -> PixelMask:
@@ -215,35 +211,30 @@ def _white(chosen: Bool[np.ndarray, "height width"]) -> PixelMask:
     return np.multiply(chosen, 255, dtype=np.uint8)
 
 
-def _are_labels(values: UInt[np.ndarray, "height width"], present: np.ndarray) -> bool:
-    """Whether greys number parts, white among them, and are no shades of softness.
-
-    Parts are flat, and lie beside others of any number; shades lie beside the next one, or are not
-    flat. Of three greys the middle one may be meant as half of white, unless it is dark.
-    """
-    if len(present) > _MOST_VALUES:
-        return False
-    if len(present) == 3 and to_uint8(present[1:2])[0] > FOREGROUND:
-        return False
+def _look_at_greys(values: np.ndarray, present: np.ndarray) -> tuple[bool, bool]:
+    """Whether greys between the darkest and the brightest lie in flat areas, and skip greys."""
+    if not 2 < len(present) <= _MOST_LABELS:
+        return False, False
     order = np.zeros(int(present[-1]) + 1, np.int16)
     order[present] = np.arange(len(present))
     numbers = order[values]
     steps = np.concatenate([np.abs(np.diff(numbers, axis=axis)).ravel() for axis in (0, 1)])
-    if (steps > 1).sum() < _SKIPPING * (steps > 0).sum():
-        return False
-    return bool((_flat_shares(numbers, len(present))[1:-1] >= _FLAT).mean() >= _MOSTLY)
+    skipping = (steps > 1).sum() >= _SKIPPING * (steps > 0).sum()
+    return _are_flat(numbers, np.arange(1, len(present) - 1)), bool(skipping)
 
 
-def _flat_shares(numbers: np.ndarray, count: int) -> Float[np.ndarray, " count"]:
-    """Of the pixels of each number what share has only its like around it."""
+def _are_flat(numbers: np.ndarray, those: np.ndarray) -> bool:
+    """Whether half of `those` numbers mostly have only their like around them."""
     numbers, window = numbers.astype(np.int16), np.ones((3, 3), np.uint8)
     flat = cv2.erode(numbers, window) == cv2.dilate(numbers, window)
+    count = int(numbers.max()) + 1
     everywhere = np.bincount(numbers.ravel(), minlength=count)
-    return np.bincount(numbers[flat], minlength=count) / np.maximum(everywhere, 1)
+    shares = np.bincount(numbers[flat], minlength=count) / np.maximum(everywhere, 1)
+    return bool(np.median(shares[those]) >= _FLAT)
 
 
 def _greys(values: np.ndarray) -> np.ndarray:
-    """The values that there are, smallest first, of their type."""
+    """The values that occur, smallest first."""
     count = np.iinfo(values.dtype).max + 1
     histogram = cv2.calcHist([np.ascontiguousarray(values)], [0], None, [count], [0, count])
     return np.flatnonzero(histogram).astype(values.dtype)
@@ -255,43 +246,42 @@ def _of_colors(pixels: UInt8[np.ndarray, "height width 3"]) -> FoundMask:
         return FoundMask(np.zeros(pixels.shape[:2], np.uint8))
     if len(colors) == 2:
         return _between(pixels, _unpacked(colors[0]), _unpacked(colors[1]))
-    step = max(1, pixels.shape[0] * pixels.shape[1] // _SAMPLE)
-    sample, counts = np.unique(_packed(pixels).ravel()[::step], return_counts=True)
-    ends = _ends(sample, counts, len(colors))
+    packed = _packed(pixels)
+    if len(colors) <= _MOST_LABELS:
+        numbers = np.searchsorted(colors, packed)
+        if _are_flat(numbers, np.arange(len(colors))):
+            return _of_labels(pixels, [_unpacked(color) for color in colors])
+    ends = _ends(packed)
     if ends is not None:
         return _between(pixels, *ends)
-    if len(colors) > _MOST_VALUES and np.ptp(pixels, axis=2).max() <= _NEARLY_GREY:
+    if np.ptp(pixels, axis=2).max() <= _NEARLY_GREY:
         return FoundMask(np.ascontiguousarray(pixels[:, :, 1]))
-    packed = _packed(pixels)
-    if len(colors) > _MOST_VALUES or (packed[:, 1:] == packed[:, :-1]).mean() < _ALIKE:
-        raise InputError(
-            f"the mask has {len(colors):,} colours: is it the photo? The photo comes first, then "
-            "its mask"
-        )
-    background = _background([_unpacked(color) for color in colors], pixels)
-    values = [background, *(_unpacked(color) for color in colors)]
+    raise InputError(
+        f"the mask has {len(colors):,} colours: is it the photo? The photo comes first, then its "
+        "mask"
+    )
+
+
+def _of_labels(pixels: UInt8[np.ndarray, "height width 3"], colors: list[MaskValue]) -> FoundMask:
+    background = _background(colors, pixels)
     mask = _white((pixels != np.array(background, np.uint8)).any(2))
-    return FoundMask(mask, _of_several(list(dict.fromkeys(values))))
+    others = [color for color in colors if color != background]
+    return FoundMask(mask, _of_several([background, *others]))
 
 
 def _of_several(values: list[MaskValue]) -> str:
-    """What is said of a mask with several values, of which the first is the background's."""
+    """The remark about a mask with several values; the first is the background's."""
     return (
         f"has {len(values) - 1} values besides its background {_text(values[0])} "
         f"({_listed(values[1:])}): all of them are taken as foreground"
     )
 
 
-def _ends(
-    colors: UInt[np.ndarray, " n"], counts: np.ndarray, total: int
-) -> tuple[MaskValue, MaskValue] | None:
-    """The two colours of a painted mask, if all others are shades between them.
-
-    Args:
-        colors: of a sample of pixels, packed.
-        counts: how many pixels have each.
-        total: how many colours the whole picture has.
-    """
+def _ends(packed: UInt[np.ndarray, "height width"]) -> tuple[MaskValue, MaskValue] | None:
+    """The two colours that a mask is painted with, if all others are shades between them."""
+    colors, counts = np.unique(
+        packed.ravel()[:: max(1, packed.size // _SAMPLE)], return_counts=True
+    )
     rgb = np.stack([colors >> 16, colors >> 8 & 255, colors & 255], 1).astype(np.float32)
     first = _commonest(rgb, counts)
     apart = np.linalg.norm(rgb - first, axis=1) >= _APART
@@ -299,15 +289,10 @@ def _ends(
         return None
     second = _commonest(rgb, np.where(apart, counts, 0))
     share = _share(rgb, first, second)
-    place = np.clip(share, 0, 1)[:, None]
-    off = np.linalg.norm(rgb - first - place * (second - first), axis=1)
-    from_end = np.minimum(*(np.linalg.norm(rgb - end, axis=1) for end in (first, second)))
-    few = total <= _FEW
-    if total < _FEWEST_SHADES and (from_end > _SAME).any():
-        return None
-    at_ends = counts[(share < 0.15) | (share > 0.85)].sum() / counts.sum()
-    on_line = counts[off <= (_SAME if few else _BLURRED)].sum() / counts.sum()
-    if at_ends < 0.8 or on_line < (1 if few else 0.99):
+    nearest = first + np.clip(share, 0, 1)[:, None] * (second - first)
+    at_ends = counts[(share < _END) | (share > 1 - _END)].sum() / counts.sum()
+    on_line = counts[np.linalg.norm(rgb - nearest, axis=1) <= _LINE].sum() / counts.sum()
+    if at_ends < _AT_ENDS or on_line < _ON_LINE:
         return None
     return _as_value(first), _as_value(second)
 
@@ -320,7 +305,7 @@ def _commonest(rgb: Float[np.ndarray, "n 3"], counts: np.ndarray) -> np.ndarray:
 
 
 def _share(rgb: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """How far colours are on the way from the first to the second, of which 1 is all."""
+    """How far colours are on the way from the first (0) to the second (1)."""
     way = (second - first).astype(np.float32)
     return (rgb.astype(np.float32) - first) @ (way / np.dot(way, way))
 
@@ -328,10 +313,10 @@ def _share(rgb: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray
 def _between(
     pixels: UInt8[np.ndarray, "height width 3"], first: MaskValue, second: MaskValue
 ) -> FoundMask:
-    """The mask that is painted with two colours, and shades between them."""
+    """The mask that is painted with two colours and the shades between them."""
     remark = None
     background = _background([first, second], pixels)
-    if min(max(first), max(second)) > _SAME and not _both_grey(first, second):
+    if min(max(first), max(second)) > _DARK and not _both_grey(first, second):
         remark = (
             f"of its two colours {_text(background)}, which lies along the border, is taken as "
             "background"
@@ -345,9 +330,9 @@ def _between(
 
 
 def _background(values: list[MaskValue], pixels: np.ndarray) -> MaskValue:
-    """Black; of two greys the darker; else the colour that most of the border has, or nearly."""
+    """Black; of two greys the darker; else the colour nearest to most of the border."""
     darkest = min(values, key=max)
-    if max(darkest) == 0 or (len(values) == 2 and (max(darkest) <= _SAME or _both_grey(*values))):
+    if max(darkest) == 0 or (len(values) == 2 and (max(darkest) <= _DARK or _both_grey(*values))):
         return darkest
     border = _border(pixels).astype(np.int32)
     distance = np.stack([np.abs(border - np.array(value)).sum(1) for value in values])
@@ -355,11 +340,11 @@ def _background(values: list[MaskValue], pixels: np.ndarray) -> MaskValue:
 
 
 def _both_grey(first: MaskValue, second: MaskValue) -> bool:
-    return all(max(value) - min(value) <= _SAME for value in (first, second))
+    return all(max(value) - min(value) <= _DARK for value in (first, second))
 
 
 def _distinct(pixels: UInt8[np.ndarray, "height width 3"]) -> UInt[np.ndarray, " n"]:
-    """The colours that there are, packed."""
+    """The colours that occur, packed."""
     seen = np.zeros(1 << 24, bool)
     for rows in row_strips(pixels):
         seen[_packed(pixels[rows])] = True

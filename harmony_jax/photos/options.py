@@ -1,4 +1,4 @@
-"""What the commands that harmonize people's photos share: options and limits."""
+"""Options and limits that the commands for photos share."""
 
 import argparse
 import re
@@ -12,12 +12,12 @@ from harmony_jax.weights.released import READY
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """The options that both forms of the command have."""
+    """The options of `harmonize` and `harmonize serve`."""
     parser.add_argument(
         "--checkpoint",
         metavar="MODEL",
-        help="workdir that was trained in, one of its checkpoints/STEP, a .safetensors file "
-        "written here, or the name of a released model, fetched on first use (by default "
+        help="workdir of a training, one of its checkpoints/STEP, a .safetensors file of this "
+        "project, or the name of a released model, fetched on first use (default: "
         f"{READY}, the model that comes with the package)",
     )
     parser.add_argument(
@@ -25,12 +25,12 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=MAX_PIXELS / 1e6,
         metavar="N",
-        help="refuse larger photos (by default %(default)g)",
+        help="refuse larger photos (default: %(default)g)",
     )
 
 
 def max_pixels(megapixels: float) -> int:
-    """The option's value in pixels; raises InputError unless it is positive."""
+    """The option's value in pixels."""
     if not 0 < megapixels <= 1e6:
         raise InputError(f"--max-megapixels {megapixels:g}: expected more than 0")
     return int(megapixels * 1e6)
@@ -44,18 +44,18 @@ def mask_value(text: str) -> tuple[int, ...]:
 
 
 def place(text: str) -> tuple[int, int]:
-    """Where a cutout's corner comes to, such as `120,-40`: column and row."""
+    """Column and row of a cutout's corner, such as `120,-40`; the page takes it as well."""
     if not re.fullmatch(r"-?\d{1,7},-?\d{1,7}", text):
-        raise InputError(f"--at {text}: expected X,Y in pixels, such as 120,40")
+        raise InputError(f"at {text!r}: expected X,Y in pixels, such as 120,40")
     column, row = text.split(",")
     return int(column), int(row)
 
 
 def expect_any_file(max_pixels: int = MAX_PIXELS) -> None:
-    """For commands that read whatever they are given: our own limits and messages alone.
+    """Sets PIL's limit to ours, and keeps its warnings from the terminal.
 
-    PIL refuses what has more than twice the pixels of its limit before anything is read: a small
-    GIF can say that it is so large that memory for it could not be had.
+    PIL refuses pictures with more than twice its limit before it reads them: a small GIF can claim
+    a size that no memory holds.
     """
     Image.MAX_IMAGE_PIXELS = max_pixels
     warnings.filterwarnings("ignore", module=r"PIL\.")

@@ -1,4 +1,4 @@
-"""A cutout pasted on a background: the composite that is then harmonized, and its mask."""
+"""Pastes a cutout on a background: the composite to harmonize, and its mask."""
 
 import math
 from typing import Literal, NamedTuple, get_args
@@ -8,8 +8,8 @@ import numpy as np
 
 from harmony_jax.errors import InputError
 from harmony_jax.photos.color import convert, is_usable
-from harmony_jax.photos.formats import MAX_PIXELS, Picture, to_uint8
 from harmony_jax.photos.masks import FOREGROUND, PixelMask, alpha_mask, fill_hidden, row_strips
+from harmony_jax.photos.picture import MAX_PIXELS, Picture, to_uint8, to_uint16
 
 Gravity = Literal[
     "northwest", "north", "northeast", "west", "center", "east", "southwest", "south", "southeast"
@@ -21,13 +21,13 @@ class Placement(NamedTuple):
     """Where a cutout lies on its background, and how large.
 
     Attributes:
-        at: column and row of the background that the cutout's upper left corner comes to, in
-            pixels; they may be negative. Its transparent margin counts, as in an editor's layers.
-        gravity: instead, the side or corner of the background that what is visible of the cutout
-            touches. Without either, the cutout's middle lies on the background's.
-        scale: how many pixels of the background one of the cutout becomes, a side.
-        fit: instead, the share of the background's width or height that what is visible of the
-            cutout fills; whichever it fills first.
+        at: the cutout's upper left corner, column and row of the background; they may be negative.
+            A transparent margin counts, as in an editor's layers.
+        gravity: instead, the side or corner of the background that the visible part of the cutout
+            touches. Without either, the cutout is centred.
+        scale: a factor on the cutout's width and height.
+        fit: instead, the share of the background's width or height, whichever comes first, that the
+            visible part of the cutout fills.
     """
 
     at: tuple[int, int] | None = None
@@ -40,7 +40,7 @@ CENTERED = Placement()
 
 
 def check_placement(placement: Placement) -> None:
-    """Raises InputError, which names the field, unless a placement can be."""
+    """Raises InputError for an invalid placement, and names the field."""
     if placement.at is not None and placement.gravity is not None:
         raise InputError("at and gravity: both say where the cutout lies: pass one")
     if placement.scale is not None and placement.fit is not None:
@@ -62,18 +62,18 @@ def paste(
     """Lays a cutout on a background.
 
     Args:
-        cutout: what is pasted; its alpha channel says where it is.
-        background: of any size, with what came with it.
-        placement: where the cutout lies, and how large.
-        max_pixels: a cutout that is scaled to more is refused.
+        cutout: what is pasted, with an alpha channel.
+        background: of any size.
+        placement: where the cutout lies, and how large it becomes.
+        max_pixels: a cutout that is scaled to more pixels is refused.
 
     Returns:
-        The composite, of the background's size, depth and profile, and its mask, the cutout's
-        alpha channel where it came to lie. Where the mask is 0, the composite is the background.
+        The composite, with the background's size, depth, profile and metadata, and its mask: the
+        cutout's alpha channel in its place. Where the mask is 0, the composite is the background.
 
     Raises:
-        InputError: the cutout has no alpha channel, is opaque or transparent everywhere, lies
-            outside of the background, or becomes too large.
+        InputError: the cutout is opaque or transparent everywhere, lies outside of the background,
+            or becomes too large.
     """
     check_placement(placement)
     alpha = opacity_of(cutout)
@@ -106,7 +106,7 @@ def paste(
 
 
 def opacity_of(cutout: Picture) -> PixelMask:
-    """Where a cutout is; raises InputError unless it is somewhere, but not everywhere."""
+    """A cutout's opacity; raises InputError if it is opaque or transparent everywhere."""
     if cutout.alpha is None:
         raise InputError("the cutout has no alpha channel: pass its mask, or cut it out")
     alpha = alpha_mask(cutout)
@@ -120,7 +120,7 @@ def opacity_of(cutout: Picture) -> PixelMask:
 def _size(
     alpha: PixelMask, placement: Placement, background: tuple[int, int], max_pixels: int
 ) -> tuple[int, int]:
-    """Height and width that the cutout becomes, with its transparent margin."""
+    """Height and width of the cutout on the background, with its transparent margin."""
     scale = 1.0 if placement.scale is None else placement.scale
     if placement.fit is not None:
         visible = _visible(alpha)
@@ -137,7 +137,7 @@ def _size(
 
 
 def _corner(alpha: PixelMask, placement: Placement, background: tuple[int, int]) -> tuple[int, int]:
-    """Row and column of the background that the cutout's corner comes to."""
+    """Row and column of the background where the cutout's corner lies."""
     if placement.at is not None:
         return placement.at[1], placement.at[0]
     gravity = placement.gravity
@@ -149,7 +149,7 @@ def _corner(alpha: PixelMask, placement: Placement, background: tuple[int, int])
 
 
 def _along(part: slice, side: int, at_start: bool, at_end: bool) -> int:
-    """Where a row or column of pixels begins, of which a part is visible."""
+    """Where a row or column of pixels begins whose visible `part` is aligned on a `side`."""
     if at_start:
         return -part.start
     if at_end:
@@ -158,7 +158,7 @@ def _along(part: slice, side: int, at_start: bool, at_end: bool) -> int:
 
 
 def _visible(alpha: PixelMask) -> tuple[slice, slice]:
-    """The rows and columns in which the cutout is seen; soft edges and shadows do not count."""
+    """The rows and columns where the cutout is visible; soft edges and shadows do not count."""
     seen = alpha > min(FOREGROUND, int(alpha.max()) - 1)
     rows, columns = (np.flatnonzero(seen.any(axis)) for axis in (1, 0))
     top, bottom, left, right = map(int, (rows[0], rows[-1], columns[0], columns[-1]))
@@ -171,7 +171,7 @@ def _resized(pixels: np.ndarray, size: tuple[int, int], enlarging: int) -> np.nd
 
 
 def _colors_as(cutout: Picture, background: Picture) -> np.ndarray:
-    """The cutout's pixels in the background's depth, and where they are seen in its colours."""
+    """The cutout's pixels in the background's depth, and where visible in its colours."""
     pixels = cutout.pixels
     source, target = (_rgb_profile(picture) for picture in (cutout, background))
     if source != target:
@@ -179,11 +179,11 @@ def _colors_as(cutout: Picture, background: Picture) -> np.ndarray:
         pixels = convert(pixels, source, target, cutout.alpha)
     if background.pixels.dtype == np.uint8:
         return to_uint8(pixels)
-    return pixels if pixels.dtype == np.uint16 else pixels.astype(np.uint16) * 257
+    return to_uint16(pixels)
 
 
 def _rgb_profile(picture: Picture) -> bytes | None:
-    """None is sRGB; greys are taken as such whatever their profile says."""
+    """The profile, or None for sRGB; a profile of greys is ignored."""
     profile = picture.icc_profile
     return profile if profile and is_usable(profile, grey=False) else None
 

@@ -1,4 +1,4 @@
-"""How many pixels are worked on at the same time, so that large photos wait for each other."""
+"""A limit on the pixels in work at the same time: large photos wait for each other."""
 
 import threading
 from collections.abc import Iterator
@@ -9,14 +9,14 @@ class PixelBudget:
     """Bounds the memory of several threads that work on pictures."""
 
     def __init__(self, pixels: int):
-        """`pixels`: at most so many at the same time; a single picture may have more."""
+        """`pixels`: the limit; a single picture may have more."""
         self._most = pixels
         self._held = 0
         self._changed = threading.Condition()
 
     @contextmanager
     def hold(self, pixels: int) -> Iterator[None]:
-        """Waits until so many more may be worked on, and counts them until the block ends."""
+        """Waits until so many more fit in, and counts them until the block ends."""
         with self._changed:
             self._changed.wait_for(lambda: not self._held or self._held + pixels <= self._most)
             self._held += pixels

@@ -1,4 +1,4 @@
-"""PNG's chunks: pixels of 16 bits, what colours mean, and text; PIL reads all else."""
+"""PNG chunks: pixels of 16 bits, colours, and text. PIL reads everything else."""
 
 import struct
 import zlib
@@ -17,7 +17,7 @@ Chunks = Sequence[tuple[bytes, bytes]]  # kinds and contents
 
 _PIXELS = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 _TEXT = (b"tEXt", b"zTXt", b"iTXt")
-# Text that is read as XMP and EXIF, and written as such.
+# Text chunks that hold XMP and EXIF.
 _NOT_TEXT = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0", b"Raw profile type APP1\0")
 _GREY, _WITH_ALPHA = 0, (4, 6)  # kinds of colour, of IHDR
 _SRGB_GAMMA, _NEAR = 45_455, 500  # of gAMA, in 100,000ths
@@ -25,14 +25,14 @@ _SRGB_CORNERS = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06), (0.3127, 0.3290))
 
 
 def chunks_of(data: bytes) -> Chunks:
-    """All chunks but those of the pixels, up to where the file ends or is damaged."""
+    """All chunks but the pixels', up to where the file ends or is damaged."""
     return [
         (kind, data[start + 8 : end - 4]) for kind, start, end in _places(data) if kind != b"IDAT"
     ]
 
 
 def _places(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Where chunks begin and end, with their lengths, kinds and checksums."""
+    """Kind, start and end of each chunk, with its length and checksum."""
     at = len(SIGNATURE)
     while at + 12 <= len(data):
         (size,) = struct.unpack_from(">I", data, at)
@@ -44,15 +44,14 @@ def _places(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def bit_depth(data: bytes) -> int:
-    """How many bits a channel, or an index of the palette, has."""
+    """Bits per channel, or per index into the palette."""
     return data[24]
 
 
 def decode_deep(data: bytes, chunks: Chunks) -> UInt[np.ndarray, "height width *channels"]:
-    """The picture of a file of 16 bits a channel, which is its first, in uint16.
+    """The (first) picture of a file with 16 bits per channel, in uint16.
 
-    libpng is given nothing that it could take another way: an animation's frames, or colours to
-    convert.
+    libpng gets only the chunks of the pixels: no frames of an animation, no colours to convert.
 
     Raises:
         Exception: of many kinds, for a damaged file.
@@ -69,24 +68,22 @@ def decode_deep(data: bytes, chunks: Chunks) -> UInt[np.ndarray, "height width *
 
 
 def transparent_grey(data: bytes, chunks: Chunks) -> int | None:
-    """The grey, of 255, that is transparent in a picture of 2 or 4 bits; PIL takes it as stored."""
+    """The transparent grey, of 255, of a picture of 2 or 4 bits; PIL does not scale it."""
     key, bits = dict(chunks).get(b"tRNS"), bit_depth(data)
     if key is None or bits not in (2, 4) or data[25] != _GREY:
         return None
     return (int.from_bytes(key[:2], "big") & (2**bits - 1)) * (255 // (2**bits - 1))
 
 
-def profile_of(chunks: Chunks, label: str) -> bytes | None:
-    """What colours mean where there is no ICC profile, as one; None for sRGB.
-
-    Of several chunks the first counts, in the order cICP, sRGB, gAMA with cHRM.
+def profile_of(chunks: Chunks) -> bytes | None:
+    """The colours that cICP, sRGB, or gAMA and cHRM describe, in this order; None for sRGB.
 
     Raises:
-        InputError: for brightness beyond white (HDR).
+        InputError: brightness beyond white (HDR).
     """
     found = dict(chunks)
     if len(points := found.get(b"cICP", b"")) == 4:
-        return profile_of_code_points(points[0], points[1], label)
+        return profile_of_code_points(points[0], points[1])
     if b"sRGB" in found:
         return None
     gamma: float | None = None
@@ -102,13 +99,8 @@ def profile_of(chunks: Chunks, label: str) -> bytes | None:
     return make_profile(corners, gamma)
 
 
-def has_color_points(chunks: Chunks) -> bool:
-    """Whether there is a cICP chunk, which counts more than an ICC profile."""
-    return any(kind == b"cICP" for kind, _ in chunks)
-
-
 def text_of(chunks: Chunks) -> tuple[tuple[bytes, bytes], ...]:
-    """The chunks of text that no other field of a picture holds."""
+    """The text chunks that no other field of a picture holds."""
     return tuple(
         (kind, content)
         for kind, content in chunks
@@ -117,22 +109,19 @@ def text_of(chunks: Chunks) -> tuple[tuple[bytes, bytes], ...]:
 
 
 def encode(pixels: UInt[np.ndarray, "height width *channels"]) -> bytes:
-    """A file of 8 or 16 bits a channel, without loss: PIL takes three times as long."""
+    """A PNG file of 8 or 16 bits per channel; PIL takes three times as long."""
     kinds = imagecodecs.PNG
     if pixels.dtype == np.uint8:
         options = {"level": 2, "filter": kinds.FILTER.UP}
-    else:  # in which little is found again
+    else:  # 16 bits hardly ever repeat
         options = {"level": 1, "strategy": kinds.STRATEGY.RLE, "filter": kinds.FILTER.SUB}
     return bytes(imagecodecs.png_encode(pixels, **options))
 
 
-def chunk(kind: bytes, content: bytes) -> bytes:
-    """A chunk as it is stored."""
-    checksum = zlib.crc32(kind + content)
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
-
-
 def with_chunks(data: bytes, chunks: Iterable[tuple[bytes, bytes]]) -> bytes:
     """A file with chunks added behind its header."""
-    added = b"".join(chunk(*one) for one in chunks)
+    added = b""
+    for kind, content in chunks:
+        checksum = zlib.crc32(kind + content)
+        added += struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
     return data[:_HEADER] + added + data[_HEADER:]

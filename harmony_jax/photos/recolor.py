@@ -1,4 +1,4 @@
-"""A photo of any size takes on a color transform, tile by tile."""
+"""Applies a colour transform to a photo of any size, tile by tile."""
 
 import jax
 import numpy as np
@@ -8,12 +8,12 @@ from harmony_jax.devices.compiled_once import CompiledOnce
 from harmony_jax.photos.color_transform import Coefficients, apply_color_transform
 from harmony_jax.photos.masks import PixelMask
 
-_TILE = 512  # pixels a side; every photo is tiles of this one shape, so one program does all
-_TILES_AT_ONCE = 16  # handed to the device before the first one is awaited
+_TILE = 512  # pixels a side; all tiles have this shape, so one program is enough
+_TILES_AT_ONCE = 16  # sent to the device before the first result is fetched
 
 
 class Recolor:
-    """Applies color transforms; compiled once for each type of pixels."""
+    """Applies colour transforms; compiled once for each type of pixels."""
 
     def __init__(self) -> None:
         self._apply = CompiledOnce(apply_color_transform)
@@ -51,7 +51,7 @@ class Recolor:
         for top in range(0, mask.shape[0], _TILE):
             for left in range(0, mask.shape[1], _TILE):
                 window = (slice(top, top + _TILE), slice(left, left + _TILE))
-                if not mask[window].any():  # it stays as it is
+                if not mask[window].any():
                     continue
                 weight = _padded(mask[window]) * scale
                 origin = np.array([top, left], np.float32)
@@ -65,7 +65,7 @@ class Recolor:
 
 
 def _padded(pixels: np.ndarray) -> np.ndarray:
-    """A whole tile; what is beyond the photo is cut off again."""
+    """A whole tile; the caller cuts off what lies beyond the photo."""
     height, width = pixels.shape[:2]
     if (height, width) == (_TILE, _TILE):
         return np.ascontiguousarray(pixels)

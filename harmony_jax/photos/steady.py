@@ -1,9 +1,9 @@
-"""A clip's color transforms, averaged over time: a network's answers to like frames flicker.
+"""Averages a clip's colour transforms over time, because answers to similar frames flicker.
 
-The answer to a frame is averaged with those of the frames before and behind it, which count less
-the farther they are away in time and the less their colours are alike, and not at all beyond a
-change of scene. A transform belongs to the foreground, so those of other frames are moved with it
-before they are averaged. Frames that the network has not seen get their transform in the same way.
+The answer for a frame is averaged with those of its neighbours. They count less with distance in
+time and in colour, and not at all beyond a change of scene. A transform belongs to the foreground,
+so those of other frames are first moved along with it. Frames that the network has not seen get
+their transform in the same way.
 """
 
 import math
@@ -20,17 +20,17 @@ from harmony_jax.photos.masks import FOREGROUND
 
 SMOOTHING = 4.0  # frames; docs/performance.md compares others
 
-_REACH = 2.5  # standard deviations in time that are looked at
-_BETWEEN = 0.75  # of the distance of frames that the network sees: at least so much smoothing
-_ALIKE = 10.0  # levels of 255 by which colours differ before a frame counts less
+_REACH = 2.5  # how far the averaging reaches, in standard deviations
+_BETWEEN = 0.75  # least smoothing, as a share of the distance between frames that are seen
+_ALIKE = 10.0  # standard deviation of the weight over differences in colour, of 255
 _BATCH = 8  # frames that the network sees at once
 
 _BLUR = 4.0  # pixels of the grid: how far beyond its mask a frame's answer is trusted
 _LEAST_TRUST = 1e-4
-_MARGIN = 2  # pixels of the grid around what is averaged, that interpolation reads
+_MARGIN = 2  # pixels of the grid around the averaged part that interpolation reads
 
-# A change of scene: the picture differs in place by so many levels, and so does its histogram by
-# such a share of the pixels; or the picture by very many levels.
+# A change of scene: pixels differ by so many levels and the histogram by this share of the pixels,
+# or pixels differ by very many levels.
 _CUT_LEVELS, _CUT_SHARE, _CUT_AT_ONCE = 10.0, 0.3, 45.0
 _THUMBNAIL = 16  # pixels a side
 _BINS = 8
@@ -41,7 +41,7 @@ class Steadiness(NamedTuple):
 
     Attributes:
         smoothing: standard deviation in frames; 0 takes each frame's own answer.
-        every: the network sees one of so many frames.
+        every: the network sees one frame in so many.
     """
 
     smoothing: float = SMOOTHING
@@ -54,8 +54,8 @@ class Small(NamedTuple):
     Attributes:
         seen: RGB.
         mask: of its size, 255 on the foreground.
-        reach: the part of the frame that the mask touches, in shares of its sides: top, left,
-            bottom, right; None where there is no foreground.
+        reach: the bounding box of the mask, in shares of the frame's sides: top, left, bottom,
+            right; None without foreground.
     """
 
     seen: UInt8[np.ndarray, "size size 3"]
@@ -68,7 +68,7 @@ class Frame(Protocol):
     """A frame of a clip and its mask."""
 
     def small(self, size: int) -> Small:
-        """What a network of so many pixels a side sees of it."""
+        """What a network of `size` pixels a side sees of it."""
         ...
 
 
@@ -83,7 +83,7 @@ Fit = Callable[
 
 
 def check_steadiness(steadiness: Steadiness) -> None:
-    """Raises InputError for numbers that cannot be."""
+    """Raises InputError for invalid numbers."""
     if not 0 <= steadiness.smoothing <= 100:
         raise InputError(f"smoothing {steadiness.smoothing!r}: expected 0 to 100 frames")
     if not 1 <= steadiness.every <= 100:
@@ -91,7 +91,7 @@ def check_steadiness(steadiness: Steadiness) -> None:
 
 
 def reach_of(mask: UInt8[np.ndarray, "height width"]) -> tuple[float, float, float, float] | None:
-    """The part of the frame that a mask touches, as `Small` has it."""
+    """The bounding box of a mask, as in `Small`."""
     left, top, width, height = cv2.boundingRect(mask)
     if not width:
         return None
@@ -102,19 +102,19 @@ def reach_of(mask: UInt8[np.ndarray, "height width"]) -> tuple[float, float, flo
 def steady_transforms(
     frames: Iterable[AnyFrame], size: int, fit: Fit, steadiness: Steadiness
 ) -> Iterator[tuple[AnyFrame, Transform | None]]:
-    """The color transform of every frame of a clip.
+    """The colour transform of every frame of a clip.
 
-    Of a clip of any length only the frames around one are in memory.
+    Only the frames around the current one are in memory.
 
     Args:
-        frames: in the order of time.
+        frames: in order of time.
         size: of the network, in pixels a side.
-        fit: the transforms of several frames, as `fit_color_transform` gives them.
+        fit: computes the transforms of several frames, as `fit_color_transform` does.
         steadiness: how they are averaged.
 
     Yields:
-        Each frame with its transform, which is right where the frame's mask is; None for a frame
-        without foreground, and for those whose foreground the network could not see anywhere near.
+        Each frame with its transform, which is valid where the frame's mask is; None if the frame
+        has no foreground, or the network saw none in it and its neighbours.
     """
     window: _Window[AnyFrame] = _Window(size, fit, steadiness)
     for frame in frames:
@@ -140,13 +140,13 @@ class _Entry(Generic[AnyFrame]):
         weight = np.square(small.mask.astype(np.float32) / 255)
         self.colors = _colors_of(small, weight)
         self.center = _center(weight)
-        self.pending: Small | None = None  # what the network is to see
-        self.trust: np.ndarray | None = None  # of its answer, in each place
+        self.pending: Small | None = None  # what the network has still to see
+        self.trust: np.ndarray | None = None  # in its answer, for each pixel
         self.coefficients: np.ndarray | None = None
 
 
 class _Window(Generic[AnyFrame]):
-    """The frames around those that are worked on."""
+    """The frames around the current one."""
 
     def __init__(self, size: int, fit: Fit, steadiness: Steadiness):
         self._size, self._fit = size, fit
@@ -177,13 +177,13 @@ class _Window(Generic[AnyFrame]):
             self._unseen += 1
         self._entries.append(entry)
         self._count += 1
-        # Where foreground is rare, a batch would never be full.
+        # Where foreground is rare, a batch might never be full.
         late = self._count - self._next > self._radius + self._batch * self._every
         if self._unseen == self._batch or (self._unseen and late):
             self._answer()
 
     def ready(self, at_end: bool) -> Iterator[tuple[AnyFrame, Transform | None]]:
-        """The frames whose neighbours are all there."""
+        """Yields the frames whose neighbours are all there."""
         while self._next < self._count:
             neighbours = [
                 entry for entry in self._entries if abs(entry.number - self._next) <= self._radius
@@ -205,13 +205,13 @@ class _Window(Generic[AnyFrame]):
             yield frame, self._average(current, alike)
             self._next += 1
             while self._entries and self._entries[0].number < self._next - self._radius:
-                # One stays, that the next frame is compared with.
+                # One stays for comparison with the next frame.
                 if len(self._entries) == 1:
                     break
                 self._entries.popleft()
 
     def _answer(self) -> None:
-        """Lets the network see what waits for it; always as many frames, as it is compiled so."""
+        """Shows the pending frames to the network, in batches of the size it is compiled for."""
         waiting = [(entry, entry.pending) for entry in self._entries if entry.pending is not None]
         smalls = [small for _, small in waiting]
         smalls += smalls[-1:] * (self._batch - len(smalls))
@@ -272,14 +272,14 @@ class _Window(Generic[AnyFrame]):
 
 
 def _moved(side: slice, by: int, size: int) -> slice | np.ndarray:
-    """Rows or columns of another frame; the outermost for those that lie outside."""
+    """Rows or columns of another frame; beyond its border, the outermost ones."""
     if side.start >= -by and side.stop + by <= size:
         return slice(side.start + by, side.stop + by)
     return np.clip(np.arange(side.start + by, side.stop + by), 0, size - 1)
 
 
 def _center(weight: np.ndarray) -> np.ndarray:
-    """Row and column of the foreground's middle."""
+    """Row and column of the foreground's centre."""
     total = weight.sum()
     if not total:
         return np.zeros(2)

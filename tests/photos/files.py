@@ -1,13 +1,73 @@
-"""Files that tests make by hand, as none of the libraries writes them."""
+"""Pictures and files that several tests make."""
 
 import io
 import struct
 import zlib
 
+import cv2
 import numpy as np
-from PIL import Image
+import tifffile
+from PIL import ExifTags, Image
 
+RNG = np.random.default_rng(0)
 Chunk = tuple[bytes, bytes]
+
+
+def noise(*shape: int, kind: type = np.uint8) -> np.ndarray:
+    return RNG.integers(0, np.iinfo(kind).max + 1, shape).astype(kind)
+
+
+def smooth(height: int = 40, width: int = 56, channels: int = 3) -> np.ndarray:
+    return cv2.resize(noise(5, 7, channels), (width, height))
+
+
+def photo_and_mask(
+    height: int = 40, width: int = 50, kind: type = np.uint8
+) -> tuple[np.ndarray, np.ndarray]:
+    """A smooth photo, and a mask that is white on a rectangle of it."""
+    low = RNG.integers(40, 216, (6, 6, 3)).astype(np.uint8)
+    image = cv2.resize(low, (width, height), interpolation=cv2.INTER_CUBIC)
+    mask = np.zeros((height, width), np.uint8)
+    mask[height // 4 : height * 3 // 4, width // 4 : width * 3 // 4] = 255
+    return image.astype(kind) * (np.iinfo(kind).max // 255), mask
+
+
+def blocks() -> np.ndarray:
+    """What heic_files and jpeg_xl_files show: blocks of 8 pixels, 4 across and 3 down."""
+    rows, columns = np.mgrid[0:24, 0:32] // 8
+    return np.stack([80 * columns, 120 * rows, 250 - 60 * columns], -1)
+
+
+def exif(orientation: int | None = None) -> Image.Exif:
+    fields = Image.Exif()
+    if orientation is not None:
+        fields[ExifTags.Base.Orientation] = orientation
+    fields[ExifTags.Base.Make] = "Maker"
+    fields[ExifTags.Base.Copyright] = "Somebody"
+    fields.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ISOSpeedRatings] = 200
+    fields.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitudeRef] = "N"
+    return fields
+
+
+def file_of(image: Image.Image | np.ndarray, kind: str, **options) -> bytes:
+    buffer = io.BytesIO()
+    image = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def tiff_of(pixels: np.ndarray, **options) -> bytes:
+    """A TIFF of tifffile, which writes more variants than PIL."""
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, pixels, **options)
+    return buffer.getvalue()
+
+
+def first_page(data: bytes) -> tifffile.TiffPage:
+    with tifffile.TiffFile(io.BytesIO(bytes(data))) as file:
+        page = file.pages.first
+        _ = page.dataoffsets
+        return page
 
 
 def png_chunk(kind: bytes, content: bytes) -> bytes:
@@ -17,13 +77,13 @@ def png_chunk(kind: bytes, content: bytes) -> bytes:
 
 def png_of(
     pixels: np.ndarray, bits: int, color: int, *before: Chunk, after: tuple[Chunk, ...] = ()
-):
-    """A PNG with chunks before and after its pixels, [height, width] or with channels last.
+) -> bytes:
+    """A PNG made by hand, as none of the libraries writes all variants.
 
     Args:
-        pixels: stored numbers, of fewer bits than 8 too.
-        bits: of each.
-        color: kind of colour, as IHDR has it: 0, grey; 2, RGB; 3, palette; 4 and 6, with alpha.
+        pixels: stored numbers [height, width] or with channels last, also of fewer bits than 8.
+        bits: of each number.
+        color: kind of colour, as in IHDR: 0, grey; 2, RGB; 3, palette; 4 and 6, with alpha.
         before: chunks in front of the pixels.
         after: chunks behind them.
     """
@@ -38,9 +98,3 @@ def png_of(
     data = zlib.compress(b"".join(b"\0" + row for row in rows))
     chunks = [(b"IHDR", header), *before, (b"IDAT", data), *after, (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
-
-
-def file_of(image: Image.Image, kind: str, **options) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()

@@ -11,10 +11,9 @@ from harmony_jax import Harmonizer, InputError
 from harmony_jax.photos.color import Conversion, adobe_rgb, conversion_of, profile_of_code_points
 from harmony_jax.photos.folders import harmonize_picture
 from harmony_jax.photos.formats import Picture, decode_picture, encode_picture
-from tests.photos.files import file_of, png_of
+from tests.photos.files import file_of, noise, png_of
 
-RNG = np.random.default_rng(0)
-P3 = profile_of_code_points(12, 13, "P3")
+P3 = profile_of_code_points(12, 13)
 ADOBE_RGB = adobe_rgb()
 # Of linear light, to sRGB's: CSS Color 4.
 P3_TO_SRGB = [
@@ -54,7 +53,7 @@ def adobe_as_srgb(stored: np.ndarray) -> np.ndarray:
 )
 def test_colours_are_those_of_the_standard(profile, formula, kind):
     most = np.iinfo(kind).max
-    pixels = RNG.integers(0, most + 1, (64, 64, 3)).astype(kind)
+    pixels = noise(64, 64, 3, kind=kind)
     mask = np.zeros((64, 64), np.uint8)
     mask[:, 32:] = 1
     found = Conversion(profile).to_srgb(pixels, mask)
@@ -111,7 +110,7 @@ def test_the_profile_of_a_pil_image_is_heeded(harmonizer):
 
 
 def test_colours_that_srgb_has_not_stay_where_nothing_changes(harmonizer):
-    pixels = RNG.integers(0, 256, (48, 64, 3)).astype(np.uint8)  # of all of P3
+    pixels = noise(48, 64, 3)  # of all of P3
     _, mask = smooth_picture()
     picture = Picture(pixels, icc_profile=P3)
     found, _ = harmonize_picture(harmonizer, picture, mask, 0.0)
@@ -128,7 +127,7 @@ def test_colours_that_srgb_has_not_stay_where_nothing_changes(harmonizer):
 def test_srgb_by_any_name_is_left_alone():
     assert conversion_of(None) is None
     assert conversion_of(imagecodecs.cms_profile("srgb")) is None
-    assert conversion_of(profile_of_code_points(1, 13, "a")) is None
+    assert conversion_of(profile_of_code_points(1, 13)) is None
     assert conversion_of(b"no profile") is None
     assert conversion_of(P3) is not None
 
@@ -179,13 +178,13 @@ SRGB = (b"sRGB", b"\0")
     ],
 )
 def test_what_png_says_of_colours(chunks, formula):
-    pixels = RNG.integers(0, 256, (16, 16, 3)).astype(np.uint8)
+    pixels = noise(16, 16, 3)
     found = pixels_in_srgb(png_of(pixels, 8, 2, *chunks))
     assert np.abs(found - formula(pixels / 255)).max() * 255 < 0.3
 
 
 def test_colours_that_a_chunk_told_are_told_by_a_profile_in_any_format():
-    pixels = RNG.integers(0, 256, (16, 16, 3)).astype(np.uint8)
+    pixels = noise(16, 16, 3)
     picture = decode_picture(png_of(pixels, 8, 2, CICP_P3), "a.png")
     for ending in (".png", ".tif", ".webp"):
         again = decode_picture(encode_picture(picture, ending), "a" + ending)
@@ -208,9 +207,7 @@ def test_a_camera_names_adobe_rgb_without_a_profile():
 def test_hdr_is_refused_by_name(transfer, name):
     pixels = np.zeros((8, 8, 3), np.uint8)
     data = png_of(pixels, 8, 2, (b"cICP", bytes([9, transfer, 0, 1])))
-    with pytest.raises(
-        InputError, match=rf"a\.png: an HDR picture \({name}\), brighter than white"
-    ):
+    with pytest.raises(InputError, match=rf"a\.png: an HDR picture \({name}\)"):
         decode_picture(data, "a.png")
     tag = b"cicp" + bytes(4) + bytes([9, transfer, 0, 1])
     profile = bytearray(P3)
@@ -228,4 +225,4 @@ def test_an_unusable_profile_is_told_and_left_out(caplog):
         caplog.clear()
         found = decode_picture(file_of(image, "PNG", icc_profile=profile), "a.png")
         assert found.icc_profile is None
-        assert "a.png: its colour profile is unusable: left out, and taken as sRGB" in caplog.text
+        assert "a.png: its colour profile is unusable" in caplog.text

@@ -13,8 +13,7 @@ from harmony_jax.models import HarmonizationModel
 from harmony_jax.normalization import IMAGE_STD
 from harmony_jax.photos.arguments import checked_strength
 from harmony_jax.weights.saved_model import load_model
-
-RNG = np.random.default_rng(0)
+from tests.photos.files import noise, photo_and_mask
 
 
 @pytest.fixture(scope="module")
@@ -25,15 +24,6 @@ def harmonizer(trained):
 @pytest.fixture(scope="module")
 def model(trained):
     return load_model(trained[1])[0]
-
-
-def photo_and_mask(height: int, width: int, dtype=np.uint8) -> tuple[np.ndarray, np.ndarray]:
-    low = RNG.integers(40, 216, (6, 6, 3)).astype(np.uint8)
-    image = cv2.resize(low, (width, height), interpolation=cv2.INTER_CUBIC)
-    image = image.astype(dtype) * (np.iinfo(dtype).max // 255)
-    mask = np.zeros((height, width), np.uint8)
-    mask[height // 4 : height * 3 // 4, width // 4 : width * 3 // 4] = 255
-    return image, mask
 
 
 def answer(model, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -135,7 +125,7 @@ def test_an_alpha_channel_is_the_mask_of_a_photo_without_one(harmonizer):
     cutout = np.dstack([image, mask])
     np.testing.assert_array_equal(harmonizer.harmonize(cutout), expected)
     np.testing.assert_array_equal(harmonizer.harmonize(Image.fromarray(cutout)), expected)
-    with pytest.raises(InputError, match="no mask, and no alpha channel that could be one"):
+    with pytest.raises(InputError, match="no mask, and no alpha channel"):
         harmonizer.harmonize(image)
 
 
@@ -195,7 +185,7 @@ def test_threads_share_one_compilation_whatever_the_sizes(trained, compilations)
 
 def test_a_mask_of_another_size_is_resized_with_a_warning(harmonizer):
     image, mask = photo_and_mask(60, 80)
-    with pytest.warns(UserWarning, match="mask is 40 x 30, the image 80 x 60: the mask is resized"):
+    with pytest.warns(UserWarning, match="mask is 40 x 30, the image 80 x 60"):
         result = harmonizer.harmonize(image, mask[::2, ::2])
     np.testing.assert_array_equal(result[:10], image[:10])
     assert (result[20:40, 30:50] != image[20:40, 30:50]).any()
@@ -226,7 +216,7 @@ def test_arrays_that_do_not_fit(harmonizer, image, mask, message):
         harmonizer.harmonize(image, mask)
 
 
-def test_options_that_cannot_be(harmonizer):
+def test_invalid_options(harmonizer):
     with pytest.raises(InputError, match=r"strength 1\.5: expected a number from 0 to 1"):
         harmonizer.harmonize(*SQUARE, strength=1.5)
     with pytest.raises(InputError, match="resolution 0: expected"):
@@ -236,7 +226,7 @@ def test_options_that_cannot_be(harmonizer):
 
 
 @pytest.mark.parametrize("strength", ["1", None, float("nan"), -0.1, [0.5]])
-def test_a_strength_that_is_none(strength):
+def test_invalid_strengths(strength):
     with pytest.raises(InputError, match=r"strength .*: expected a number from 0 to 1"):
         checked_strength(strength)
 
@@ -244,9 +234,9 @@ def test_a_strength_that_is_none(strength):
 def test_masks_that_are_not_as_many_as_photos(harmonizer):
     image, mask = SQUARE
     for one in (mask, Image.fromarray(mask)):
-        with pytest.raises(InputError, match="2 images and one mask: pass a list of as many"):
+        with pytest.raises(InputError, match="2 images and one mask"):
             harmonizer.harmonize([image, image], one)
-    with pytest.raises(InputError, match="one image and a list of 2 masks: pass its mask alone"):
+    with pytest.raises(InputError, match="one image and a list of 2 masks"):
         harmonizer.harmonize(image, [mask, mask])
 
 
@@ -256,12 +246,12 @@ def test_pictures_as_masks(harmonizer):
     expected = harmonizer.harmonize(image, mask)
     red = np.zeros((50, 60, 3), np.uint8)
     red[mask > 0] = (128, 0, 0)
-    hidden = RNG.integers(0, 256, (50, 60, 3)).astype(np.uint8)
+    hidden = noise(50, 60, 3)
     for picture in (red, np.dstack([hidden, mask])):
         np.testing.assert_array_equal(harmonizer.harmonize(image, picture), expected)
         same = harmonizer.harmonize(image, Image.fromarray(picture))
         np.testing.assert_array_equal(same, expected)
-    with pytest.raises(InputError, match="mask has 3,000 colours: is it the photo"):
+    with pytest.raises(InputError, match="mask has 3,000 colours"):
         harmonizer.harmonize(mask[:, :, None].repeat(3, 2), hidden)
     with pytest.raises(InputError, match="mask is 50 x 60, the photo 60 x 50"):
         harmonizer.harmonize(image, mask.T)
@@ -310,9 +300,7 @@ def test_a_foreground_that_the_network_would_not_see(harmonizer):
 
 
 def test_what_is_no_checkpoint_and_no_name(tmp_path):
-    with pytest.raises(
-        InputError, match=r"hrnet19: no such file or folder, and no model of that name"
-    ):
+    with pytest.raises(InputError, match="hrnet19: no such file or folder"):
         Harmonizer.from_checkpoint("hrnet19")
     with pytest.raises(InputError, match="no checkpoint there"):
         Harmonizer.from_checkpoint(tmp_path)

@@ -1,9 +1,7 @@
 """JPEG XL against numbers known by construction, in files of its own encoder."""
 
-import io
 import logging
 import struct
-from pathlib import Path
 
 import imagecodecs
 import numpy as np
@@ -12,12 +10,12 @@ from PIL import Image
 
 from harmony_jax import InputError
 from harmony_jax.photos.color import Conversion
-from harmony_jax.photos.formats import count_pixels, decode_picture, output_name
+from harmony_jax.photos.formats import count_pixels, decode_picture
 from harmony_jax.photos.jpeg_xl import look_at_jpeg_xl
 from tests.photos import jpeg_xl_files
+from tests.photos.files import blocks, file_of
 
-ROWS, COLUMNS = np.mgrid[0:24, 0:32] // 8
-PIXELS = np.stack([80 * COLUMNS, 120 * ROWS, 250 - 60 * COLUMNS], -1)
+PIXELS = blocks()
 
 
 def box(kind: bytes, content: bytes) -> bytes:
@@ -28,15 +26,14 @@ def test_pixels(caplog):
     caplog.set_level(logging.WARNING)
     found = decode_picture(jpeg_xl_files.ALPHA, "a.jxl")
     np.testing.assert_array_equal(found.pixels, PIXELS)
-    np.testing.assert_array_equal(found.alpha, 80 * COLUMNS)
+    np.testing.assert_array_equal(found.alpha, PIXELS[:, :, 0])
     assert found.icc_profile is None
     found = decode_picture(jpeg_xl_files.TURNED, "a.jxl")
     np.testing.assert_array_equal(found.pixels, np.rot90(PIXELS, -1))
     assert not caplog.text
     found = decode_picture(jpeg_xl_files.MOVING, "a.jxl")
     np.testing.assert_array_equal(found.pixels, PIXELS)
-    assert "a.jxl: holds more than one picture: the first is taken" in caplog.text
-    assert output_name(Path("a.jxl")) == "a.png"
+    assert "a.jxl: holds more than one picture" in caplog.text
 
 
 @pytest.mark.parametrize("bits", [4, 8, 10, 12])
@@ -53,13 +50,13 @@ def test_bits_over_their_whole_range(bits, channels):
 
 
 @pytest.mark.parametrize("height", [8, 64, 100, 257, 300, 9000])
-@pytest.mark.parametrize("width", [8, 40, 100, 257, 320, 400, 9000])
+@pytest.mark.parametrize("width", [8, 40, 100, 257, 320, 400])
 def test_sizes(height, width):
     """As bytes, in eighths, or as a ratio of the height."""
     data = bytes(imagecodecs.jpegxl_encode(np.zeros((height, width), np.uint8), effort=1))
-    assert look_at_jpeg_xl(data, "a.jxl").size == (width, height)
+    assert look_at_jpeg_xl(data).size == (width, height)
     assert count_pixels(data, "a.jxl") == width * height
-    with pytest.raises(InputError, match="--max-megapixels"):
+    with pytest.raises(InputError, match="megapixels are taken"):
         count_pixels(data, "a.jxl", max_pixels=width * height - 1)
 
 
@@ -79,13 +76,11 @@ def test_colours_that_numbers_tell():
 
 def test_a_packed_jpeg_comes_with_what_it_had():
     found = decode_picture(jpeg_xl_files.JPEG, "a.jxl")
-    jpeg = io.BytesIO()
-    exif = Image.Exif()
-    exif[274] = 6
-    Image.fromarray(PIXELS.astype(np.uint8)).save(
-        jpeg, "JPEG", quality=95, subsampling=0, exif=exif
-    )
-    expected = decode_picture(jpeg.getvalue(), "a.jpg")
+    turned = Image.Exif()
+    turned[274] = 6
+    pixels = PIXELS.astype(np.uint8)
+    jpeg = file_of(pixels, "JPEG", quality=95, subsampling=0, exif=turned)
+    expected = decode_picture(jpeg, "a.jpg")
     np.testing.assert_array_equal(found.pixels, expected.pixels)
     assert found.companions.jpeg == expected.companions.jpeg
     kept = Image.Exif()
@@ -124,23 +119,3 @@ def test_what_is_not_known_to_be_right_is_refused():
     several = bytes(imagecodecs.jpegxl_encode(planes, photometric="gray", planar=True))
     with pytest.raises(InputError, match=r"not taken \(channels beside colours and alpha\)"):
         decode_picture(several, "a.jxl")
-
-
-@pytest.mark.parametrize("name", ["P3", "ALPHA", "TURNED", "JPEG"])
-def test_damage(name, capfd):
-    data = getattr(jpeg_xl_files, name)
-    for share in (0.05, 0.3, 0.6, 0.9):
-        with pytest.raises(InputError, match="damaged") as caught:
-            decode_picture(data[: int(share * len(data))], "a.jxl")
-        assert "\n" not in str(caught.value)
-    random, messages = np.random.default_rng(0), []
-    for _ in range(40):
-        damaged = bytearray(data)
-        damaged[random.integers(2, len(data))] = random.integers(256)
-        try:
-            decode_picture(bytes(damaged), "a.jxl")
-        except InputError as error:
-            messages.append(str(error))
-    assert messages
-    assert not any("\n" in message for message in messages)
-    assert capfd.readouterr() == ("", "")

@@ -15,8 +15,7 @@ from harmony_jax.photos.masks import (
     looks_inverted,
     mask_of,
 )
-
-RNG = np.random.default_rng(0)
+from tests.photos.files import noise
 
 
 def square(height: int = 40, width: int = 60) -> np.ndarray:
@@ -43,7 +42,7 @@ def found(image: Image.Image | Picture, wanted=()) -> np.ndarray:
 
 
 def test_shades_of_grey_are_a_soft_mask():
-    shades = RNG.integers(0, 256, (50, 70)).astype(np.uint8)
+    shades = noise(50, 70)
     for picture in (Picture(rgb(shades)), Picture(rgb(shades), grey=True)):
         assert mask_of(picture) == (pytest.approx(shades), None)
 
@@ -67,7 +66,7 @@ def test_any_two_values_are_a_mask(background, paint):
     guessed = background in ("white", "blue")
     assert (remark is not None) == guessed
     if guessed:
-        assert "which lies along the border, is taken as background" in remark
+        assert "along the border" in remark
 
 
 def test_a_palette_of_two_colours_in_any_order():
@@ -95,9 +94,7 @@ def test_soft_edges_of_any_colour(paint, lossy):
 
 @pytest.mark.parametrize("colour", ["noise", 0, 255])
 def test_an_alpha_channel_that_is_not_constant_is_the_mask(colour):
-    pixels = (
-        RNG.integers(0, 256, (40, 60, 3)) if colour == "noise" else np.full((40, 60, 3), colour)
-    )
+    pixels = noise(40, 60, 3) if colour == "noise" else np.full((40, 60, 3), colour)
     np.testing.assert_array_equal(found(Picture(pixels.astype(np.uint8), square())), square())
 
 
@@ -111,15 +108,12 @@ def test_of_several_values_all_but_the_background_are_foreground_and_it_says_so(
     everything = np.asarray(instances).any(2)
     mask, remark = mask_of(picture_of(instances))
     np.testing.assert_array_equal(mask == 255, everything)
-    assert remark == (
-        "has 3 values besides its background 0,0,0 (0,128,0; 128,0,0; 224,224,192): all of them "
-        "are taken as foreground"
-    )
+    assert "3 values besides its background 0,0,0 (0,128,0; 128,0,0; 224,224,192)" in remark
     labels = np.zeros((40, 60), np.uint16)
     labels[10:20, 15:30], labels[20:30, 15:30], labels[5:10, :20] = 1, 2, 300
     mask, remark = mask_of(Picture(rgb(labels), grey=True))
     np.testing.assert_array_equal(mask == 255, labels > 0)
-    assert "has 3 values besides its background 0 (1; 2; 300)" in remark
+    assert "3 values besides its background 0 (1; 2; 300)" in remark
 
 
 def parts(*values: int, kind: type = np.uint8) -> Picture:
@@ -144,7 +138,7 @@ def parts(*values: int, kind: type = np.uint8) -> Picture:
 def test_labels_with_white_among_them(picture):
     mask, remark = mask_of(picture)
     np.testing.assert_array_equal(mask == 255, picture.pixels[:, :, 0] > 0)
-    assert "all of them are taken as foreground" in remark
+    assert "besides its background 0" in remark
 
 
 def test_softness_in_few_shades_is_no_labels():
@@ -164,7 +158,7 @@ def test_half_of_white_is_half_of_the_change_and_it_says_so():
     picture = parts(128, 128)
     mask, remark = mask_of(picture)
     np.testing.assert_array_equal(mask, picture.pixels[:, :, 0])
-    assert remark == "where it is 128, 50% of the change is mixed in"
+    assert "128, 50% of the change" in remark
 
 
 def test_wanted_values_are_the_foreground():
@@ -183,12 +177,12 @@ def test_wanted_values_are_the_foreground():
 
 @pytest.mark.parametrize("colors", [None, 256])
 def test_a_photo_is_refused(colors):
-    low = Image.fromarray(RNG.integers(0, 256, (6, 9, 3)).astype(np.uint8))
+    low = Image.fromarray(noise(6, 9, 3))
     photo = low.resize((180, 120), Image.Resampling.BICUBIC)
     if colors:
         photo = photo.quantize(colors).convert("RGB")
     count = len(np.unique(np.asarray(photo).reshape(-1, 3), axis=0))
-    with pytest.raises(InputError, match=f"the mask has {count:,} colours: is it the photo"):
+    with pytest.raises(InputError, match=f"the mask has {count:,} colours"):
         found(photo)
 
 
@@ -198,7 +192,7 @@ def test_an_opaque_picture_of_one_colour_is_no_selection():
 
 
 def test_16_bits_become_8():
-    shades = RNG.integers(0, 256, (9, 9)).astype(np.uint8)
+    shades = noise(9, 9)
     np.testing.assert_array_equal(found(Picture(rgb(shades.astype(np.uint16) * 257))), shades)
 
 
@@ -217,7 +211,7 @@ def test_a_mask_that_lies_where_the_photo_stands_is_refused(size):
 
 
 def test_hidden_colours_are_filled_from_the_nearest_visible():
-    pixels = RNG.integers(0, 256, (30, 40, 3)).astype(np.uint8)
+    pixels = noise(30, 40, 3)
     alpha = np.zeros((30, 40), np.uint8)
     alpha[:, :20], alpha[:, 30:] = 255, 1
     filled = fill_hidden(pixels, alpha)
@@ -255,7 +249,7 @@ def test_a_foreground_cut_by_one_side_is_not_inverted():
 @pytest.mark.parametrize(
     ("mask", "message"),
     [
-        (np.zeros((4, 4), np.uint8), "no foreground: its largest value is 0, foreground is above"),
+        (np.zeros((4, 4), np.uint8), "no foreground: its largest value is 0"),
         (square() // 255, "no foreground: its largest value is 1, .*: white is 255"),
         (np.full((4, 4), 255, np.uint8), "no background to fit to: its smallest value is 255"),
         (np.full((1, 1), 255, np.uint8), "1 x 1 pixels: too small"),
