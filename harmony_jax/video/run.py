@@ -15,6 +15,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from harmony_jax.devices.host_cores import usable_cores
 from harmony_jax.disk import check_writable
 from harmony_jax.errors import InputError
+from harmony_jax.photos.arguments import checked_strength
 from harmony_jax.photos.formats import MAX_PIXELS
 from harmony_jax.photos.harmonizer import Harmonizer
 from harmony_jax.photos.masks import MaskValue
@@ -103,6 +104,7 @@ def _harmonize_clip(
     output: Path,
     settings: VideoSettings,
 ) -> Path:
+    checked_strength(settings.strength)
     check_steadiness(settings.steadiness)
     for path in (clip, mask):
         if path is not None and not path.exists():
