@@ -219,10 +219,8 @@ def _harmonize_clip(options: "argparse.Namespace") -> "Outcome":
     from harmony_jax.devices.compilation_cache import keep_compiled_programs
     from harmony_jax.photos.folders import Outcome
     from harmony_jax.photos.steady import SMOOTHING, Steadiness
-    from harmony_jax.video.mask_sources import MaskOptions
     from harmony_jax.video.options import frame_rate
     from harmony_jax.video.run import VideoSettings, harmonize_clip
-    from harmony_jax.video.writing import WriteOptions
 
     settings = VideoSettings(
         strength=options.strength,
@@ -230,8 +228,10 @@ def _harmonize_clip(options: "argparse.Namespace") -> "Outcome":
             SMOOTHING if options.smoothing is None else options.smoothing,
             1 if options.every is None else options.every,
         ),
-        masks=MaskOptions(options.invert_masks, options.mask_value),
-        write=WriteOptions(options.codec, options.quality),
+        invert_masks=options.invert_masks,
+        mask_values=options.mask_value,
+        codec=options.codec,
+        quality=options.quality,
         rate=frame_rate(options.fps),
         ending=f".{options.format}" if options.format else None,
         overwrite=options.overwrite,

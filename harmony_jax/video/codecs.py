@@ -1,36 +1,45 @@
 """Which codec a clip is written in, how well, and in which pixel format."""
 
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from harmony_jax.errors import InputError
-from harmony_jax.video.library import load
+from harmony_jax.video.library import av
 
-QUALITY = 64  # of 1 to 100: of H.264 a constant rate factor of 18, at which no loss is seen
-
-
-class _Codec(NamedTuple):
-    encoder: str  # FFmpeg's name
-    worst: float | None  # the rate factor of quality 0, where 100 is 0; None: without loss
-    options: Mapping[str, str] = MappingProxyType({})
+_QUALITY = 64  # of 1 to 100; for H.264 a constant rate factor of 18, at which no loss is seen
 
 
-# By FFmpeg's names of what they write. Presets: docs/performance.md.
-_CODECS = {
-    "h264": _Codec("libx264", 50.0, {"preset": "ultrafast"}),
-    "hevc": _Codec("libx265", 50.0, {"preset": "fast", "x265-params": "log-level=error"}),
-    "av1": _Codec("libsvtav1", 60.0, {"preset": "8"}),
-    "vp9": _Codec("libvpx-vp9", 60.0, {"b": "0", "row-mt": "1", "cpu-used": "4"}),
-    "prores": _Codec("prores_ks", 30.0),
-    "ffv1": _Codec("ffv1", None, {"level": "3", "slicecrc": "1"}),
-    "png": _Codec("png", None),
-    "qtrle": _Codec("qtrle", None),
+class Encoding(NamedTuple):
+    """How a clip is encoded.
+
+    Attributes:
+        codec: FFmpeg's name of what is written.
+        encoder: FFmpeg's name of what writes it.
+        worst: the rate factor of quality 0, where that of 100 is 0; None if it is lossless.
+        options: of the encoder.
+    """
+
+    codec: str
+    encoder: str
+    worst: float | None
+    options: dict[str, str]
+
+
+# Presets: docs/performance.md.
+_ENCODINGS = {
+    encoding.codec: encoding
+    for encoding in (
+        Encoding("h264", "libx264", 50.0, {"preset": "ultrafast"}),
+        Encoding("hevc", "libx265", 50.0, {"preset": "fast", "x265-params": "log-level=error"}),
+        Encoding("av1", "libsvtav1", 60.0, {"preset": "8"}),
+        Encoding("vp9", "libvpx-vp9", 60.0, {"b": "0", "row-mt": "1", "cpu-used": "4"}),
+        Encoding("prores", "prores_ks", 30.0, {}),
+        Encoding("ffv1", "ffv1", None, {"level": "3", "slicecrc": "1"}),
+        Encoding("png", "png", None, {}),
+        Encoding("qtrle", "qtrle", None, {}),
+    )
 }
-CODECS = tuple(_CODECS)
-
-_DEFAULTS = {"webm": "vp9"}  # of containers, where the clip's own is not at hand; else H.264
-_NOT_IN = {"mov": ("av1", "vp9")}  # of containers, though FFmpeg lists them
+_DEFAULTS = {"webm": "vp9"}  # by container, for clips whose own codec is not written; else H.264
+_NOT_IN = {"mov": ("av1", "vp9")}  # by container, though FFmpeg lists them
 _PRORES = {
     "Proxy": "proxy",
     "LT": "lt",
@@ -41,68 +50,47 @@ _PRORES = {
 }
 
 
-class Encoding(NamedTuple):
-    """How a clip is encoded.
-
-    Attributes:
-        codec: a name of `CODECS`.
-        encoder: FFmpeg's name of what writes it.
-        options: of the encoder.
-        is_lossless: whether every number comes back.
-    """
-
-    codec: str
-    encoder: str
-    options: dict[str, str]
-    is_lossless: bool
-
-
 def encoding_for(
     output: Any, source: Any | None, wanted: str | None, quality: int | None, label: str
 ) -> Encoding:
-    """How a clip is to be encoded.
+    """How to encode a clip.
 
     Args:
         output: PyAV's container that it is written to.
         source: the stream that it comes from, or None for pictures.
-        wanted: a name of `CODECS`, or None: the source's own codec, where it can be written; else
-            that of the container.
-        quality: 1 to 100, or None for `QUALITY`.
+        wanted: a codec of the table, or None: the source's own if it can be written, else that of
+            the container.
+        quality: 1 to 100, or None for the default.
         label: of the output, for messages.
-
-    Raises:
-        InputError: the codec cannot be written, or not into this container.
     """
-    at_hand = [name for name in CODECS if _is_at_hand(name)]
-    listed, not_in = output.supported_codecs, _NOT_IN.get(output.format.name, ())
-    allowed = [name for name in at_hand if _CODECS[name].encoder in listed and name not in not_in]
-    if wanted is not None:
-        if wanted not in at_hand:
-            raise InputError(
-                f"--codec {wanted}: there is no encoder of it: use one of {_list(at_hand)}"
-            )
-        if wanted not in allowed:
-            raise InputError(
-                f"{label}: does not hold {wanted}: use one of {_list(allowed)}, or another ending"
-            )
-        name = wanted
-    else:
-        own = None if source is None else _canonical(source)
-        name = own if own in allowed else _DEFAULTS.get(output.format.name, "h264")
-        if name not in allowed:
-            raise InputError(f"{label}: there is no encoder of {name}: pass --codec")
-    codec = _CODECS[name]
-    options = dict(codec.options)
-    if codec.worst is None:
-        if quality is not None:
-            raise InputError(f"--quality {quality}: {name} is without loss: leave it out")
-    else:
-        options |= _quality_options(name, codec.worst, QUALITY if quality is None else quality)
-    if name == "prores" and source is not None and _canonical(source) == "prores":
+    available = [name for name in _ENCODINGS if _is_available(name)]
+    not_in = _NOT_IN.get(output.format.name, ())
+    allowed = [
+        name
+        for name in available
+        if _ENCODINGS[name].encoder in output.supported_codecs and name not in not_in
+    ]
+    own = None if source is None else source.codec_context.codec.canonical_name
+    default = _DEFAULTS.get(output.format.name, "h264")
+    name = wanted or (own if own in allowed else default)
+    if name not in available:
+        raise InputError(
+            f"codec {name}: there is no encoder for it: use one of {', '.join(available)}"
+        )
+    if name not in allowed:
+        raise InputError(
+            f"{label}: cannot hold {name}: use one of {', '.join(allowed)}, or another ending"
+        )
+    encoding = _ENCODINGS[name]
+    options = dict(encoding.options)
+    if encoding.worst is not None:
+        options |= _quality_options(name, encoding.worst, quality or _QUALITY)
+    elif quality is not None:
+        raise InputError(f"quality {quality}: {name} is lossless: leave the quality out")
+    if name == own == "prores" and source is not None:
         profile = _PRORES.get(source.codec_context.profile or "")
         options |= {"profile": profile} if profile else {}
-    is_lossless = codec.worst is None or (name == "h264" and options["crf"] == "0")
-    return Encoding(name, codec.encoder, options, is_lossless)
+    return encoding._replace(options=options)
 
 
 def pixel_format_for(encoder: str, source: str, keeps_alpha: bool) -> tuple[str, bool]:
@@ -111,32 +99,17 @@ def pixel_format_for(encoder: str, source: str, keeps_alpha: bool) -> tuple[str,
     Args:
         encoder: its name.
         source: the frames' format.
-        keeps_alpha: whether their alpha, if they have one, is to be written.
+        keeps_alpha: whether their alpha, if they have one, is written.
 
     Returns:
-        Its name, and whether something is lost on the way to it.
+        Its name, and whether something is lost by converting to it.
     """
-    av = load()
     offered = [format_.name for format_ in av.Codec(encoder, "w").video_formats or []]
-    wanted = source if keeps_alpha else without_alpha(source)
+    wanted = source if keeps_alpha else source.replace("yuva", "yuv").replace("gbrap", "gbrp")
     if wanted in offered or not offered:
         return wanted, False
     best, loss = av.codec.codec.find_best_pix_fmt_of_list(offered, wanted, keeps_alpha)
-    assert best is not None
     return best.name, bool(loss)
-
-
-def without_alpha(name: str) -> str:
-    """The pixel format that is as another one, but opaque."""
-    opaque = {
-        "rgba": "rgb24",
-        "bgra": "bgr24",
-        "argb": "rgb24",
-        "abgr": "bgr24",
-        "rgba64le": "rgb48le",
-        "bgra64le": "bgr48le",
-    }
-    return opaque.get(name, name.replace("yuva", "yuv").replace("gbrap", "gbrp"))
 
 
 def _quality_options(name: str, worst: float, quality: int) -> dict[str, str]:
@@ -148,18 +121,9 @@ def _quality_options(name: str, worst: float, quality: int) -> dict[str, str]:
     return {"crf": f"{factor:g}" if name in ("h264", "hevc") else str(round(factor))}
 
 
-def _is_at_hand(name: str) -> bool:
-    av = load()
+def _is_available(name: str) -> bool:
     try:
-        av.Codec(_CODECS[name].encoder, "w")
+        av.Codec(_ENCODINGS[name].encoder, "w")
     except ValueError:
         return False
     return True
-
-
-def _canonical(stream: Any) -> str:
-    return stream.codec_context.codec.canonical_name
-
-
-def _list(names: list[str]) -> str:
-    return ", ".join(names)

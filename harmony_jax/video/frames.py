@@ -1,20 +1,17 @@
-"""A frame of a clip and its mask, as the pipeline passes it on."""
+"""A frame of a clip and its mask, from a file of video or from a folder of pictures."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from harmony_jax.data.resizing import shrink
-from harmony_jax.photos.masks import PixelMask
+from harmony_jax.photos.formats import Picture
+from harmony_jax.photos.masks import PixelMask, alpha_mask
+from harmony_jax.photos.picture_frame import PictureFrame
+from harmony_jax.photos.recolor import Recolor
 from harmony_jax.photos.steady import Small, Transform, reach_of
-from harmony_jax.video.pixels import (
-    Planes,
-    alpha_of,
-    brightness_of,
-    planes_of,
-    rgb_of,
-    seen_by_network,
-)
+from harmony_jax.video.pixels import alpha_of, brightness_of, planes_of, rgb_of, seen_by_network
 from harmony_jax.video.recolor import recolor
 
 
@@ -22,15 +19,20 @@ class ClipFrame:
     """A decoded frame.
 
     Args:
-        frame: a `VideoFrame` that nothing else holds, in a format that is worked on.
+        frame: a writable `VideoFrame` in a planar format.
+
+    Attributes:
         turns: quarter turns, counterclockwise, from how it is stored to how it is shown.
+        mask: of the stored frame, once it is known.
+        is_opaque: whether its alpha channel is left out when it is written.
     """
 
-    def __init__(self, frame: Any, turns: int):
-        self.frame, self.turns = frame, turns
-        self._planes: Planes = planes_of(frame)
+    def __init__(self, frame: Any):
+        self.frame = frame
+        self.turns = round(frame.rotation / 90) % 4
         self.mask: PixelMask | None = None
         self.is_opaque = False
+        self._planes = planes_of(frame)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -38,15 +40,15 @@ class ClipFrame:
         return self._planes.color[0].shape
 
     def alpha(self) -> PixelMask | None:
-        """Its opacity, or None."""
+        """Its opacity as it is stored, or None."""
         return alpha_of(self._planes)
 
     def drop_alpha(self) -> None:
-        """From here on it is opaque, once it is written."""
+        """Makes it opaque."""
         self.is_opaque = True
 
     def brightness(self) -> PixelMask:
-        """Luma as it is stored upright or not, 0 to 255 from black to white."""
+        """Luma as it is stored, from 0 for black to 255 for white."""
         return brightness_of(self._planes)
 
     def rgb(self) -> np.ndarray:
@@ -65,3 +67,51 @@ class ClipFrame:
         assert self.mask is not None
         stored = np.rot90(coefficients, -self.turns, axes=(1, 2))
         recolor(self._planes, stored, self.mask, strength, self.frame.interlaced_frame)
+
+
+class FolderFrame:
+    """A picture of a folder.
+
+    Args:
+        path: its file.
+        picture: what is in it.
+        paint: applies color transforms.
+    """
+
+    turns = 0  # pictures are turned upright when they are read
+
+    def __init__(self, path: Path, picture: Picture, paint: Recolor):
+        self.path, self.picture, self._paint = path, picture, paint
+        self.mask: PixelMask | None = None
+        self._frame: PictureFrame | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.picture.pixels.shape[:2]
+
+    def alpha(self) -> PixelMask | None:
+        """Its opacity, or None."""
+        return None if self.picture.alpha is None else alpha_mask(self.picture)
+
+    def drop_alpha(self) -> None:
+        """Makes it opaque."""
+        self.picture = self.picture._replace(alpha=None)
+
+    def rgb(self) -> np.ndarray:
+        """[height, width, 3], uint8 or uint16."""
+        return self.picture.pixels
+
+    def small(self, size: int) -> Small:
+        """What the network sees."""
+        self._frame = PictureFrame(self.picture, self.mask)
+        return self._frame.small(size)
+
+    def recolor(self, coefficients: Transform, strength: float) -> None:
+        """Changes its colours inside the mask."""
+        assert self._frame is not None
+        pixels = self._frame.recolored(self._paint, coefficients, strength)
+        self.picture = self.picture._replace(pixels=pixels)
+
+
+AnyFrame = ClipFrame | FolderFrame

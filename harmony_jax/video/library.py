@@ -1,23 +1,16 @@
-"""PyAV, which has FFmpeg's libraries: loaded when a clip is read, as not everybody installs it."""
+"""PyAV, which has FFmpeg's libraries. Without it, importing what reads clips is an InputError."""
 
 from typing import Any
 
 from harmony_jax.errors import InputError
 
+__all__ = ["av", "reason"]
 
-def load() -> Any:
-    """The module `av`.
-
-    Raises:
-        InputError: it is not installed.
-    """
-    try:
-        import av
-        import av.codec.codec
-        import av.codec.context
-    except ImportError as error:
-        raise InputError("video needs PyAV: pip install 'harmony_jax[video]'") from error
-    return av
+av: Any
+try:
+    import av
+except ImportError as error:
+    raise InputError("video needs PyAV: pip install 'harmony_jax[video]'") from error
 
 
 def reason(error: Exception) -> str:

@@ -1,20 +1,17 @@
-"""A clip's frames with their masks, and what there is to say of them."""
+"""A clip's frames with their masks, and what there is to say about them."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from harmony_jax.errors import InputError
 from harmony_jax.photos.formats import MAX_PIXELS
-from harmony_jax.video.folder import FolderClip, FolderFrame
-from harmony_jax.video.frames import ClipFrame
+from harmony_jax.video.frames import AnyFrame
 from harmony_jax.video.mask_sources import MaskSource
-from harmony_jax.video.reading import Clip
-
-AnyFrame = ClipFrame | FolderFrame
+from harmony_jax.video.reading import AnyClip
 
 
 class MaskedFrames:
-    """The frames of a clip, each with its mask; the shorter one decides where they end.
+    """The frames of a clip, each with its mask, until either clip or masks end.
 
     Args:
         source: the clip.
@@ -22,24 +19,25 @@ class MaskedFrames:
         max_pixels: larger frames are refused.
 
     Attributes:
-        count: how many there were so far.
+        count: how many frames there were so far.
+        changed: how many of them have a transform, which the caller counts.
         masks_ended: whether the masks ended before the clip.
     """
 
-    def __init__(self, source: Clip | FolderClip, masks: MaskSource, max_pixels: int = MAX_PIXELS):
+    def __init__(self, source: AnyClip, masks: MaskSource, max_pixels: int = MAX_PIXELS):
         self._source, self._masks, self._max_pixels = source, masks, max_pixels
-        self.count = 0
+        self.count = self.changed = 0
         self.masks_ended = False
         self._masks_left = False
-        self._foreground = self._changed = 0
+        self._with_foreground = 0
 
     def __iter__(self) -> Iterator[AnyFrame]:
         for frame in self._source.frames():
             height, width = frame.size
             if height * width > self._max_pixels:
                 raise InputError(
-                    f"{self._source.path}: frames of {width} x {height} pixels, of which "
-                    f"{self._max_pixels / 1e6:g} million are allowed (--max-megapixels)"
+                    f"{self._source.path}: frames of {width} x {height} pixels: "
+                    f"at most {self._max_pixels / 1e6:g} megapixels are allowed"
                 )
             try:
                 mask = self._masks.of(frame)
@@ -54,50 +52,42 @@ class MaskedFrames:
                 frame.drop_alpha()
             frame.mask = mask
             self.count += 1
-            self._foreground += bool(mask.any())
+            self._with_foreground += bool(mask.any())
             yield frame
         self._masks_left = not self._masks.ended()
-
-    def changed(self) -> None:
-        """One more frame has a transform."""
-        self._changed += 1
 
     def check(self) -> None:
         """Raises InputError unless something could be harmonized."""
         label = self._masks.path or self._source.path
         if not self.count:
             raise InputError(f"{label}: there is no frame in it: replace it")
-        if not self._foreground:
+        if not self._with_foreground:
             raise InputError(
                 f"{label}: the mask has no foreground in any of {self.count} frames: "
                 "foreground is white"
             )
-        if not self._changed:
+        if not self.changed:
             raise InputError(
                 f"{label}: the network can see foreground and background in none of {self.count} "
                 "frames: the foreground is too small, or there is no background"
             )
 
     def remarks(self, output: Path | str) -> list[str]:
-        """What was not as expected, a line each; `output` is what was written."""
-        source, masks, count, found = self._source, self._masks.path, self.count, []
+        """What was not as expected, a line each; `output` names what was written."""
+        clip, masks, count = self._source.path, self._masks.path, self.count
+        found = []
         if self.masks_ended:
-            found.append(
-                f"{masks}: ends after {count} frames, before {source.path} does: so does {output}"
-            )
+            found.append(f"{masks}: ends after {count} frames, before {clip}: so does {output}")
         elif self._masks_left:
+            found.append(f"{masks}: has more frames than {clip}, which has {count}")
+        if not self.masks_ended and self._source.ends_early():
             found.append(
-                f"{masks}: has more frames than {source.path}, which has {count}: they are left out"
+                f"{clip}: ends early, after {count} frames of {self._source.count}: "
+                f"{output} has these"
             )
-        if not self.masks_ended and source.ends_early():
+        if unchanged := self._with_foreground - self.changed:
             found.append(
-                f"{source.path}: ends early, after {count} frames of {source.count}: what was "
-                f"there is in {output}"
-            )
-        unchanged = self._foreground - self._changed
-        if unchanged:
-            found.append(
-                f"{source.path}: {unchanged} frames stay as they are: the network cannot see "
+                f"{clip}: {unchanged} frames stay as they are: the network cannot see "
                 "foreground and background"
             )
         return found

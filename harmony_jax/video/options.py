@@ -1,4 +1,4 @@
-"""Options of the command that clips have; light to load."""
+"""The command's options for clips. This module loads quickly, as --help does."""
 
 import argparse
 from fractions import Fraction
@@ -6,13 +6,8 @@ from fractions import Fraction
 from harmony_jax.errors import InputError
 from harmony_jax.video.files import CONTAINERS, is_clip
 
-# Options of photos, by their names and what they are when they are not given.
-_OF_PHOTOS = {
-    "images": None,
-    "onto": None,
-    "recursive": False,
-    "subsampling": None,
-}
+# Options that only photos have, or only clips, with their defaults.
+_OF_PHOTOS = {"images": None, "onto": None, "recursive": False, "subsampling": None}
 _OF_VIDEO = {"codec": None, "smoothing": None, "every": None, "fps": None}
 
 
@@ -27,8 +22,8 @@ def add_video_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--codec",
         metavar="NAME",
-        help="such as h264, hevc, prores, or ffv1, which loses nothing (by default the clip's own "
-        "if it can be written, else h264)",
+        help="such as h264, hevc, prores, or lossless ffv1 (by default the clip's own if it can be "
+        "written, else h264)",
     )
     group.add_argument(
         "--smoothing",
@@ -51,7 +46,7 @@ def add_video_options(parser: argparse.ArgumentParser) -> None:
 
 
 def is_video(options: argparse.Namespace) -> bool:
-    """Whether the command is about a clip; raises InputError for options that do not go with it."""
+    """Whether the command is about a clip; raises InputError for options of the other kind."""
     clip = options.photo
     found = clip is not None and (
         options.video

@@ -6,16 +6,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from harmony_jax.photos.formats import to_uint8
 from harmony_jax.photos.harmonizer import Harmonizer
-from harmony_jax.photos.picture import to_uint8
 from harmony_jax.photos.steady import Steadiness
-from harmony_jax.video.mask_sources import MaskOptions, MaskSource
-from harmony_jax.video.masked_frames import AnyFrame, MaskedFrames
+from harmony_jax.video.mask_sources import MaskSource
+from harmony_jax.video.masked_frames import MaskedFrames
 from harmony_jax.video.reading import Clip
 
 
 class ShownFrame(NamedTuple):
-    """A frame to look at: uint8 RGB, upright, before and after.
+    """A frame to look at, uint8 RGB, upright.
 
     Attributes:
         number: of the frame, from 0.
@@ -29,7 +29,7 @@ class ShownFrame(NamedTuple):
 
 
 class Preview(NamedTuple):
-    """Some frames of a clip, how many it has in all, and what there is to say of it."""
+    """Some frames of a clip, how many it has in all, and what there is to say about it."""
 
     frames: list[ShownFrame]
     total: int
@@ -47,33 +47,28 @@ def preview(
         mask: a file of video, a picture for all frames, or None: alpha.
         most: frames, 8 or fewer.
         max_pixels: larger frames are refused.
-
-    Raises:
-        InputError: as `harmonize_clip`.
     """
-    with closing(Clip(clip)) as source, closing(MaskSource(mask, MaskOptions())) as masks:
+    with closing(Clip(clip)) as source, closing(MaskSource(mask)) as masks:
         frames = MaskedFrames(source, masks, max_pixels)
-        chosen: list[tuple[int, AnyFrame]] = []
-        # Twice as many as are shown, of a clip of any length, that may not tell it.
-        step = 1
-        for frame in frames:
+        # Keeps at most twice as many frames as are shown; the clip may not state its length.
+        chosen, step = [], 1
+        for number, frame in enumerate(frames):
             source.passed_on.clear()
-            number = frames.count - 1
             if number % step or frame.mask is None or not frame.mask.any():
                 continue
             chosen.append((number, frame))
             if len(chosen) == 2 * most:
                 chosen, step = chosen[::2], 2 * step
-        picked = chosen[:: -(-len(chosen) // most)] if chosen else []
+        picked = chosen[:: max(1, -(-len(chosen) // most))]
         shown = []
         transforms = harmonizer.transforms((frame for _, frame in picked), Steadiness(0.0))
         for (number, _), (frame, transform) in zip(picked, transforms, strict=True):
             before = to_uint8(frame.rgb())
             if transform is not None:
-                frames.changed()
+                frames.changed += 1
                 frame.recolor(transform, 1.0)
             shown.append(ShownFrame(number, before, to_uint8(frame.rgb())))
         frames.check()
-        # Of frames that are not shown nothing is known.
+        # Frames that are not shown were not harmonized, which is no remark.
         remarks = [text for text in frames.remarks("the output") if "stay as they are" not in text]
         return Preview(shown, frames.count, remarks)

@@ -1,75 +1,60 @@
-"""A clip in a file, frame by frame, with all that lies beside its pictures."""
+"""A clip, frame by frame: a file with all that lies beside its pictures, or a folder."""
 
 from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-
+from harmony_jax.disk import read_file
 from harmony_jax.errors import InputError
-from harmony_jax.video.frames import ClipFrame
-from harmony_jax.video.library import load, reason
-from harmony_jax.video.pixels import check_colors, check_format, worked_format
+from harmony_jax.photos.formats import MAX_PIXELS, decode_picture
+from harmony_jax.photos.recolor import Recolor
+from harmony_jax.video.files import pictures_in
+from harmony_jax.video.frames import ClipFrame, FolderFrame
+from harmony_jax.video.library import av, reason
+from harmony_jax.video.pixels import check_colors, planar_format
 
 _ALPHA_DECODERS = {"vp9": "libvpx-vp9", "vp8": "libvpx"}  # FFmpeg's own leave alpha out
-_SLACK = 3  # frames that a file's own count may be off by
-
-
-class Streams(NamedTuple):
-    """What a clip's file holds.
-
-    Attributes:
-        container: PyAV's, open.
-        pictures: the stream of them.
-        others: those of all else.
-    """
-
-    container: Any
-    pictures: Any
-    others: list[Any]
+_SLACK = 3  # frames by which a file's own count may be wrong
 
 
 class Clip:
     """A file of video, to be read once from its beginning.
 
-    Args:
-        path: the file.
-
     Attributes:
         path: the file.
-        streams: what it holds.
+        container: PyAV's, open.
+        pictures: the stream of pictures.
+        others: all other streams.
         rate: frames a second, on average.
-        count: how many frames it says that it has, or None.
+        count: the number of frames that the file states, or None.
         passed_on: packets of other streams, in the order of the file.
-
-    Raises:
-        InputError: it cannot be read, is no video, or one of a kind that is not taken.
     """
 
     def __init__(self, path: Path):
         self.path = path
-        self._av = load()
-        self._container = _opened(self._av, path)
+        self.container = _opened(path)
         try:
-            self.streams = self._found()
-            self.rate, self.count = self._pace()
+            self.pictures = self._found()
             self._decoder = self._made_decoder()
         except BaseException:
-            self._container.close()
+            self.container.close()
             raise
+        self.others = [other for other in self.container.streams if other is not self.pictures]
+        self.rate = Fraction(self.pictures.average_rate or self.pictures.guessed_rate or 25)
+        self.count: int | None = self.pictures.frames or None
+        if self.count is None and self.container.duration:
+            self.count = round(self.container.duration * self.rate / av.time_base)
         self.passed_on: deque[Any] = deque()
+        self._read = 0
 
     def close(self) -> None:
         """Closes the file."""
-        self._container.close()
+        self.container.close()
 
     def frames(self, to_change: bool = True) -> Iterator[ClipFrame]:
-        """The frames in order of time.
-
-        On the way, packets of other streams come into `passed_on`.
+        """The frames in order of time; packets of other streams come into `passed_on`.
 
         Args:
             to_change: whether frames may be changed, for which they are copied.
@@ -77,132 +62,132 @@ class Clip:
         Raises:
             InputError: a part cannot be decoded, or there is no frame.
         """
-        copy: Any = None
-        number, last = 0, None
+        shape, planar, last = None, "", None
         for frame in self._decoded():
-            if frame.time_base is None:
-                frame.time_base = self.streams.pictures.time_base
-            if last is None:
-                check_format(frame.format, str(self.path))
-                copy = _Copy(self._av, frame, to_change)
-            if copy.shape != (frame.width, frame.height, frame.format.name):
+            name = frame.format.name
+            if shape is None:
+                shape = (frame.width, frame.height, name)
+                planar = planar_format(frame.format, str(self.path))
+            if shape != (frame.width, frame.height, name):
                 raise InputError(
-                    f"{self.path}: frame {number} is {frame.width} x {frame.height} "
-                    f"{frame.format.name}, those before {copy.shape[0]} x {copy.shape[1]} "
-                    f"{copy.shape[2]}: cut the clip there"
+                    f"{self.path}: frame {self._read} is {frame.width} x {frame.height} {name}, "
+                    f"those before {shape[0]} x {shape[1]} {shape[2]}: cut the clip there"
                 )
             check_colors(frame, str(self.path))
-            if frame.pts is None:
-                frame.pts = 0 if last is None else last + self._step(frame)
-            if last is not None and frame.pts <= last:  # broken; nothing could be written so
-                frame.pts = last + 1
+            self._set_time(frame, last)
             last = frame.pts
-            yield ClipFrame(copy.of(frame), _turns(frame))
-            number += 1
+            if name != planar:
+                unpacked = frame.reformat(format=planar)
+                unpacked.colorspace = frame.colorspace  # the same by another number
+                frame = unpacked
+            elif to_change:  # decoders go on reading the frames that they gave
+                frame.make_writable()
+            yield ClipFrame(frame)
+            self._read += 1
         if last is None:
             raise InputError(f"{self.path}: there is no frame in it: replace it")
-        self.read = number
 
     def ends_early(self) -> bool:
-        """Whether it had fewer frames than it told, once all were read."""
+        """Whether it had fewer frames than it states, once all were read."""
         if self.count is None:
             return False
-        return self.read < self.count - max(_SLACK, self.count // 100)
+        return self._read < self.count - max(_SLACK, self.count // 100)
 
-    def _step(self, frame: Any) -> int:
-        return max(1, round(1 / (self.rate * frame.time_base)))
+    def _set_time(self, frame: Any, last: int | None) -> None:
+        """Gives a frame a time behind the last one's, as files need; broken ones lack it."""
+        if frame.time_base is None:
+            frame.time_base = self.pictures.time_base
+        if frame.pts is None:
+            step = max(1, round(1 / (self.rate * frame.time_base)))
+            frame.pts = 0 if last is None else last + step
+        if last is not None and frame.pts <= last:
+            frame.pts = last + 1
 
-    def _found(self) -> Streams:
-        streams = self._container.streams
-        pictures = [
-            stream
-            for stream in streams.video
-            if not stream.disposition & self._av.stream.Disposition.attached_pic
-        ]
+    def _found(self) -> Any:
+        streams = self.container.streams
+        cover = av.stream.Disposition.attached_pic
+        pictures = [stream for stream in streams.video if not stream.disposition & cover]
         if not pictures:
             kinds = ", ".join(sorted({stream.type for stream in streams})) or "nothing"
             raise InputError(f"{self.path}: there is no video in it, only {kinds}")
-        stream = pictures[0]
-        if stream.codec_context is None:
-            raise InputError(f"{self.path}: no decoder for its video is at hand: convert it first")
-        others = [other for other in streams if other is not stream]
-        return Streams(self._container, stream, others)
-
-    def _pace(self) -> tuple[Fraction, int | None]:
-        """Frames a second, on average, and how many there are, if it tells."""
-        stream, duration = self.streams.pictures, self._container.duration
-        rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
-        if not stream.frames and duration:
-            return rate, round(duration * rate / 1_000_000)
-        return rate, stream.frames or None
+        if pictures[0].codec_context is None:
+            raise InputError(f"{self.path}: there is no decoder for its video: convert it first")
+        return pictures[0]
 
     def _made_decoder(self) -> Any:
-        stream = self.streams.pictures
-        name = stream.codec_context.name
-        tags = {key.lower(): value for key, value in stream.metadata.items()}
-        if name in _ALPHA_DECODERS and tags.get("alpha_mode") == "1":
-            decoder = self._av.CodecContext.create(_ALPHA_DECODERS[name], "r")
-            decoder.extradata = stream.codec_context.extradata
+        own = self.pictures.codec_context
+        tags = {key.lower(): value for key, value in self.pictures.metadata.items()}
+        if own.name in _ALPHA_DECODERS and tags.get("alpha_mode") == "1":
+            decoder = av.CodecContext.create(_ALPHA_DECODERS[own.name], "r")
+            decoder.extradata = own.extradata
             return decoder
-        stream.codec_context.thread_type = "AUTO"
-        return stream.codec_context
+        own.thread_type = "AUTO"
+        return own
 
     def _decoded(self) -> Iterator[Any]:
-        stream, time = self.streams.pictures, None
-        packets = iter(self._container.demux())
+        place = ""
+        packets = self.container.demux()
         while True:
             try:
                 packet = next(packets, None)
                 if packet is None:
-                    break
-                if packet.stream is not stream:
+                    return
+                if packet.stream is not self.pictures:
                     if packet.dts is not None or packet.pts is not None:
                         self.passed_on.append(packet)
                     continue
                 frames = self._decoder.decode(packet if packet.size else None)
-            except (self._av.FFmpegError, ValueError) as error:
-                place = f" after {time:.2f} s" if time is not None else ""
+            except (av.FFmpegError, ValueError) as error:
                 raise InputError(
                     f"{self.path}: cannot be decoded{place} ({reason(error)}): replace or repair it"
                 ) from error
             for frame in frames:
-                time = frame.time if frame.time is not None else time
+                if frame.time is not None:
+                    place = f" after {frame.time:.2f} s"
                 yield frame
             if not packet.size:
-                break
+                return
 
 
-class _Copy:
-    """Copies frames, which decoders go on reading, and unpacks them where that is needed."""
+class FolderClip:
+    """Pictures of a folder, in the order of their names.
 
-    def __init__(self, av: Any, frame: Any, to_change: bool):
-        self.shape = (frame.width, frame.height, frame.format.name)
-        name = worked_format(frame.format.name, frame.format.is_big_endian)
-        self._graph = None if name == frame.format.name and not to_change else av.filter.Graph()
-        if self._graph is None:
-            return
-        source = self._graph.add_buffer(
-            width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
-        )
-        parts = [source, self._graph.add("format", pix_fmts=name), self._graph.add("copy")]
-        parts.append(self._graph.add("buffersink"))
-        for part, other in pairwise(parts):
-            part.link_to(other)
-        self._graph.configure()
+    Args:
+        path: the folder.
+        rate: frames a second.
+    """
 
-    def of(self, frame: Any) -> Any:
-        if self._graph is None:
-            return frame
-        self._graph.push(frame)
-        return self._graph.pull()
+    def __init__(self, path: Path, rate: Fraction):
+        self.path, self.rate = path, rate
+        self._paths = pictures_in(path)
+        self.count = len(self._paths)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def frames(self) -> Iterator[FolderFrame]:
+        """The pictures; raises InputError for one that cannot be read, or of another size."""
+        paint, first = Recolor(), None
+        for path in self._paths:
+            picture = decode_picture(read_file(path), str(path), MAX_PIXELS)
+            size = picture.pixels.shape[:2]
+            first = first or size
+            if size != first:
+                raise InputError(
+                    f"{path}: is {size[1]} x {size[0]}, the frames before {first[1]} x {first[0]}: "
+                    "all frames need one size"
+                )
+            yield FolderFrame(path, picture, paint)
+
+    def ends_early(self) -> bool:
+        """Whether frames are missing at the end."""
+        return False
 
 
-def _turns(frame: Any) -> int:
-    """Quarter turns, counterclockwise, from how a frame is stored to how it is shown."""
-    return round(frame.rotation / 90) % 4
+AnyClip = Clip | FolderClip
 
 
-def _opened(av: Any, path: Path) -> Any:
+def _opened(path: Path) -> Any:
     if not path.exists():
         raise InputError(f"{path}: no such file or folder: check the path")
     if not path.stat().st_size:
@@ -210,15 +195,9 @@ def _opened(av: Any, path: Path) -> Any:
     try:
         try:
             return av.open(str(path))
-        except UnicodeDecodeError:  # of PyAV before 19
+        except UnicodeDecodeError:  # PyAV before 19
             return av.open(str(path), metadata_errors="replace")
     except (av.FFmpegError, OSError) as error:
         raise InputError(
             f"{path}: cannot be read as a video ({reason(error)}): check or replace it"
         ) from error
-
-
-def display_matrix(frame: Any) -> list[int] | None:
-    """How a frame is turned to be shown, as FFmpeg stores it; None for upright ones."""
-    matrix = frame.side_data.get("DISPLAYMATRIX")
-    return None if matrix is None else [int(value) for value in np.frombuffer(matrix, "<i4")]

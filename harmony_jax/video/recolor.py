@@ -1,25 +1,23 @@
-"""A frame takes on a color transform in its own planes, and only where its mask is.
+"""A color transform changes a frame's own planes, and only where its mask is.
 
-A transform of RGB is one of Y, U and V as well, as these are affine in RGB: so its few coefficients
-are converted, and not the pixels. Numbers beyond white or black, of which video keeps some, are not
-cut off; a player does so. Chroma of fewer pixels takes the mean of luma, and of the mask, over the
-pixels that each of its own covers, and luma takes it interpolated between their middles.
+Y, U and V are affine in RGB, so the few coefficients of the transform are converted, and the pixels
+are not. Numbers beyond black or white are not cut off; players do that. Where chroma is subsampled,
+it is changed by the mean of the luma, and of the mask, that it covers; luma is changed by chroma
+interpolated between pixel centres. FFmpeg's swscale there and back, with no change in between,
+would alter chroma by up to 6 levels of 255.
 """
 
-import math
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
+from jaxtyping import Float32
 
 from harmony_jax.photos.masks import PixelMask
 from harmony_jax.photos.steady import Transform
-from harmony_jax.video.pixels import Meaning, Planes, covered
+from harmony_jax.video.pixels import Meaning, Planes, at_size, covered
 
-_STRIP = 128  # rows at once, of luma; a multiple of what chroma shares
-
-
-Size = tuple[int | float, int | float]  # height and width, of chroma perhaps with a half
+_STRIP = 32  # rows that are changed at once: they fit into the processor's cache
 
 
 def recolor(
@@ -31,219 +29,113 @@ def recolor(
 ) -> None:
     """Changes a frame's colours inside the mask, in place.
 
-    Where the mask is 0 all numbers stay; one of chroma stays where the mask is 0 on all pixels
-    that it covers.
+    Numbers stay where the mask is 0. A subsampled number stays if the mask is 0 on all pixels that
+    it covers.
 
     Args:
         planes: the frame, which is written to.
         coefficients: [12, grid_height, grid_width] of RGB, as `fit_color_transform` gives them.
         mask: of the frame's size.
         strength: how much of the change to make, from 0 to 1.
-        interlaced: whether even and odd rows are pictures of their own, with chroma of their own.
+        interlaced: whether even and odd rows are two pictures, each with its own chroma.
     """
-    left, top, width, height = cv2.boundingRect(mask)
-    if not width:
-        return
-    # What is interpolated between, and all else as it is.
-    part = tuple(
-        slice(max(0, start * count // side - 2), -(-stop * count // side) + 2)
-        for start, stop, side, count in zip(
-            (top, left),
-            (top + height, left + width),
-            mask.shape,
-            coefficients.shape[1:],
-            strict=True,
-        )
-    )
-    outputs = len(planes.color)
-    inputs = 4 if outputs == 3 else 2
-    grid = np.zeros((outputs, inputs, *coefficients.shape[1:]), np.float32)
-    grid[:, :, *part] = _in_numbers(coefficients[:, *part], planes.meaning, outputs)
-    for field in (0, 1) if interlaced else (None,):
-        rows = slice(field, None, 2) if field is not None else slice(None)
-        start, stop = top, top + height
-        if field is not None:
-            start, stop = max(0, start - 1) // 2, (stop + 1) // 2
-        _recolor_picture(
-            [plane[rows] for plane in planes.color],
-            grid,
-            mask[rows],
-            (start, stop, left, left + width),
-            (strength, planes.meaning.full),
-        )
-
-
-def _in_numbers(coefficients: np.ndarray, meaning: Meaning, count: int) -> np.ndarray:
-    """The transform of stored numbers: [3 outputs, 4, height, width]; of Y alone, one output."""
-    _, height, width = coefficients.shape
-    functions = coefficients.reshape(3, 4, height * width)
-    slopes, offsets = functions[:, :3], functions[:, 3]
-    back = np.linalg.inv(meaning.matrix)
-    back, matrix = back.astype(np.float32), meaning.matrix.astype(np.float32)
-    slopes = np.tensordot(back, slopes, 1)
-    own_offset = np.tensordot(meaning.offset.astype(np.float32), slopes, (0, 1))
-    own_offset += back @ offsets
-    own_slopes = np.moveaxis(np.tensordot(matrix, slopes, (0, 1)), 0, 1)
-    if count == 1:  # U and V are in the middle everywhere
-        middle = (meaning.full + 1) // 2
-        own_offset = own_offset + middle * own_slopes[:, 1:].sum(1)
-        own_slopes = own_slopes[:, :1]
-    result = np.concatenate([own_slopes, own_offset[:, None]], 1)[:count]
-    return result.reshape(*result.shape[:2], height, width)
+    for rows in (slice(0, None, 2), slice(1, None, 2)) if interlaced else (slice(None),):
+        if mask[rows].any():
+            color = [plane[rows] for plane in planes.color]
+            _recolor_picture(color, coefficients, mask[rows], strength, planes.meaning)
 
 
 def _recolor_picture(
     color: Sequence[np.ndarray],
-    grid: np.ndarray,
+    coefficients: Transform,
     mask: PixelMask,
-    box: tuple[int, int, int, int],
-    scale: tuple[float, int],
+    strength: float,
+    meaning: Meaning,
 ) -> None:
-    """Changes a whole picture, or one field of it, strip by strip inside a box."""
-    height, width = color[0].shape
-    tall, wide = covered(color[0].shape, color[-1].shape) if len(color) > 1 else (1, 1)
-    top, left = box[0] // tall * tall, box[2] // wide * wide
-    bottom, right = min(-(-box[1] // tall) * tall, height), min(-(-box[3] // wide) * wide, width)
-    strength, full = scale
-    small = None
-    if (tall, wide) != (1, 1):  # as it was, where strips before have changed it
-        small = np.stack([plane.astype(np.float32) for plane in color[1:]])
-    for start in range(top, bottom, _STRIP):
-        part = (slice(start, min(start + _STRIP, bottom)), slice(left, right))
-        if not mask[part].any():
-            continue
-        weight = mask[part].astype(np.float32) * np.float32(strength / 255)
-        if small is None:
-            _recolor_alike(color, grid, weight, part, full)
-        else:
-            _recolor_subsampled(color, small, grid, weight, part, full)
+    """Changes a whole picture, or one field of it, in the box around the mask."""
+    left, top, width, height = cv2.boundingRect(mask)
+    tall, wide = covered(mask.shape, color[-1].shape)
+    rows = _side(top, top + height, tall, mask.shape[0])
+    columns = _side(left, left + width, wide, mask.shape[1])
+    factors = [covered(mask.shape, plane.shape) for plane in color]
+    parts = [(_shared(rows, down), _shared(columns, across)) for down, across in factors]
+    views = [plane[part] for plane, part in zip(color, parts, strict=True)]
+    before = [view.astype(np.float32) for view in views]
+    weight = mask[rows, columns].astype(np.float32) * np.float32(strength / 255)
+    grid_rows = _grid(rows, mask.shape[0], coefficients.shape[1])
+    grid_columns = _grid(columns, mask.shape[1], coefficients.shape[2])
+    functions = _of_numbers(coefficients[:, grid_rows, grid_columns], meaning)
+    for number, view in enumerate(views):
+        down, across = (
+            _places(side, factor / size, count)
+            for side, factor, size, count in zip(
+                parts[number], factors[number], mask.shape, coefficients.shape[1:], strict=True
+            )
+        )
+        lines = _between(functions[number], across - grid_columns.start, axis=2)
+        numbers = [at_size(plane, view.shape) for plane in before]
+        own_weight = at_size(weight, view.shape)
+        for start in range(0, len(down), _STRIP):
+            strip = slice(start, start + _STRIP)
+            *slopes, change = _between(lines, down[strip] - grid_rows.start, axis=1)
+            for slope, plane in zip(slopes, numbers, strict=True):
+                slope *= plane[strip]
+                change += slope
+            change *= own_weight[strip]
+            # Rounds, and cuts off at what the type holds.
+            kind = cv2.CV_8U if meaning.full == 255 else cv2.CV_16U
+            changed = cv2.add(before[number][strip], change, dtype=kind)
+            view[strip] = changed if meaning.full == 255 else np.minimum(changed, meaning.full)
 
 
-def _recolor_alike(
-    color: Sequence[np.ndarray],
-    grid: np.ndarray,
-    weight: np.ndarray,
-    part: tuple[slice, slice],
-    full: int,
-) -> None:
-    """One strip of planes that have one size."""
-    stored = [plane[part].astype(np.float32) for plane in color]
-    changes = [_change(functions, stored, part, color[0].shape) for functions in grid]
-    for plane, numbers, change in zip(color, stored, changes, strict=True):
-        plane[part] = _stored(numbers, change, weight, plane.dtype, full)
-
-
-def _recolor_subsampled(
-    color: Sequence[np.ndarray],
-    small: np.ndarray,
-    grid: np.ndarray,
-    weight: np.ndarray,
-    part: tuple[slice, slice],
-    full: int,
-) -> None:
-    """One strip of luma and of chroma that has fewer pixels, `small` before all changes."""
-    (height, width), (_, rows, columns) = color[0].shape, small.shape
-    tall, wide = covered((height, width), (rows, columns))
-    luma = color[0][part].astype(np.float32)
-    # Chroma covers luma, or a row or column more.
-    chroma = _enlarged(small, part, (rows * tall, columns * wide))
-    change = _change(grid[0], [luma, *chroma], part, (height, width))
-    color[0][part] = _stored(luma, change, weight, color[0].dtype, full)
-    small_part = (
-        slice(part[0].start // tall, -(-part[0].stop // tall)),
-        slice(part[1].start // wide, -(-part[1].stop // wide)),
-    )
-    stored = [_mean(luma, tall, wide), *small[:, *small_part]]
-    small_weight = _mean(weight, tall, wide)
-    for k in (1, 2):
-        change = _change(grid[k], stored, small_part, (height / tall, width / wide))
-        color[k][small_part] = _stored(stored[k], change, small_weight, color[k].dtype, full)
-
-
-def _change(
-    functions: np.ndarray,
-    stored: Sequence[np.ndarray],
-    part: tuple[slice, slice],
-    size: Size,
+def _of_numbers(
+    coefficients: Float32[np.ndarray, "12 height width"], meaning: Meaning
 ) -> np.ndarray:
-    """How much one kind of numbers changes in a part of a picture of some size."""
-    *slopes, change = _enlarged(functions, part, size)
-    for slope, numbers in zip(slopes, stored, strict=True):
-        np.multiply(slope, numbers, out=slope)
-        np.add(change, slope, out=change)
-    return change
+    """The change of n stored numbers: [n, n + 1, height, width], their slopes and an offset."""
+    _, height, width = coefficients.shape
+    count = len(meaning.back)
+    # Takes the numbers and 1 to RGB and 1.
+    to_rgb = np.zeros((4, count + 1), np.float32)
+    to_rgb[:3, :count], to_rgb[:3, count], to_rgb[3, count] = meaning.matrix, meaning.offset, 1
+    changes = np.tensordot(np.float32(meaning.back), coefficients.reshape(3, 4, -1), 1)
+    return np.matmul(to_rgb.T, changes).reshape(count, count + 1, height, width)
 
 
-def _enlarged(planes: np.ndarray, part: tuple[slice, slice], size: Size) -> np.ndarray:
-    """A part of planes [n, height, width], enlarged to a size, middles of pixels where they were.
-
-    Returns:
-        [n, rows, columns] of the part.
-    """
-    rows, columns = part
-    count, height, width = planes.shape
-    first, second, share = _between(height, rows, size[0])
-    piece, columns, wide = _whole_pixels(width, columns, size[1])
-    planes = planes[:, :, piece]
-    lines = planes[:, first] * (1 - share)[:, None]
-    lines += planes[:, second] * share[:, None]
-    if wide is not None:
-        # Rows of all planes as one picture, of which columns alone are interpolated.
-        lines = lines.reshape(count * len(first), -1)
-        larger = cv2.resize(lines, (wide, len(lines)), interpolation=cv2.INTER_LINEAR)
-        return larger.reshape(count, len(first), wide)[:, :, columns]
-    first, second, share = _between(width, columns, size[1])
-    return lines[:, :, first] * (1 - share) + lines[:, :, second] * share
+def _side(start: int, stop: int, factor: int, size: int) -> slice:
+    """Whole pixels of chroma, and one more at each end to interpolate between."""
+    return slice(
+        max(0, (start // factor - 1) * factor), min(size, (-(-stop // factor) + 1) * factor)
+    )
 
 
-def _whole_pixels(width: int, columns: slice, size: int | float) -> tuple[slice, slice, int | None]:
-    """A piece of a row that becomes a whole number of pixels, with the columns that are wanted.
+def _shared(side: slice, factor: int) -> slice:
+    return slice(side.start // factor, -(-side.stop // factor))
+
+
+def _grid(side: slice, size: int, count: int) -> slice:
+    """The part of the grid that rows, or columns, of the picture are interpolated from."""
+    return slice(max(0, side.start * count // size - 1), side.stop * count // size + 2)
+
+
+def _places(side: slice, share: float, count: int) -> np.ndarray:
+    """Where the centres of a plane's rows, or columns, lie among the grid's.
 
     Args:
-        width: of the row, which is enlarged to `size`.
-        columns: of the enlarged row.
-        size: of that.
-
-    Returns:
-        The piece of the row; the columns in it, once enlarged; and how many it then has, or None
-        if the row does not become a whole number of pixels.
+        side: the rows.
+        share: of the whole picture that a row covers.
+        count: of the grid's rows.
     """
-    large = round(size)
-    if large != size:
-        return slice(None), columns, None
-    step = width // math.gcd(width, large)
-    start = max(0, columns.start * width // large - 1) // step * step
-    stop = min(width, -(-(columns.stop * width // large + 2) // step) * step)
-    offset = start * large // width
-    wide = stop * large // width - offset
-    return slice(start, stop), slice(columns.start - offset, columns.stop - offset), wide
+    centres = (np.arange(side.start, side.stop, dtype=np.float32) + 0.5) * share
+    return np.clip(centres * count - 0.5, 0, count - 1)
 
 
-def _between(
-    count: int, places: slice, size: int | float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Between which rows of a plane those of the enlarged one lie, and how far."""
-    where = (np.arange(places.start, places.stop, dtype=np.float32) + 0.5) * (count / size) - 0.5
-    where = np.clip(where, 0, count - 1)
-    first = np.minimum(where.astype(np.int64), max(count - 2, 0))
-    return first, np.minimum(first + 1, count - 1), (where - first).astype(np.float32)
-
-
-def _mean(pixels: np.ndarray, tall: int, wide: int) -> np.ndarray:
-    """Means over what each pixel of chroma covers, which is less at an odd border."""
-    height, width = pixels.shape
-    more = (-height % tall, -width % wide)
-    if any(more):
-        pixels = np.pad(pixels, ((0, more[0]), (0, more[1])), mode="edge")
-    size = (pixels.shape[1] // wide, pixels.shape[0] // tall)
-    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-
-
-def _stored(
-    numbers: np.ndarray, change: np.ndarray, weight: np.ndarray, kind: np.dtype, full: int
-) -> np.ndarray:
-    np.multiply(change, weight, out=change)
-    # Rounds and cuts off.
-    if kind == np.uint8:
-        return cv2.add(numbers, change, dtype=cv2.CV_8U)
-    return np.minimum(cv2.add(numbers, change, dtype=cv2.CV_16U), full)
+def _between(values: np.ndarray, places: np.ndarray, axis: int) -> np.ndarray:
+    """Values interpolated linearly along an axis."""
+    last = values.shape[axis] - 1
+    first = np.minimum(places.astype(np.intp), max(last - 1, 0))
+    share = (places - first).astype(np.float32)
+    if axis == 1:
+        share = share[:, None]
+    result = np.take(values, first, axis) * (1 - share)
+    result += np.take(values, np.minimum(first + 1, last), axis) * share
+    return result

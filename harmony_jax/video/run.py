@@ -15,21 +15,23 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from harmony_jax.devices.host import usable_cores
 from harmony_jax.disk import check_writable
 from harmony_jax.errors import InputError
+from harmony_jax.photos.arguments import checked_strength
 from harmony_jax.photos.formats import MAX_PIXELS
 from harmony_jax.photos.harmonizer import Harmonizer
+from harmony_jax.photos.masks import MaskValue
 from harmony_jax.photos.steady import Steadiness, Transform, check_steadiness
 from harmony_jax.video.files import CONTAINERS
-from harmony_jax.video.folder import FolderClip
-from harmony_jax.video.mask_sources import MaskOptions, MaskSource
-from harmony_jax.video.masked_frames import AnyFrame, MaskedFrames
+from harmony_jax.video.frames import AnyFrame
+from harmony_jax.video.mask_sources import Invert, MaskSource
+from harmony_jax.video.masked_frames import MaskedFrames
 from harmony_jax.video.pipeline import Ahead, mapped
-from harmony_jax.video.reading import Clip
-from harmony_jax.video.writing import WriteOptions, clip_writer, folder_writer
+from harmony_jax.video.reading import Clip, FolderClip
+from harmony_jax.video.writing import clip_writer, folder_writer
 
 _LOGGER = logging.getLogger(__name__)
 
 _AHEAD = 4  # frames that wait between two stages
-_DEFAULT_RATE = Fraction(25)  # of folders, that do not tell
+_DEFAULT_RATE = Fraction(25)  # for folders
 
 Model = Harmonizer | str | os.PathLike[str] | None
 
@@ -40,18 +42,23 @@ class VideoSettings(NamedTuple):
     Attributes:
         strength: how much of the change to make, from 0 to 1.
         steadiness: how the change is averaged over time.
-        masks: how masks are read.
-        write: codec and quality.
+        invert_masks: `always` if masks are black on the foreground; `auto` if the border of the
+            first mask with foreground decides it.
+        mask_values: values of masks that are foreground; none: bright is foreground.
+        codec: a codec's name, or None: the clip's own if it can be written.
+        quality: of a lossy codec, 1 to 100; or None.
         rate: frames a second of a folder; None: 25.
         ending: of pictures written into a folder, such as .png; None: as they were, or .png.
         overwrite: whether an output that is there already is replaced.
-        max_pixels: clips of larger frames are refused.
+        max_pixels: clips with larger frames are refused.
     """
 
     strength: float = 1.0
     steadiness: Steadiness = Steadiness()
-    masks: MaskOptions = MaskOptions()
-    write: WriteOptions = WriteOptions()
+    invert_masks: Invert = "never"
+    mask_values: tuple[MaskValue, ...] = ()
+    codec: str | None = None
+    quality: int | None = None
     rate: Fraction | None = None
     ending: str | None = None
     overwrite: bool = False
@@ -81,8 +88,7 @@ def harmonize_clip(
         What was written.
 
     Raises:
-        InputError: an input is missing or cannot be used, or the output cannot be written; it is
-            not there then.
+        InputError: nothing was written.
     """
     try:
         return _harmonize_clip(model, clip, mask, output, settings)
@@ -98,6 +104,7 @@ def _harmonize_clip(
     output: Path,
     settings: VideoSettings,
 ) -> Path:
+    checked_strength(settings.strength)
     check_steadiness(settings.steadiness)
     for path in (clip, mask):
         if path is not None and not path.exists():
@@ -106,19 +113,18 @@ def _harmonize_clip(
     check_writable(output.parent)
     rate = settings.rate or _DEFAULT_RATE
     source = FolderClip(clip, rate) if clip.is_dir() else Clip(clip)
-    with closing(source), closing(MaskSource(mask, settings.masks)) as masks:
+    masks = MaskSource(mask, settings.invert_masks, settings.mask_values)
+    with closing(source), closing(masks):
         frames = MaskedFrames(source, masks, settings.max_pixels)
         with (
-            clip_writer(output, source, settings.write)
+            clip_writer(output, source, settings.codec, settings.quality)
             if _is_file(output)
             else folder_writer(output, settings.ending, source)
         ) as writer:
-            harmonizer = (
-                model if isinstance(model, Harmonizer) else Harmonizer.from_checkpoint(model)
-            )
-            harmonized = _harmonized(harmonizer, frames, settings)
-            with closing(harmonized), closing(_progress(harmonized, source)) as shown:
-                for frame in shown:
+            if not isinstance(model, Harmonizer):
+                model = Harmonizer.from_checkpoint(model)
+            with closing(_harmonized(model, frames, settings)) as harmonized:
+                for frame in _with_progress(harmonized, source.count):
                     writer.write(frame)
             frames.check()
             writer.finish(is_cut=frames.masks_ended)
@@ -141,13 +147,13 @@ def _output(clip: Path, mask: Path | None, output: Path, settings: VideoSettings
         if path is not None and output.exists() and output.samefile(path):
             raise InputError(f"{output}: is the {kind} itself: choose another output")
     if not settings.overwrite and output.exists() and (output.is_file() or any(output.iterdir())):
-        raise InputError(f"{output}: is there already: choose another, or pass --overwrite")
+        raise InputError(f"{output}: exists already: choose another, or overwrite it")
     if not _is_file(output):
-        for name, value in (("codec", settings.write.codec), ("quality", settings.write.quality)):
+        for name, value in (("codec", settings.codec), ("quality", settings.quality)):
             if value is not None:
-                raise InputError(f"--{name} goes with a file of video, and {output} is a folder")
+                raise InputError(f"{name} {value}: is for a file of video, {output} is a folder")
     elif settings.ending is not None:
-        raise InputError(f"--format {settings.ending[1:]} goes with a folder: {output} is a file")
+        raise InputError(f"format {settings.ending[1:]}: is for a folder, {output} is a file")
     return output
 
 
@@ -166,26 +172,23 @@ def _harmonized(
             frame.recolor(coefficients, settings.strength)
         return frame
 
-    def followed() -> Iterator[tuple[AnyFrame, Transform | None]]:
+    def transforms() -> Iterator[tuple[AnyFrame, Transform | None]]:
         for frame, coefficients in harmonizer.transforms(read, settings.steadiness):
-            if coefficients is not None:
-                frames.changed()
+            frames.changed += coefficients is not None
             yield frame, coefficients
 
     workers = max(2, usable_cores())
     read = Ahead(frames, _AHEAD)
     with closing(read), ThreadPoolExecutor(workers) as executor:
-        done = Ahead(mapped(paint, followed(), executor, workers + 1), _AHEAD)
+        done = Ahead(mapped(paint, transforms(), executor, workers + 1), _AHEAD)
         with closing(done):
             yield from done
 
 
-def _progress(
-    frames: Iterator[AnyFrame], source: Clip | FolderClip
-) -> Generator[AnyFrame, None, None]:
+def _with_progress(frames: Iterator[AnyFrame], count: int | None) -> Iterator[AnyFrame]:
     with (
         logging_redirect_tqdm([logging.getLogger("harmony_jax")]),
-        tqdm(total=source.count, unit="frame", disable=None) as bar,
+        tqdm(total=count, unit="frame", disable=None) as bar,
     ):
         for frame in frames:
             yield frame

@@ -1,6 +1,5 @@
 """The page's routes. The server keeps nothing: every request brings its photo and mask."""
 
-import io
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ import flask
 import numpy as np
 from werkzeug.exceptions import Forbidden, HTTPException, RequestEntityTooLarge
 
+from harmony_jax.data.resizing import limited
 from harmony_jax.errors import InputError
 from harmony_jax.photos.folders import harmonize_picture
 from harmony_jax.photos.formats import (
@@ -33,30 +33,22 @@ from harmony_jax.photos.masks import (
 from harmony_jax.photos.options import place
 from harmony_jax.photos.pasting import Placement, opacity_of, paste
 from harmony_jax.photos.pixel_budget import PixelBudget
-from harmony_jax.web.pictures import PREVIEW_SIDE, address, shrunk, stem_of
+from harmony_jax.web import transfer
 from harmony_jax.web.video import video_routes
 
-# The page's own files alone, and pictures made from what the server sent.
+# Nothing but the page's own files, and pictures made of what the server sent.
 _POLICY = "default-src 'self'; img-src 'self' data: blob:"
 _MEDIA_TYPES = {
-    ".png": "image/png",
-    ".jpg": "image/jpeg",
-    ".webp": "image/webp",
-    ".tif": "image/tiff",
+    ending: f"image/{name}"
+    for ending, name in ((".png", "png"), (".jpg", "jpeg"), (".webp", "webp"), (".tif", "tiff"))
 }
 
 
 def create_app(harmonizer: Harmonizer, max_upload_bytes: int, max_pixels: int) -> flask.Flask:
-    """The page as a WSGI application.
-
-    Args:
-        harmonizer: does the work.
-        max_upload_bytes: larger photos and masks are refused.
-        max_pixels: so are pictures with more pixels.
-    """
+    """The page as a WSGI application; files of more bytes, or more pixels, are refused."""
     app = flask.Flask(__name__, template_folder="static")
     app.config["MAX_CONTENT_LENGTH"] = request_bytes(max_upload_bytes)
-    # Other names could only come from a foreign page that made its own name point here.
+    # Only another site that made its name point here would use another name.
     app.config["TRUSTED_HOSTS"] = ["127.0.0.1", "localhost"]
 
     limits = _Limits(max_upload_bytes, max_pixels, PixelBudget(max_pixels))
@@ -64,7 +56,7 @@ def create_app(harmonizer: Harmonizer, max_upload_bytes: int, max_pixels: int) -
 
     @app.before_request
     def refuse_other_sites() -> None:
-        """Any page that is open in the browser could send forms here, and have work done."""
+        """Rejects cross-site requests: any page in the browser could send forms here."""
         request = flask.request
         origin = request.headers.get("Origin")
         site = request.headers.get("Sec-Fetch-Site", "none")
@@ -74,9 +66,9 @@ def create_app(harmonizer: Harmonizer, max_upload_bytes: int, max_pixels: int) -
 
     @app.get("/")
     def page() -> str:
-        endings = ",".join(ENDINGS)
+        accepted = ",".join(["image/*", *ENDINGS])
         return flask.render_template(
-            "page.html", max_upload_bytes=max_upload_bytes, endings=endings
+            "page.html", max_upload_bytes=max_upload_bytes, accepted=accepted
         )
 
     @app.post("/photo")
@@ -87,19 +79,19 @@ def create_app(harmonizer: Harmonizer, max_upload_bytes: int, max_pixels: int) -
             return {
                 "width": width,
                 "height": height,
-                "preview": _preview(picture),
-                "alpha_mask": _alpha_preview(picture),
+                "preview": _shown(picture),
+                "alpha_mask": _alpha_shown(picture),
             }
 
     @app.post("/mask")
     def mask() -> dict[str, Any]:
-        """An uploaded mask at the preview's size, to look at and to paint on, and its own size."""
+        """An uploaded mask at the preview's size, to be painted on, and its own size."""
         size = [flask.request.form.get(side, type=int, default=0) for side in ("height", "width")]
-        height, width = (min(max(side, 1), PREVIEW_SIDE) for side in size)
+        height, width = (min(max(side, 1), transfer.PREVIEW_SIDE) for side in size)
         with _uploaded(limits, "mask") as (picture,):
             found, remark = mask_of(picture)
             return {
-                "mask": _mask_address(fit_size(found, height, width)),
+                "mask": _mask_shown(fit_size(found, height, width)),
                 "width": found.shape[1],
                 "height": found.shape[0],
                 "remark": remark,
@@ -107,15 +99,15 @@ def create_app(harmonizer: Harmonizer, max_upload_bytes: int, max_pixels: int) -
 
     @app.post("/cutout")
     def cutout() -> dict[str, Any]:
-        """The part of a cutout that is not transparent, to be placed, and where it lies in it."""
+        """The visible part of a cutout, and where it lies in the cutout."""
         with _uploaded(limits, "cutout") as (picture,):
             alpha = opacity_of(picture)
             left, top, width, height = cv2.boundingRect(alpha)
             part = (slice(top, top + height), slice(left, left + width))
             pixels = fill_hidden(to_eight_bits(picture).pixels, alpha)  # which shrinking mixes in
-            shown = Picture(shrunk(pixels[part]), shrunk(alpha[part]))
+            shown = Picture(pixels[part], alpha[part])
             return {
-                "preview": address("image/png", encode_picture(shown, ".png")),
+                "preview": transfer.preview(shown, "image/png"),
                 "left": left,
                 "top": top,
                 "width": width,
@@ -129,28 +121,20 @@ def create_app(harmonizer: Harmonizer, max_upload_bytes: int, max_pixels: int) -
             result, blend_mask = harmonize_picture(harmonizer, picture, foreground)
             painted = None
             if blend_mask is not None:
-                preview = shrunk(result.pixels)
-                size = (preview.shape[1], preview.shape[0])
-                shown = np.rint(cv2.resize(blend_mask, size) * 255).astype(np.uint8)
-                painted = _mask_address(shown)
-            return {"preview": _preview(result), "blend_mask": painted}
+                height, width, _ = limited(result.pixels, transfer.PREVIEW_SIDE).shape
+                shown = np.rint(cv2.resize(blend_mask, (width, height)) * 255).astype(np.uint8)
+                painted = _mask_shown(shown)
+            return {"preview": _shown(result), "blend_mask": painted}
 
     @app.post("/download")
     def download() -> flask.Response:
         """The result at the photo's own size."""
+        ending = transfer.chosen_ending(_MEDIA_TYPES)
         strength = flask.request.form.get("strength", type=float, default=-1.0)
-        ending = flask.request.form.get("ending", "")
-        if ending not in _MEDIA_TYPES:
-            raise InputError(f"format {ending!r}: choose one of {', '.join(_MEDIA_TYPES)}")
         with _photo_and_mask(limits) as (picture, foreground):
             result, _ = harmonize_picture(harmonizer, picture, foreground, strength)
             data = encode_picture(result, ending)
-        return flask.send_file(
-            io.BytesIO(data),
-            mimetype=_MEDIA_TYPES[ending],
-            as_attachment=True,
-            download_name=f"{stem_of(flask.request.files['photo'])}_harmonized{ending}",
-        )
+        return transfer.download(data, "photo", ending, _MEDIA_TYPES[ending])
 
     @app.errorhandler(InputError)
     def refused(error: InputError) -> tuple[dict[str, str], int]:
@@ -158,7 +142,7 @@ def create_app(harmonizer: Harmonizer, max_upload_bytes: int, max_pixels: int) -
 
     @app.errorhandler(RequestEntityTooLarge)
     def too_large(error: RequestEntityTooLarge) -> tuple[dict[str, str], int]:
-        return {"error": _too_large("the upload", max_upload_bytes)}, 413
+        return {"error": transfer.too_large("the upload", max_upload_bytes)}, 413
 
     @app.errorhandler(MemoryError)
     def no_memory(error: MemoryError) -> tuple[dict[str, str], int]:
@@ -190,26 +174,14 @@ class _Limits(NamedTuple):
 
 @contextmanager
 def _uploaded(limits: _Limits, *fields: str) -> Iterator[list[Picture]]:
-    """The request's pictures, for which others may have to wait until the block ends."""
-    files = [(*_content(field, limits.upload_bytes), limits.pixels) for field in fields]
+    """The request's pictures; other requests may wait for their memory until the block ends."""
+    uploads = [transfer.upload(field, limits.upload_bytes) for field in fields]
+    files = [
+        (upload.read(), upload.filename or field, limits.pixels)
+        for field, upload in zip(fields, uploads, strict=True)
+    ]
     with limits.budget.hold(sum(count_pixels(*file) for file in files)):
         yield [decode_picture(*file) for file in files]
-
-
-def _content(field: str, most: int) -> tuple[bytes, str]:
-    """An uploaded file's content, and what it is called in messages."""
-    file = flask.request.files.get(field)
-    data = file.read() if file else b""
-    label = (file.filename if file else None) or field
-    if not data:
-        raise InputError(f"{label}: the file is empty: choose another")
-    if len(data) > most:
-        raise InputError(_too_large(label, most))
-    return data, label
-
-
-def _too_large(label: str, most: int) -> str:
-    return f"{label} is larger than {most / 1e6:g} MB: make it smaller"
 
 
 @contextmanager
@@ -242,18 +214,18 @@ def _placement() -> Placement:
     return Placement(at=place(flask.request.form.get("at", "")), scale=scale)
 
 
-def _alpha_preview(picture: Picture) -> str | None:
+def _alpha_shown(picture: Picture) -> str | None:
     """The alpha channel, if it could be a mask."""
     if picture.alpha is None or picture.alpha.min() == picture.alpha.max():
         return None
-    return _mask_address(shrunk(alpha_mask(picture)))
+    return _mask_shown(alpha_mask(picture))
 
 
-def _preview(picture: Picture) -> str:
-    small = Picture(shrunk(picture.pixels), None, picture.grey, picture.icc_profile)
-    return address("image/jpeg", encode_picture(small, ".jpg"))
+def _shown(picture: Picture) -> str:
+    return transfer.preview(
+        Picture(picture.pixels, grey=picture.grey, icc_profile=picture.icc_profile)
+    )
 
 
-def _mask_address(mask: PixelMask) -> str:
-    picture = Picture(np.repeat(mask[:, :, None], 3, 2), grey=True)
-    return address("image/png", encode_picture(picture, ".png"))
+def _mask_shown(mask: PixelMask) -> str:
+    return transfer.preview(Picture(np.repeat(mask[:, :, None], 3, 2), grey=True), "image/png")

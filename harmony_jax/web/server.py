@@ -17,29 +17,25 @@ from harmony_jax.photos.harmonizer import Harmonizer
 from harmony_jax.photos.options import add_model_options, expect_any_file, max_pixels
 from harmony_jax.web.app import create_app, request_bytes
 
-_ADDRESS = "127.0.0.1"  # this machine alone: the page asks for no password
+_ADDRESS = "127.0.0.1"  # only this machine: the page asks for no password
 
 
 def serve(arguments: Sequence[str]) -> None:
-    """Serves the page until it is stopped.
-
-    Raises:
-        InputError: an option that cannot be, a port that is taken, no checkpoint.
-    """
+    """Serves the page until it is stopped."""
     parser = Parser(
         prog="harmonize serve",
-        description="Serves a page on this machine: upload a photo, paint its mask or upload it,\n"
-        "compare, download. Ctrl-C ends it.",
+        description="Serves a page on this machine, to harmonize photos and clips in the browser.\n"
+        "Ctrl-C ends it.",
     )
     parser.add_argument(
-        "--port", type=int, default=8765, help="by default %(default)s; 0 takes a free one"
+        "--port", type=int, default=8765, help="default: %(default)s; 0 takes a free one"
     )
     parser.add_argument(
         "--max-upload-mb",
         type=float,
         default=100,
         metavar="N",
-        help="refuse larger files (by default %(default)g)",
+        help="refuse larger files (default: %(default)g)",
     )
     add_model_options(parser)
     options = parser.parse_args(arguments)
@@ -67,7 +63,7 @@ def serve(arguments: Sequence[str]) -> None:
 
 @contextmanager
 def _own_temporary_folder() -> Iterator[None]:
-    """For uploads in transit; the server touches no other file."""
+    """A folder for incoming uploads; the server writes no other file."""
     before = tempfile.tempdir
     with tempfile.TemporaryDirectory(prefix="harmonize-") as tempfile.tempdir:
         try:
@@ -83,11 +79,11 @@ def _listen(port: int) -> socket.socket:
         return socket.create_server((_ADDRESS, port))
     except OSError as error:
         reason = error.strerror
-        raise InputError(f"--port {port}: cannot be had ({reason}): choose another") from error
+        raise InputError(f"--port {port}: not available ({reason}): choose another") from error
 
 
 def _compile(harmonizer: Harmonizer) -> None:
-    """So that the first photo need not wait for it."""
+    """Compiles the network, so that the first photo does not wait for it."""
     mask = np.zeros((64, 64), np.uint8)
     mask[16:48, 16:48] = 255
     harmonizer.harmonize(np.zeros((64, 64, 3), np.uint8), mask)

@@ -1,23 +1,23 @@
 """Clips from file to file, checked against frames that FFmpeg decodes."""
 
 import fcntl
+import io
 import logging
 import resource
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from harmony_jax.errors import InputError
 from harmony_jax.photos.steady import Steadiness
-from harmony_jax.video.mask_sources import MaskOptions
 from harmony_jax.video.run import VideoSettings, harmonize_clip
-from harmony_jax.video.writing import WriteOptions
 from tests.video.made import (
     HEIGHT,
     WIDTH,
@@ -40,7 +40,7 @@ def made_frames(format_: str, count: int = COUNT, size: tuple[int, int] = (HEIGH
     return [frame_of(random_planes(format_, RNG, size), format_) for _ in range(count)]
 
 
-def masks(count: int = COUNT) -> list[np.ndarray]:
+def covers(count: int = COUNT) -> list[np.ndarray]:
     return [circle(number) for number in range(count)]
 
 
@@ -49,14 +49,35 @@ def run(clip: Path, mask: Path | None, output: Path, **settings: Any) -> list[An
     return decoded(output) if output.is_file() else []
 
 
-def lossless(codec: str = "ffv1") -> dict[str, Any]:
-    return {"write": WriteOptions(codec)}
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory) -> Path:
+    """A clip of the format that most clips have, in a codec without loss."""
+    return write_clip(tmp_path_factory.mktemp("clip") / "c.mkv", made_frames("yuv420p"))
 
 
-def check_background(before: Sequence[Any], after: Sequence[Any], covers: Sequence[np.ndarray]):
+@pytest.fixture(scope="module")
+def mask(tmp_path_factory) -> Path:
+    """Its masks."""
+    return mask_clip(tmp_path_factory.mktemp("mask") / "m.mkv", covers())
+
+
+@pytest.fixture
+def warnings(caplog) -> Callable[[], str]:
+    """Gives what was logged since the last call."""
+    caplog.set_level(logging.WARNING)
+
+    def text() -> str:
+        found = caplog.text
+        caplog.clear()
+        return found
+
+    return text
+
+
+def check_background(before: Sequence[Any], after: Sequence[Any], masks: Sequence[np.ndarray]):
     """To the last bit where the mask is 0, chroma too; and inside something changed."""
-    assert len(before) == len(after) == len(covers)
-    for old, new, mask in zip(before, after, covers, strict=True):
+    assert len(before) == len(after) == len(masks)
+    for old, new, mask in zip(before, after, masks, strict=True):
         assert new.format.name == old.format.name
         for one, other in zip(planes_in(old), planes_in(new), strict=True):
             tall, wide = (
@@ -72,29 +93,30 @@ def check_background(before: Sequence[Any], after: Sequence[Any], covers: Sequen
 @pytest.mark.parametrize(
     "format_", ["yuv420p", "yuv422p10le", "yuv444p12le", "yuv411p", "gbrp10le", "gray"]
 )
-def test_the_background_stays_to_the_last_bit(tmp_path, format_):
+def test_the_background_stays_to_the_last_bit(tmp_path, mask, format_):
     clip = write_clip(tmp_path / "c.mkv", made_frames(format_), Kind(format=format_))
-    mask = mask_clip(tmp_path / "m.mkv", masks())
     after = run(clip, mask, tmp_path / "o.mkv")  # the clip's own codec
-    check_background(decoded(clip), after, masks())
+    check_background(decoded(clip), after, covers())
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
-def test_odd_sizes_and_interlaced_rows(tmp_path):
+def test_odd_sizes(tmp_path):
     size = (63, 95)
     clip = write_clip(tmp_path / "c.mkv", made_frames("yuv420p", size=size))
-    covers = [circle(size=size)] * COUNT
-    after = run(clip, mask_clip(tmp_path / "m.mkv", covers), tmp_path / "o.mkv")
-    check_background(decoded(clip), after, covers)
-    # Top fields first, by x264, which marks its frames; FFV1 marks none.
+    masks = [circle(size=size)] * COUNT
+    after = run(clip, mask_clip(tmp_path / "m.mkv", masks), tmp_path / "o.mkv")
+    check_background(decoded(clip), after, masks)
+
+
+def test_interlaced_rows(tmp_path, mask):
+    """Top fields first, by x264, which marks its frames; FFV1 marks none."""
     kind = Kind("libx264", options={"x264-params": "tff=1", "crf": "0"}, interlaced=True)
     clip = write_clip(tmp_path / "c.mp4", made_frames("yuv420p"), kind)
     before = decoded(clip)
     assert before[0].interlaced_frame
-    mask = mask_clip(tmp_path / "m2.mkv", masks())
-    after = run(clip, mask, tmp_path / "o.mp4", write=WriteOptions("h264", 100))
+    after = run(clip, mask, tmp_path / "o.mp4", codec="h264", quality=100)
     assert all(frame.interlaced_frame for frame in after)
-    for old, new, cover in zip(before, after, masks(), strict=True):
+    for old, new, cover in zip(before, after, covers(), strict=True):
         for field in (0, 1):
             touched = (cover[field::2] > 0).reshape(HEIGHT // 4, 2, WIDTH // 2, 2).any((1, 3))
             one, other = (planes_in(frame)[1][field::2] for frame in (old, new))
@@ -147,15 +169,13 @@ def sound_and_text(container: Any) -> Any:
     return write
 
 
-_OPEN: list[Any] = []
-
-
 def _subtitles() -> Any:
-    import io
-
     container = av.open(io.BytesIO(b"1\n00:00:00,080 --> 00:00:00,180\na line\n"), format="srt")
-    _OPEN.append(container)
+    _OPEN.append(container)  # a stream needs its container
     return container.streams.subtitles[0]
+
+
+_OPEN: list[Any] = []
 
 
 def packets(path: Path, kind: str) -> list[tuple[Fraction, bytes]]:
@@ -165,19 +185,17 @@ def packets(path: Path, kind: str) -> list[tuple[Fraction, bytes]]:
         return [(packet.pts * packet.time_base, bytes(packet)) for packet in found]
 
 
-def test_sound_subtitles_and_tags_come_along(tmp_path):
+def test_sound_subtitles_and_tags_come_along(tmp_path, mask):
     kind = Kind(
-        format="yuv420p",
+        "libx264",
         colors=(5, 5, 6, 1),
         aspect=Fraction(4, 3),
         metadata={"title": "A title", "artist": "Somebody"},
     )
-    kind = kind._replace(codec="libx264")
     clip = write_clip(tmp_path / "c.mkv", made_frames("yuv420p"), kind, more=sound_and_text)
-    mask = mask_clip(tmp_path / "m.mkv", masks())
     output = tmp_path / "o.mkv"
     for codec in ("ffv1", "h264"):
-        run(clip, mask, output, write=WriteOptions(codec), overwrite=True)
+        run(clip, mask, output, codec=codec, overwrite=True)
         for name in ("audio", "subtitles"):
             assert packets(output, name) == packets(clip, name)
             assert packets(output, name)
@@ -192,13 +210,10 @@ def test_sound_subtitles_and_tags_come_along(tmp_path):
             assert found == kind.colors
 
 
-def test_what_a_container_does_not_take_is_named(tmp_path, caplog):
+def test_what_a_container_does_not_take_is_named(tmp_path, mask, warnings):
     clip = write_clip(tmp_path / "c.mkv", made_frames("yuv420p"), more=sound_and_text)
-    mask = mask_clip(tmp_path / "m.mkv", masks())
-    with caplog.at_level(logging.WARNING):
-        run(clip, mask, tmp_path / "o.webm", write=WriteOptions("vp9"))
-    text = caplog.text
-    assert "does not hold the audio stream 1 (pcm_s16le)" in text
+    run(clip, mask, tmp_path / "o.webm", codec="vp9")
+    assert "the audio stream 1 (pcm_s16le)" in warnings()
     with av.open(str(tmp_path / "o.webm")) as container:
         assert [stream.type for stream in container.streams] == ["video"]
 
@@ -242,12 +257,10 @@ def test_times_and_rotation(tmp_path, rotation):
     assert change[shape[0] // 2 + 4 :].max() < 6
 
 
-def pictures(folder: Path, count: int, alpha: bool = False, depth: type = np.uint8) -> Path:
+def pictures(folder: Path, count: int) -> Path:
     folder.mkdir()
     for number in range(count):
         pixels = RNG.integers(60, 180, (HEIGHT, WIDTH, 3)).astype(np.uint8)
-        if alpha:
-            pixels = np.dstack([pixels, circle(number)])
         Image.fromarray(pixels).save(folder / f"f{number}.png")
     return folder
 
@@ -268,7 +281,7 @@ def test_folders_of_frames(tmp_path):
         change = (after - before)[mask == 255]
         np.testing.assert_array_equal(np.unique(change, axis=0), [[40, 20, -30]])
     # The same to a clip that loses nothing, and back to pictures.
-    found = run(frames, tmp_path / "masks", tmp_path / "o.mkv", rate=Fraction(30), **lossless())
+    found = run(frames, tmp_path / "masks", tmp_path / "o.mkv", rate=Fraction(30), codec="ffv1")
     assert [frame.pts * frame.time_base for frame in found] == [
         pytest.approx(number / 30, abs=1e-3) for number in range(12)
     ]
@@ -305,7 +318,7 @@ def test_alpha_is_the_mask(tmp_path, codec, format_, decoder, name):
     if "vpx" in codec:  # its writer does not say so by itself
         with av.open(str(clip)) as container:
             assert container.streams.video[0].metadata.get("alpha_mode") == "1"
-    after = run(clip, None, tmp_path / "o.mkv", **lossless())
+    after = run(clip, None, tmp_path / "o.mkv", codec="ffv1")
     before = decoded(clip, decoder)
     for number, (old, new) in enumerate(zip(before, after, strict=True)):
         assert not new.format.components[-1].is_alpha
@@ -318,140 +331,127 @@ def test_alpha_is_the_mask(tmp_path, codec, format_, decoder, name):
         assert np.abs((other - one)[mask == 255].mean(0) - [40, 20, -30]).max() < 4
 
 
-def test_masks_of_other_sizes_lengths_and_kinds(tmp_path, caplog):
-    clip = write_clip(tmp_path / "c.mkv", made_frames("yuv420p"))
+def test_masks_of_other_sizes_and_lengths(tmp_path, clip, warnings):
     large = [circle(2 * number, (2 * HEIGHT, 2 * WIDTH)) for number in range(5)]
     mask = mask_clip(tmp_path / "m.mkv", large)
-    with caplog.at_level(logging.WARNING):
-        assert len(run(clip, mask, tmp_path / "o.mkv")) == 5
-    assert f"{mask}: ends after 5 frames, before {clip} does: so does" in caplog.text
-    caplog.clear()
-    mask = mask_clip(tmp_path / "m2.mkv", masks(11))
-    with caplog.at_level(logging.WARNING):
-        after = run(clip, mask, tmp_path / "o2.mkv")
-    check_background(decoded(clip), after, masks())
-    assert f"{mask}: has more frames than {clip}, which has 8: they are left out" in caplog.text
-    # Compressed, the mask is noisy where it is black; and black is foreground.
-    inverse = mask_clip(tmp_path / "m3.mp4", [255 - mask for mask in masks()], "libx264")
-    after = run(clip, inverse, tmp_path / "o3.mkv", masks=MaskOptions("auto"))
-    near = [np.array(Image.fromarray(mask).resize((WIDTH, HEIGHT))) for mask in masks()]
-    grown = [np.array(_grown(mask)) for mask in near]
-    check = zip(decoded(clip), after, grown, strict=True)
-    for old, new, mask in check:
-        np.testing.assert_array_equal(planes_in(old)[0][mask == 0], planes_in(new)[0][mask == 0])
-    # Labels of which one is the object; and some frames have none.
-    labels = [np.where(mask > 0, 7, 3).astype(np.uint8) for mask in masks()]
+    assert len(run(clip, mask, tmp_path / "o.mkv")) == 5
+    assert f"{mask}: ends after 5 frames, before {clip}" in warnings()
+    mask = mask_clip(tmp_path / "m2.mkv", covers(11))
+    check_background(decoded(clip), run(clip, mask, tmp_path / "o2.mkv"), covers())
+    assert f"{mask}: has more frames than {clip}" in warnings()
+
+
+def test_masks_that_are_compressed_and_black_on_the_foreground(tmp_path, clip):
+    inverse = mask_clip(tmp_path / "m.mp4", [255 - cover for cover in covers()], "libx264")
+    after = run(clip, inverse, tmp_path / "o.mkv", invert_masks="auto")
+    for old, new, cover in zip(decoded(clip), after, covers(), strict=True):
+        far = cv2.dilate(cover, np.ones((9, 9), np.uint8)) == 0  # compression reaches some pixels
+        np.testing.assert_array_equal(planes_in(old)[0][far], planes_in(new)[0][far])
+
+
+def test_masks_of_labels_of_which_some_frames_have_none(tmp_path, clip):
+    labels = [np.where(cover > 0, 7, 3).astype(np.uint8) for cover in covers()]
     labels[3][:] = 3
-    mask = mask_clip(tmp_path / "m4.mkv", labels)
-    after = run(clip, mask, tmp_path / "o4.mkv", masks=MaskOptions(values=((7,),)))
+    mask = mask_clip(tmp_path / "m.mkv", labels)
+    after = run(clip, mask, tmp_path / "o.mkv", mask_values=((7,),))
     for old, new, label in zip(decoded(clip), after, labels, strict=True):
         changed = planes_in(old)[0] != planes_in(new)[0]
         assert not changed[label == 3].any()
         assert label.max() == 3 or changed[label == 7].mean() > 0.9
 
 
-def _grown(mask: np.ndarray) -> np.ndarray:
-    import cv2
-
-    return cv2.dilate(mask, np.ones((9, 9), np.uint8))
+def check_refused(folder: Path, message: str, *arguments: Path | None, **settings: Any) -> None:
+    """One line says what is wrong, and the folder is as it was."""
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=message) as caught:
+        run(*arguments, **settings)
+    assert "\n" not in str(caught.value)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize(
-    ("what", "message"),
+    ("output", "settings", "message"),
     [
-        ("aspect", "the mask is 64 x 64, the clip 96 x 64, which is another shape"),
-        ("no foreground", "the mask has no foreground in any of 8 frames"),
-        ("no background", "can see foreground and background in none of 8 frames"),
-        ("no alpha", "c.mkv: no mask, and no alpha channel that could be one"),
-        ("no video", "there is no video in it, only audio"),
-        ("no frame", "there is no frame in it"),
-        ("text", "cannot be read as a video"),
-        ("empty", "the file is empty"),
-        ("missing", "no such file or folder"),
-        ("present", "is there already: choose another, or pass --overwrite"),
-        ("itself", "is the clip itself"),
-        ("mask itself", "is the mask itself"),
-        ("ending", "the ending '.avi' is not written: use .mp4"),
-        ("hdr", r"an HDR clip \(PQ\), brighter than white"),
-        ("codec", "--codec theora: there is no encoder of it: use one of h264"),
-        ("container", "does not hold prores: use one of"),
-        ("odd", "frames of 95 x 63, and h264 takes even sizes in yuv420p"),
-        ("too large", r"frames of 96 x 64 pixels, of which 0\.006 million are allowed"),
-        ("quality", "--quality 5: ffv1 is without loss"),
-        ("folder codec", "--codec goes with a file of video"),
-        ("every", "every 0: expected 1 to 100 frames"),
-        ("folder", "there is no picture in this folder"),
-        ("sizes", "f1.png: is 48 x 64, the frames before 96 x 64"),
+        ("there.mkv", {}, "there.mkv: exists"),
+        ("c.mkv", {}, "c.mkv: is the clip"),
+        ("m.mkv", {}, "m.mkv: is the mask"),
+        ("o.avi", {}, r"'\.avi'.*\.mp4"),
+        ("o.mkv", {"codec": "theora"}, "codec theora: .*h264"),
+        ("o.webm", {"codec": "prores"}, "o.webm: .*prores"),
+        ("o.mkv", {"codec": "h264"}, "95 x 63.* h264 .*yuv420p"),
+        ("o.mkv", {"max_pixels": 5000}, r"95 x 63 pixels: .*0\.005"),
+        ("o.mkv", {"codec": "ffv1", "quality": 5}, "quality 5: ffv1"),
+        ("out", {"codec": "ffv1"}, "codec ffv1: .*out is a folder"),
+        ("o.mkv", {"ending": ".png"}, "format png: .*o.mkv is a file"),
+        ("o.mkv", {"steadiness": Steadiness(every=0)}, "every 0"),
     ],
 )
-def test_what_cannot_be_is_one_line_and_leaves_nothing(tmp_path, what, message):
-    clip = write_clip(tmp_path / "c.mkv", made_frames("yuv420p"))
-    mask: Path | None = mask_clip(tmp_path / "m.mkv", masks())
-    output, settings = tmp_path / "o.mkv", {}
-    if what == "aspect":
-        mask = mask_clip(tmp_path / "m2.mkv", [circle(size=(64, 64))] * COUNT)
-    elif what in ("no foreground", "no background"):
-        value = 0 if what == "no foreground" else 255
-        mask = mask_clip(tmp_path / "m2.mkv", [np.full((HEIGHT, WIDTH), value, np.uint8)] * COUNT)
-    elif what == "no alpha":
-        mask = None
-    elif what == "no video":
-        clip = tmp_path / "c.wav"
-        with av.open(str(clip), "w") as container:
-            stream = container.add_stream("pcm_s16le", rate=8000)
-            frame = av.AudioFrame.from_ndarray(np.zeros((1, 2048), np.int16), "s16", "stereo")
-            frame.sample_rate = 8000
-            container.mux(stream.encode(frame))
-    elif what == "no frame":
-        clip = write_clip(tmp_path / "c2.mkv", made_frames("yuv420p", 1))
-        data = clip.read_bytes()
-        clip.write_bytes(data[: data.index(b"\xa3", 500)])
-    elif what in ("text", "empty"):
-        clip = tmp_path / "c.mp4"
-        clip.write_bytes(b"no clip" if what == "text" else b"")
-    elif what == "missing":
-        clip = tmp_path / "gone.mp4"
-    elif what == "present":
-        output.write_bytes(b"there")
-    elif what in ("itself", "mask itself"):
-        output = clip if what == "itself" else tmp_path / "m.mkv"
-    elif what == "ending":
-        output = tmp_path / "o.avi"
-    elif what == "hdr":
-        kind = Kind(
-            "libx265", "yuv420p10le", {"x265-params": "log-level=none"}, colors=(9, 9, 16, 1)
-        )
-        clip = write_clip(tmp_path / "h.mkv", made_frames("yuv420p10le"), kind)
-    elif what == "codec":
-        settings = lossless("theora")
-    elif what == "container":
-        output, settings = tmp_path / "o.webm", lossless("prores")
-    elif what == "odd":
-        clip = write_clip(tmp_path / "odd.mkv", made_frames("yuv420p", size=(63, 95)))
-        mask = mask_clip(tmp_path / "m2.mkv", [circle(size=(63, 95))] * COUNT)
-        settings = lossless("h264")
-    elif what == "too large":
-        settings = {"max_pixels": 6000}
-    elif what == "quality":
-        settings = {"write": WriteOptions("ffv1", 5)}
-    elif what == "folder codec":
-        output, settings = tmp_path / "out", lossless()
-    elif what == "every":
-        settings = {"steadiness": Steadiness(every=0)}
-    elif what == "folder":
-        clip = tmp_path / "pictures"
-        clip.mkdir()
-    elif what == "sizes":
-        clip = pictures(tmp_path / "pictures", 2)
-        Image.new("RGB", (48, 64)).save(clip / "f1.png")
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with pytest.raises(InputError, match=message) as caught:
-        run(clip, mask, output, **settings)
-    assert "\n" not in str(caught.value)
-    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+def test_outputs_and_settings_that_are_refused(tmp_path, output, settings, message):
+    size = (63, 95)
+    clip = write_clip(tmp_path / "c.mkv", made_frames("yuv420p", 2, size))
+    mask = mask_clip(tmp_path / "m.mkv", [circle(size=size)] * 2)
+    (tmp_path / "there.mkv").write_bytes(b"there")
+    check_refused(tmp_path, message, clip, mask, tmp_path / output, **settings)
 
 
-def test_a_clip_that_ends_early(tmp_path, caplog):
+@pytest.mark.parametrize(
+    ("cover", "message"),
+    [
+        (circle(size=(64, 64)), "64 x 64, the clip 96 x 64"),
+        (np.zeros((HEIGHT, WIDTH), np.uint8), "no foreground in any of 8 frames"),
+        (np.full((HEIGHT, WIDTH), 255, np.uint8), "background in none of 8 frames"),
+        (None, "c.mkv: no mask, and no alpha channel"),
+    ],
+    ids=["aspect", "no foreground", "no background", "no alpha"],
+)
+def test_masks_that_are_refused(tmp_path, clip, cover, message):
+    mask = None if cover is None else mask_clip(tmp_path / "m.mkv", [cover] * COUNT)
+    check_refused(tmp_path, message, clip, mask, tmp_path / "o.mkv")
+
+
+def only_sound(path: Path) -> None:
+    with av.open(str(path), "w", format="wav") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 2048), np.int16), "s16", "stereo")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+
+
+def no_frame(path: Path) -> None:
+    data = write_clip(path, made_frames("yuv420p", 1)).read_bytes()
+    path.write_bytes(data[: data.index(b"\xa3", 500)])
+
+
+def hdr(path: Path) -> None:
+    options = {"x265-params": "log-level=none"}
+    kind = Kind("libx265", "yuv420p10le", options, colors=(9, 9, 16, 1))
+    write_clip(path, made_frames("yuv420p10le", 2), kind)
+
+
+def pictures_of_two_sizes(path: Path) -> None:
+    Image.new("RGB", (48, 64)).save(pictures(path, 2) / "f1.png")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (only_sound, "no video in it, only audio"),
+        (no_frame, "no frame in it"),
+        (lambda path: path.write_bytes(b"no clip"), "cannot be read as a video"),
+        (lambda path: path.write_bytes(b""), "the file is empty"),
+        (lambda path: None, "no such file"),
+        (hdr, "HDR.*PQ"),
+        (lambda path: path.mkdir(), "no picture"),
+        (pictures_of_two_sizes, "f1.png: is 48 x 64, .* 96 x 64"),
+    ],
+    ids=["sound", "no frame", "text", "empty", "missing", "hdr", "no picture", "sizes"],
+)
+def test_clips_that_are_refused(tmp_path, mask, make, message):
+    make(tmp_path / "in.mkv")
+    check_refused(tmp_path, message, tmp_path / "in.mkv", mask, tmp_path / "o.mkv")
+
+
+def test_a_clip_that_ends_early(tmp_path, warnings):
     """A file whose index comes first, cut off in the middle: what is there is written, and told."""
     kind = Kind("libx264", options={"g": "1", "crf": "10"})
     whole = write_clip(tmp_path / "w.mp4", made_frames("yuv420p", 30), kind)
@@ -468,15 +468,12 @@ def test_a_clip_that_ends_early(tmp_path, caplog):
     clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
     mask = tmp_path / "m.png"
     Image.fromarray(circle()).save(mask)
-    with caplog.at_level(logging.WARNING):
-        after = run(clip, mask, tmp_path / "o.mp4")
+    after = run(clip, mask, tmp_path / "o.mp4")
     assert 10 < len(after) < 20
-    assert f"{clip}: ends early, after {len(after)} frames of 30" in caplog.text
+    assert f"{clip}: ends early, after {len(after)} frames of 30" in warnings()
 
 
-def test_what_killed_runs_left_is_removed(tmp_path):
-    clip = write_clip(tmp_path / "c.mkv", made_frames("yuv420p"))
-    mask = mask_clip(tmp_path / "m.mkv", masks())
+def test_what_killed_runs_left_is_removed(tmp_path, clip, mask):
     left, in_use, other = (
         tmp_path / f".{name}.unfinished"
         for name in ("o.mkv.0123abcd", "o.mkv.89abcdef", "p.mkv.01234567")
@@ -501,7 +498,7 @@ def test_what_killed_runs_left_is_removed(tmp_path):
 def test_a_full_disk(tmp_path, name):
     """As a limit on the size of files does it."""
     clip = write_clip(tmp_path / "c.mkv", made_frames("yuv420p", 40))
-    mask = mask_clip(tmp_path / "m.mkv", masks(40))
+    mask = mask_clip(tmp_path / "m.mkv", covers(40))
     most, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     limit = 9000 if name == "out" else 40_000
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
@@ -513,12 +510,11 @@ def test_a_full_disk(tmp_path, name):
     assert {path.name for path in tmp_path.iterdir()} == {"c.mkv", "m.mkv"}
 
 
-def test_the_full_range_of_motion_jpeg(tmp_path):
+def test_the_full_range_of_motion_jpeg(tmp_path, mask):
     kind = Kind("mjpeg", "yuvj420p", colors=(5, 2, 2, 2))
     clip = write_clip(tmp_path / "c.mkv", made_frames("yuvj420p"), kind)
-    mask = mask_clip(tmp_path / "m.mkv", masks())
-    after = run(clip, mask, tmp_path / "o.mkv", **lossless())
-    for old, new, cover in zip(decoded(clip), after, masks(), strict=True):
+    after = run(clip, mask, tmp_path / "o.mkv", codec="ffv1")
+    for old, new, cover in zip(decoded(clip), after, covers(), strict=True):
         assert (new.format.name, new.color_range) == ("yuv420p", 2)
         one, other = (planes_in(frame)[0] for frame in (old, new))
         np.testing.assert_array_equal(one[cover == 0], other[cover == 0])
@@ -527,40 +523,42 @@ def test_the_full_range_of_motion_jpeg(tmp_path):
     assert all(frame.color_range == 2 for frame in run(clip, mask, tmp_path / "o.mp4"))
 
 
-def test_default_codecs_and_quality(tmp_path):
-    frames = made_frames("yuv420p")
-    mask = mask_clip(tmp_path / "m.mkv", masks())
-    sizes = {}
-    for source, name, expected in (
+@pytest.mark.parametrize(
+    ("source", "name", "expected"),
+    [
         ("libx264", "o.mp4", "h264"),
         ("libx265", "o.mp4", "hevc"),
         ("mpeg2video", "o.mp4", "h264"),
         ("ffv1", "o.mp4", "ffv1"),
         ("libx264", "o.webm", "vp9"),
-    ):
-        options = {"x265-params": "log-level=none"} if source == "libx265" else {}
-        clip = write_clip(tmp_path / "c.mkv", frames, Kind(source, options=options))
-        (found,) = {frame.format.name for frame in run(clip, mask, tmp_path / name, overwrite=True)}
-        assert found == "yuv420p"
-        with av.open(str(tmp_path / name)) as container:
-            assert container.streams.video[0].codec_context.codec.canonical_name == expected
-    clip = write_clip(tmp_path / "c.mkv", frames)
+    ],
+)
+def test_the_clips_own_codec_or_the_containers(tmp_path, mask, source, name, expected):
+    options = {"x265-params": "log-level=none"} if source == "libx265" else {}
+    kind = Kind(source, options=options)
+    clip = write_clip(tmp_path / "c.mkv", made_frames("yuv420p"), kind)
+    assert {frame.format.name for frame in run(clip, mask, tmp_path / name)} == {"yuv420p"}
+    with av.open(str(tmp_path / name)) as container:
+        assert container.streams.video[0].codec_context.codec.canonical_name == expected
+
+
+def test_quality(tmp_path, clip, mask):
+    sizes = {}
+    output = tmp_path / "o.mp4"
     for quality in (20, 64, 100):
-        after = run(
-            clip, mask, tmp_path / "q.mp4", write=WriteOptions("h264", quality), overwrite=True
-        )
-        sizes[quality] = (tmp_path / "q.mp4").stat().st_size
+        after = run(clip, mask, output, codec="h264", quality=quality, overwrite=True)
+        sizes[quality] = output.stat().st_size
     assert sizes[20] < sizes[64] < sizes[100]
-    check_background(frames, after, masks())  # 100 loses nothing
+    check_background(decoded(clip), after, covers())  # 100 loses nothing
 
 
 def test_every_and_smoothing_reach_the_network(tmp_path):
     planes = random_planes("yuv420p", RNG)
     clip = write_clip(tmp_path / "c.mkv", [frame_of(planes, "yuv420p") for _ in range(20)])
-    mask = mask_clip(tmp_path / "m.mkv", masks(20))
+    mask = mask_clip(tmp_path / "m.mkv", covers(20))
     for every, expected in ((1, 24), (4, 6), (8, 3)):  # whole batches of 8, 2 and 1
         harmonizer = Painted()
         settings = VideoSettings(steadiness=Steadiness(every=every), overwrite=True)
         harmonize_clip(harmonizer, clip, mask, tmp_path / "o.mkv", settings)
         assert len(harmonizer.seen) == expected
-        check_background(decoded(clip), decoded(tmp_path / "o.mkv"), masks(20))
+        check_background(decoded(clip), decoded(tmp_path / "o.mkv"), covers(20))

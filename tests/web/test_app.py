@@ -19,7 +19,8 @@ from harmony_jax import Harmonizer
 from harmony_jax.photos.folders import harmonize_picture
 from harmony_jax.photos.formats import ENDINGS, Picture, decode_picture, encode_picture
 from harmony_jax.web import app
-from harmony_jax.web.app import PREVIEW_SIDE, create_app
+from harmony_jax.web.app import create_app
+from harmony_jax.web.transfer import PREVIEW_SIDE
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 256, (60, 80, 3)).astype(np.uint8)

@@ -1,4 +1,4 @@
-// The page: keeps photo and mask, and sends both with every request.
+// The page for photos: keeps photo and mask, and sends both with every request.
 "use strict";
 
 const PAINT = "rgb(255, 40, 90)";
@@ -37,28 +37,12 @@ function show(name) {
 }
 for (const view of VIEWS) $(`tab-${view}`).addEventListener("click", () => show(view));
 
-function draw(canvas, image, opacity = 1) {
-  const context = canvas.getContext("2d");
-  context.globalAlpha = opacity;
-  context.drawImage(image, 0, 0);
-  context.globalAlpha = 1;
-}
-
 function drawResult() {
-  const strength = $("strength").value / 100;
-  $("strength-value").textContent = `${$("strength").value} %`;
   if (!state.after) return;
   draw($("after"), state.composite || state.before);
-  draw($("after"), state.after, strength);
+  draw($("after"), state.after, strength());
 }
 $("strength").addEventListener("input", drawResult);
-
-function split() {
-  const percent = $("split").value / 10;
-  $("after").style.clipPath = `inset(0 0 0 ${percent}%)`;
-  $("divider").style.left = `${percent}%`;
-}
-$("split").addEventListener("input", split);
 
 // A result belongs to the photo and mask it was made of.
 function forgetResult() {
@@ -74,11 +58,7 @@ async function choosePhoto(file) {
     const answer = await (await send("/photo", { photo: file })).json();
     const preview = await picture(answer.preview);
     Object.assign(state, { photo: file, cutout: null, composite: null, before: preview, maskSource: "painted", maskFile: null, invert: false, undo: [] });
-    for (const id of ["before", "overlay", "compare-before", "after"]) {
-      $(id).width = preview.naturalWidth;
-      $(id).height = preview.naturalHeight;
-    }
-    document.querySelector(".view").style.setProperty("--aspect", preview.naturalWidth / preview.naturalHeight);
+    takeSize(preview, ["before", "overlay", "compare-before", "after"]);
     draw($("before"), preview);
     draw($("compare-before"), preview);
     $("mask").value = $("cutout").value = "";
@@ -380,14 +360,10 @@ $("harmonize").addEventListener("click", () => during("Harmonizing …", async (
   return "Done. Drag across the picture to compare.";
 }));
 
-function stem() {
-  return state.photo.name.replace(/\.[^.]*$/, "");
-}
-
 $("download").addEventListener("click", () => during("Making the full-size picture …", async () => {
   const ending = $("ending").value;
-  const fields = { ...(await inputs()), ending, strength: String($("strength").value / 100) };
-  save(await (await send("/download", fields)).blob(), `${stem()}_harmonized${ending}`);
+  const fields = { ...(await inputs()), ending, strength: String(strength()) };
+  save(await (await send("/download", fields)).blob(), `${stem(state.photo)}_harmonized${ending}`);
   return "Saved.";
 }));
-$("save-mask").addEventListener("click", async () => save(await paintedMask(), `${stem()}_mask.png`));
+$("save-mask").addEventListener("click", async () => save(await paintedMask(), `${stem(state.photo)}_mask.png`));

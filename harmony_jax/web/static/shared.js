@@ -1,4 +1,4 @@
-// What the pages share: requests to the server, one at a time, and files to keep.
+// What the pages share: requests to the server, one at a time, the comparison, and downloads.
 "use strict";
 
 const $ = (id) => document.getElementById(id);
@@ -62,6 +62,40 @@ function picture(address) {
     image.onerror = () => reject(new Error("the preview cannot be shown"));
     image.src = address;
   });
+}
+
+// --- Before and after
+
+function split() {
+  const percent = $("split").value / 10;
+  $("after").style.clipPath = `inset(0 0 0 ${percent}%)`;
+  $("divider").style.left = `${percent}%`;
+}
+$("split").addEventListener("input", split);
+
+function strength() {
+  return $("strength").value / 100;
+}
+$("strength").addEventListener("input", () => { $("strength-value").textContent = `${$("strength").value} %`; });
+
+// Canvases get the size of a picture, and the view its shape.
+function takeSize(image, canvases) {
+  const { naturalWidth: width, naturalHeight: height } = image;
+  for (const id of canvases) Object.assign($(id), { width, height });
+  document.querySelector(".view").style.setProperty("--aspect", width / height);
+}
+
+function draw(canvas, image, opacity = 1) {
+  const context = canvas.getContext("2d");
+  context.globalAlpha = opacity;
+  context.drawImage(image, 0, 0);
+  context.globalAlpha = 1;
+}
+
+// --- Downloads
+
+function stem(file) {
+  return file.name.replace(/\.[^.]*$/, "");
 }
 
 function save(blob, name) {

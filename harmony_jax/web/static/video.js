@@ -27,29 +27,13 @@ for (const id of ["clip", "mask"]) {
   });
 }
 
-function split() {
-  const percent = $("split").value / 10;
-  $("after").style.clipPath = `inset(0 0 0 ${percent}%)`;
-  $("divider").style.left = `${percent}%`;
-}
-$("split").addEventListener("input", split);
-
 function showFrame() {
-  const strength = $("strength").value;
-  $("strength-value").textContent = `${strength} %`;
   const frame = state.frames[$("frame-number").value];
   if (!frame) return;
   $("frame-value").textContent = `${frame.number + 1} of ${state.count}`;
-  const { naturalWidth: width, naturalHeight: height } = frame.before;
-  document.querySelector(".view").style.setProperty("--aspect", width / height);
-  for (const id of ["compare-before", "after"]) {
-    $(id).width = width;
-    $(id).height = height;
-    $(id).getContext("2d").drawImage(frame.before, 0, 0);
-  }
-  const pen = $("after").getContext("2d");
-  pen.globalAlpha = strength / 100;
-  pen.drawImage(frame.after, 0, 0);
+  takeSize(frame.before, ["compare-before", "after"]);
+  for (const id of ["compare-before", "after"]) draw($(id), frame.before);
+  draw($("after"), frame.after, strength());
   $("empty").hidden = true;
   $("compare").hidden = false;
   split();
@@ -69,9 +53,9 @@ $("preview").addEventListener("click", () => during("Harmonizing some frames …
 
 $("download").addEventListener("click", () => during("Harmonizing the clip …", async () => {
   const ending = $("ending").value;
-  const fields = { ...inputs(), ending, strength: String($("strength").value / 100) };
+  const fields = { ...inputs(), ending, strength: String(strength()) };
   const blob = await (await send("/video/download", fields)).blob();
-  save(blob, `${fields.clip.name.replace(/\.[^.]*$/, "")}_harmonized${ending}`);
+  save(blob, `${stem(fields.clip)}_harmonized${ending}`);
   return "Saved.";
 }));
 
