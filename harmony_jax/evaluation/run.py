@@ -124,12 +124,11 @@ def evaluate(  # noqa: PLR0913  # options by keyword, which a notebook completes
         `foreground_ratio`, the model's `MSE`, `fMSE`, `PSNR` and `SSIM`, and the composite's, as
         `composite_MSE` and so on. `harmony_jax.evaluation.metrics.summarize` gives means.
     """
-    data = {"name": "iharmony4", "root": "", "test_root": "", "subsets": tuple(subsets)}
-    data |= {"image_size": image_size, "num_workers": num_workers, "validation_fraction": 0.0}
-    data |= {"validation_seed": 0, "validation_by": "scene"}
+    config = ConfigDict({"data": {"name": "iharmony4", "root": "", "test_root": ""}})
+    config.data.update(subsets=tuple(subsets), image_size=image_size, num_workers=num_workers)
+    config.data.update(validation_fraction=0.0, validation_seed=0, validation_by="scene")
     sizes = {"image_size": image_size, "resize": resize, "longest_side": longest_side}
-    evaluation = sizes | {"flip": flip, "batch_size": batch_size}
-    config = ConfigDict({"data": data, "evaluation": evaluation})
+    config.evaluation = ConfigDict({**sizes, "flip": flip, "batch_size": batch_size})
     if isinstance(dataset, (str, os.PathLike)):
         config.data.root = os.fspath(dataset)
         if is_pairs(dataset):
