@@ -23,3 +23,12 @@ def shrink(pixels: np.ndarray, size: int) -> np.ndarray:
         height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
         pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
     return resize(pixels, size)
+
+
+def at_most(pixels: np.ndarray, side: int) -> np.ndarray:
+    """Averaged down to at most so many pixels a side; smaller pictures stay as they are."""
+    scale = side / max(pixels.shape[:2])
+    if scale >= 1:
+        return pixels
+    height, width = (max(1, round(length * scale)) for length in pixels.shape[:2])
+    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)

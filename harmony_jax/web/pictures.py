@@ -3,20 +3,17 @@
 import base64
 from pathlib import Path
 
-import cv2
 import numpy as np
 from werkzeug.datastructures import FileStorage
+
+from harmony_jax.data.resizing import at_most
 
 PREVIEW_SIDE = 1600  # pixels, at most; masks are painted at this size
 
 
 def shrunk(pixels: np.ndarray) -> np.ndarray:
     """At most `PREVIEW_SIDE` pixels a side."""
-    scale = PREVIEW_SIDE / max(pixels.shape[:2])
-    if scale >= 1:
-        return pixels
-    height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
-    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+    return at_most(pixels, PREVIEW_SIDE)
 
 
 def address(media_type: str, data: bytes) -> str:
