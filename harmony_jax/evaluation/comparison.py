@@ -83,9 +83,8 @@ def compare(pairs: Sequence[tuple[ImageMetrics, ImageMetrics]], seed: int = 0) -
         pairs: of the same images (`pair_images`).
         seed: of the bootstrap's 10,000 resamples.
     """
-    groups = {subset: [] for subset in sorted({a["subset"] for a, _ in pairs})}
-    for a, b in pairs:
-        groups[a["subset"]].append((a, b))
+    subsets = sorted({a["subset"] for a, _ in pairs})
+    groups = {subset: [pair for pair in pairs if pair[0]["subset"] == subset] for subset in subsets}
     groups["All"] = list(pairs)
     metrics = [metric for metric in METRICS if all(metric in image for image in pairs[0])]
     found = []

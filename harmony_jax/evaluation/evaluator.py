@@ -242,7 +242,7 @@ def _put(batch: dict[str, np.ndarray], mesh: Mesh) -> tuple[dict[str, jax.Array]
     return placed, readable
 
 
-def _pictures(arrays: dict[str, np.ndarray]) -> Pictures:
+def _pictures(arrays: dict[str, Any]) -> Pictures:
     extent = arrays.pop("extent", None)
     if extent is not None:
         top, left, height, width = extent.tolist()

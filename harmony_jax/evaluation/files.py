@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -26,26 +26,10 @@ from harmony_jax.workdir import keep_previous, plain
 _LOGGER = logging.getLogger(__name__)
 
 
-class Subject(NamedTuple):
-    """What was evaluated.
-
-    Attributes:
-        place: a checkpoint or a folder of predictions.
-        model: name of the model (`create_model`); None if unknown.
-    """
-
-    place: str
-    model: str | None
-
-    @property
-    def title(self) -> str:
-        """Names its row in a table."""
-        return f"{self.model}, this run" if self.model else Path(self.place).name
-
-
 def write_evaluation(
     evaluation: Evaluation,
-    subject: Subject,
+    place: str,
+    model: str | None,
     config: ConfigDict,
     target: Path,
     shown: Mapping[int, Shown],
@@ -54,7 +38,8 @@ def write_evaluation(
 
     Args:
         evaluation: the result.
-        subject: what was evaluated.
+        place: of what was evaluated, a checkpoint or a folder of predictions.
+        model: its name (`create_model`); None if unknown.
         config: how it was evaluated.
         target: the files' path, to which their endings are added.
         shown: the images that the report shows.
@@ -62,21 +47,21 @@ def write_evaluation(
     iharmony4 = config.data.name == "iharmony4"
     subsets = sorted({image["subset"] for image in evaluation.per_image})
     tables = evaluation_tables(
-        subject.title,
+        f"{model}, this run" if model else Path(place).name,
         evaluation.model,
         evaluation.composite,
-        subject.model,
+        model,
         config.data.subsets if iharmony4 else subsets,
         published=iharmony4 and config.evaluation.split == "test",
     )
     result = {
         "model": evaluation.model,
         "composite": evaluation.composite,
-        "evaluated": subject.place,
+        "evaluated": place,
         "evaluation": plain(config)["evaluation"],
         "left_out": evaluation.left_out,
     }
-    parts = [f"# {subject.place}", *map(as_markdown, tables)]
+    parts = [f"# {place}", *map(as_markdown, tables)]
     if evaluation.left_out:
         parts.insert(1, f"{len(evaluation.left_out)} images could not be read and are not counted.")
     files = {
@@ -93,7 +78,7 @@ def write_evaluation(
         write_file(paths[ending], data)
     if evaluation.examples:
         write_photo(paths[".png"], example_sheet(evaluation.examples))
-    title = f"{subject.place} on {'iHarmony4' if iharmony4 else ', '.join(subsets)}"
+    title = f"{place} on {'iHarmony4' if iharmony4 else ', '.join(subsets)}"
     write_html_report(paths[".html"], title, evaluation.per_image, shown, tables)
     print("\n\n".join(map(as_text, tables)))
     print(f"\n{change_of_error(evaluation.model, evaluation.composite)}")

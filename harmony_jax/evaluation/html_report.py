@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from harmony_jax.data.codecs import encode_jpeg, encode_mask
+from harmony_jax.data.resizing import limited
 from harmony_jax.disk import write_file
 from harmony_jax.errors import InputError
 from harmony_jax.evaluation.metrics import METRICS, ImageMetrics, image_groups, range_name
@@ -150,10 +151,10 @@ def _bin_table(bins: list[RatioBin]) -> str:
 
 
 def _card(index: int, image: ImageMetrics, labels: list[str], pictures: Pictures) -> str:
-    error = _shrunk(error_map(pictures.prediction, pictures.real))
+    error = limited(error_map(pictures.prediction, pictures.real), _LONGEST_SIDE)
     views = {
         "composite": _photo(pictures.composite),
-        "mask": _data_uri("png", encode_mask(_shrunk(to_levels(pictures.mask)))),
+        "mask": _data_uri("png", encode_mask(limited(to_levels(pictures.mask), _LONGEST_SIDE))),
         "blend mask": None if pictures.blend_mask is None else _photo(255 * pictures.blend_mask),
         "harmonized": _photo(pictures.prediction),
         "real": _photo(pictures.real),
@@ -208,15 +209,7 @@ def _percent(value: float) -> str:
 
 
 def _photo(pixels: np.ndarray) -> str:
-    return _data_uri("jpeg", encode_jpeg(_shrunk(to_rgb(pixels)), _JPEG_QUALITY))
-
-
-def _shrunk(pixels: np.ndarray) -> np.ndarray:
-    scale = _LONGEST_SIDE / max(pixels.shape[:2])
-    if scale >= 1:
-        return pixels
-    height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
-    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+    return _data_uri("jpeg", encode_jpeg(limited(to_rgb(pixels), _LONGEST_SIDE), _JPEG_QUALITY))
 
 
 def _data_uri(kind: str, data: bytes) -> str:

@@ -18,7 +18,7 @@ from harmony_jax.devices import failures
 from harmony_jax.devices import mesh as meshes
 from harmony_jax.errors import InputError
 from harmony_jax.evaluation.evaluator import Evaluation, Evaluator, spread
-from harmony_jax.evaluation.files import Subject, write_evaluation
+from harmony_jax.evaluation.files import write_evaluation
 from harmony_jax.evaluation.html_report import Shown, choose_shown
 from harmony_jax.evaluation.metrics import ImageMetrics, Summary
 from harmony_jax.models import HarmonizationModel
@@ -58,11 +58,11 @@ def evaluate_workdir(
     check_numbers(config)
     source = evaluated_source(config)
     mesh = meshes.create_mesh(config.mesh.devices, config.mesh.shards)
-    model, variables, ready = None, None, None
+    model, name, variables, ready = None, None, None, None
     if predictions is not None:
         if checkpoint is not None:
             raise InputError("predictions and a checkpoint: pass one of them")
-        ready, subject = Predictions(predictions, source), Subject(str(predictions), None)
+        ready, evaluated = Predictions(predictions, source), str(predictions)
     else:
         place = workdir if checkpoint is None else checkpoint_path(checkpoint)
         model, loaded = load_model(place, meshes.replicated(mesh), dtype=compute_dtype(config))
@@ -72,9 +72,9 @@ def evaluate_workdir(
                 f"{model_arguments(config)}: use the config it was trained with"
             )
         variables = split(model)[1]
-        subject = Subject(str(loaded.folder), loaded.metadata["model"]["name"])
+        evaluated, name = str(loaded.folder), loaded.metadata["model"]["name"]
     evaluator = Evaluator(model, config, mesh, with_ssim=True)
-    _LOGGER.info("Evaluating %s on the %s set", subject.place, config.evaluation.split)
+    _LOGGER.info("Evaluating %s on the %s set", evaluated, config.evaluation.split)
     examples = spread(len(source), config.evaluation.num_pictures)
     evaluation = evaluator.evaluate(variables, source, shown=examples, predictions=ready)
     if evaluation.per_image:
@@ -88,7 +88,8 @@ def evaluate_workdir(
         shown = {index: Shown(labels[index], again[n]) for n, index in enumerate(labels)}
         if jax.process_index() == 0:
             suffix = "" if config.evaluation.split == "test" else f"_{config.evaluation.split}"
-            write_evaluation(evaluation, subject, config, workdir / f"evaluation{suffix}", shown)
+            target = workdir / f"evaluation{suffix}"
+            write_evaluation(evaluation, evaluated, name, config, target, shown)
     if evaluation.left_out:
         listed = "".join(f"\n  {text}" for text in evaluation.left_out)
         _LOGGER.warning("Left out, because they could not be read:%s", listed)
@@ -124,12 +125,11 @@ def evaluate(  # noqa: PLR0913  # options by keyword, which a notebook completes
         `foreground_ratio`, the model's `MSE`, `fMSE`, `PSNR` and `SSIM`, and the composite's, as
         `composite_MSE` and so on. `harmony_jax.evaluation.metrics.summarize` gives means.
     """
-    data = {"name": "iharmony4", "root": "", "test_root": "", "subsets": tuple(subsets)}
-    data |= {"image_size": image_size, "num_workers": num_workers, "validation_fraction": 0.0}
-    data |= {"validation_seed": 0, "validation_by": "scene"}
+    config = ConfigDict({"data": {"name": "iharmony4", "root": "", "test_root": ""}})
+    config.data.update(subsets=tuple(subsets), image_size=image_size, num_workers=num_workers)
+    config.data.update(validation_fraction=0.0, validation_seed=0, validation_by="scene")
     sizes = {"image_size": image_size, "resize": resize, "longest_side": longest_side}
-    evaluation = sizes | {"flip": flip, "batch_size": batch_size}
-    config = ConfigDict({"data": data, "evaluation": evaluation})
+    config.evaluation = ConfigDict({**sizes, "flip": flip, "batch_size": batch_size})
     if isinstance(dataset, (str, os.PathLike)):
         config.data.root = os.fspath(dataset)
         if is_pairs(dataset):

@@ -50,16 +50,11 @@ class Plan:
     """What one compiled training step says. Numbers are of one chip unless they say otherwise.
 
     Attributes:
-        target: the TPU slice or the hosts with GPUs.
-        dtype: that the model computes in.
         batch_size: images a step over all chips.
-        epochs: of the whole training.
         samples: of an epoch; None if the plan cannot know.
-        memory: bytes of HBM.
         flops: arithmetic of a step; on GPUs convolutions and matrix products only.
-        bytes_moved: that the step's operations read from and write to HBM: each operand and result
+        bytes_moved: read from and written to HBM by the step's operations: each operand and result
             once, with the padding of a TPU's tiles, without what stays in on-chip memory.
-        collectives: what a step sends between chips.
         kernels: kernels and copies of a GPU, by what they do; None for TPUs.
     """
 
@@ -151,10 +146,7 @@ def plan_training(config: ConfigDict, target: Target, samples: int | None = None
     Args:
         config: the run's.
         target: TPU slice or hosts with GPUs.
-        samples: of an epoch; by default those that the config says (`training_samples`).
-
-    Raises:
-        InputError: the config cannot be trained, or not on the target.
+        samples: of an epoch; by default as the config says (`training_samples`).
     """
     chips = len(target.devices)
     shards = config.mesh.shards or chips
@@ -170,8 +162,8 @@ def plan_training(config: ConfigDict, target: Target, samples: int | None = None
         resident = resident_bytes_a_sample(config.data) * (samples or 0) // chips
         if samples is None:
             _LOGGER.warning(
-                "The plan has no memory for the training samples, because it does not know how "
-                "many there are: %d bytes each over all chips",
+                "The plan counts no memory for the training samples, %d bytes each over all chips, "
+                "because it does not know how many there are",
                 resident_bytes_a_sample(config.data),
             )
     lowered = lower_train_step(config, meshes.mesh_of(target.devices, shards))
@@ -233,10 +225,10 @@ def find_largest_batch(
     Args:
         config: its `train.batch_size` is where the search begins.
         target: TPU slice or hosts with GPUs.
-        samples: as `plan_training`.
+        samples: as for `plan_training`.
 
     Returns:
-        A plan for each batch that fits, in the order of their sizes; the last is the largest.
+        A plan for each batch that fits, in the order of their sizes.
     """
     config = config.copy_and_resolve_references()
     unit = len(target.devices) * config.train.accumulate

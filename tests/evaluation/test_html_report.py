@@ -1,5 +1,5 @@
 import base64
-import html.parser
+import html
 import json
 import re
 import shutil
@@ -46,33 +46,6 @@ def written(path, records, shown=None, pictures=None, title="A title", tables=()
     images = {index: Shown(labels, pictures[index]) for index, labels in (shown or {}).items()}
     write_html_report(path, title, records, images, [TextTable(*table) for table in tables])
     return path.read_text(encoding="utf-8")
-
-
-class Elements(html.parser.HTMLParser):
-    """Start tags with their attributes, and the texts inside each kind of element."""
-
-    def __init__(self, page):
-        super().__init__()
-        self.tags, self.texts, self._open = [], [], []
-        self.feed(page)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in ("img", "meta", "input"):
-            self._open.append(tag)
-
-    def handle_endtag(self, tag):
-        while self._open and self._open.pop() != tag:
-            pass
-
-    def handle_data(self, data):
-        self.texts.append((self._open[-1] if self._open else "", data))
-
-    def all(self, tag):
-        return [attrs for name, attrs in self.tags if name == tag]
-
-    def inside(self, tag):
-        return [text for name, text in self.texts if name == tag]
 
 
 def embedded(page):
@@ -157,20 +130,20 @@ def test_embedded_records_equal_the_given_ones(tmp_path):
 
 
 def test_everything_from_data_is_escaped(tmp_path):
-    records = [record(subset=MALICIOUS, name=MALICIOUS)]
-    pictures = {0: made_pictures()}
-    tables = [(MALICIOUS, [MALICIOUS, "N"], [[MALICIOUS, "1"]])]
     page = written(
-        tmp_path / "r.html", records, {0: [MALICIOUS]}, pictures, title=MALICIOUS, tables=tables
+        tmp_path / "r.html",
+        [record(subset=MALICIOUS, name=MALICIOUS)],
+        {0: [MALICIOUS]},
+        {0: made_pictures()},
+        title=MALICIOUS,
+        tables=[(MALICIOUS, [MALICIOUS, "N"], [[MALICIOUS, "1"]])],
     )
-    elements = Elements(page)
-    assert len(elements.all("script")) == 2
-    assert not any("onerror" in attrs for _, attrs in elements.tags)
-    assert all(attrs.get("src", "data:").startswith("data:") for attrs in elements.all("img"))
-    for tag in ("title", "h1", "caption", "h3", "li"):
-        assert MALICIOUS in elements.inside(tag)
-    assert elements.inside("td")[0] == MALICIOUS
-    assert json.loads(elements.all("article")[0]["data-labels"]) == [MALICIOUS]
+    assert page.count("<script") == 2
+    assert MALICIOUS not in page
+    escaped = html.escape(MALICIOUS)
+    for tag in ("title", "h1", "caption", "h3", "li", "td"):
+        assert f"<{tag}>{escaped}</{tag}>" in page
+    assert html.escape(json.dumps([MALICIOUS])) in page  # labels of a card
 
 
 def test_page_needs_nothing_from_outside(tmp_path):
@@ -189,7 +162,7 @@ def test_cards_show_all_pictures_and_numbers(tmp_path):
     page = written(tmp_path / "r.html", records, {0: ["x", "y"], 1: ["z"]}, pictures)
     first, second = page.split("<article ")[1:]
     views = [
-        {i["data-view"]: decoded(i["src"]) for i in Elements(part).all("img") if "data-view" in i}
+        {view: decoded(uri) for view, uri in re.findall(r'data-view="(.*?)" src="(.*?)"', part)}
         for part in (first, second)
     ]
     assert list(views[0]) == ["composite", "mask", "harmonized", "real", "error"]
@@ -199,7 +172,7 @@ def test_cards_show_all_pictures_and_numbers(tmp_path):
     np.testing.assert_array_equal(views[1]["mask"], pictures[1].mask)
     assert "improvement 87.5%" in first
     assert "improvement -100.0%" in second
-    cells = Elements(first.split("</article>")[0]).inside("td")
+    cells = re.findall("<td.*?>(.*?)</td>", first.split("</article>")[0])
     assert cells == [
         *("composite", "80.00", "800.00", "20.50", "0.8750"),
         *("harmonized", "10.00", "100.00", "30.50", "0.9750"),
@@ -261,7 +234,7 @@ def test_page_works_in_a_browser(tmp_path):
         text=True,
         timeout=120,
     )
-    found = json.loads(Elements(run.stdout).all("body")[0]["data-found"])
+    found = json.loads(html.unescape(re.search('data-found="(.*?)"', run.stdout)[1]))
     assert found["start"] == [4, 2, 0, 249]
     assert found["ascending"] == [0, 2, 4, 249]
     assert found["improvement"] == [2, 4, 0, 249]
