@@ -1,4 +1,4 @@
-"""Shows which images got better or worse between two evaluations, and what may be chance.
+"""Says which images of an evaluation got better and worse, and whether the difference is chance.
 
     python scripts/compare_runs.py A B [--metric=fMSE] [--show=10] [--csv=FILE]
 
@@ -8,10 +8,11 @@ A and B are workdirs that were evaluated, or their *_images.csv files, on the sa
 import argparse
 import csv
 import io
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from harmony_jax.command_line import Parser, errors_in_one_line
+from harmony_jax.command_line import Parser
 from harmony_jax.disk import write_file
 from harmony_jax.errors import InputError
 from harmony_jax.evaluation.comparison import compare, pair_images, read_image_metrics
@@ -21,9 +22,11 @@ _LARGER_IS_BETTER = ("PSNR", "SSIM")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints the comparison."""
-    with errors_in_one_line():
+    """Prints the comparison; a mistake ends in one line and exit status 1."""
+    try:
         _run(_parse(arguments))
+    except InputError as error:
+        sys.exit(f"error: {error}")
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -39,26 +42,27 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _run(options: argparse.Namespace) -> None:
     a, b = read_image_metrics(options.a), read_image_metrics(options.b)
     pairs = pair_images(a, b, (str(options.a), str(options.b)))
-    metric = options.metric
-    if not all(metric in image for image in pairs[0]):
-        raise InputError(f"--metric {metric}: not in both evaluations: choose another")
+    if options.metric not in pairs[0][0] or options.metric not in pairs[0][1]:
+        raise InputError(f"--metric {options.metric}: not in both evaluations: choose another")
     print(f"A: {options.a}\nB: {options.b}\n")
     print(f"{'':12} {'N':>6} {'':>5} {'A':>10} {'B':>10} {'B - A':>10}   95 % interval")
-    for row in compare(pairs):
-        interval = f"[{row.low:+.4f}, {row.high:+.4f}]" if row.images > 1 else "-"
+    for found in compare(pairs):
+        interval = f"[{found.low:+.4f}, {found.high:+.4f}]" if found.images > 1 else "-"
         print(
-            f"{row.group:12} {row.images:6} {row.metric:>5} {row.a:10.4f} {row.b:10.4f} "
-            f"{row.difference:+10.4f}   {interval}{'  *' if row.is_sure else ''}"
+            f"{found.group:12} {found.images:6} {found.metric:>5} {found.a:10.4f} {found.b:10.4f} "
+            f"{found.difference:+10.4f}   {interval}{'  *' if found.is_sure else ''}"
         )
-    print("* the interval does not contain 0")
-    ranked = sorted(pairs, key=lambda pair: _gain(pair, metric))
-    better = [pair for pair in reversed(ranked) if _gain(pair, metric) > 0]
-    worse = [pair for pair in ranked if _gain(pair, metric) < 0]
-    for title, found in (("better", better), ("worse", worse)):
-        print(f"\n{len(found)} images got {title} by {metric}; the most:")
-        for old, new in found[: options.show]:
-            name = f"{old['subset']}/{old['name']}"
-            print(f"  {name}: {old[metric]:.3f} -> {new[metric]:.3f}")
+    print("* the interval does not hold 0")
+    ranked = sorted(pairs, key=lambda pair: _gain(pair, options.metric))
+    better = [pair for pair in reversed(ranked) if _gain(pair, options.metric) > 0]
+    worse = [pair for pair in ranked if _gain(pair, options.metric) < 0]
+    for title, found_pairs in (("better", better), ("worse", worse)):
+        print(f"\n{len(found_pairs)} images got {title} by {options.metric}; the most:")
+        for old, new in found_pairs[: options.show]:
+            print(
+                f"  {old['subset']}/{old['name']}: {old[options.metric]:.3f} -> "
+                f"{new[options.metric]:.3f}"
+            )
     if options.csv:
         write_file(options.csv, _csv(pairs))
         print(f"\nWritten: {options.csv}")
