@@ -49,7 +49,7 @@ def get_config() -> ConfigDict:
 
     config.data = ConfigDict()
     # iharmony4: the four downloaded folders; pairs: composites of your own; photos: composites are
-    # made of them while training; demo: of photos that come with libraries
+    # made of them while training; demo: the same, with seven photos of Python packages
     config.data.name = "iharmony4"
     # The four downloaded folders, or a prepared set; of pairs a folder with composites/, masks/ and
     # reals/, or a CSV list of the three; of photos their folder (docs/data.md).

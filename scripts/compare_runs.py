@@ -52,7 +52,7 @@ def _run(options: argparse.Namespace) -> None:
     ]
     header = ["", "N", "", "A", "B", "B - A", "95 % interval", ""]
     print(as_text(TextTable("", header, rows)))
-    print("* the interval does not hold 0")
+    print("* the interval does not contain 0")
     ranked = sorted(pairs, key=lambda pair: _gain(pair, options.metric))
     better = [pair for pair in reversed(ranked) if _gain(pair, options.metric) > 0]
     worse = [pair for pair in ranked if _gain(pair, options.metric) < 0]

@@ -57,7 +57,8 @@ class PreparedSource:
         import tensorflow_datasets.proto  # noqa: F401
 
         folder = self._folder = Path(root)
-        lengths = self._lengths = _shard_lengths(read_info(folder), split)
+        shards = {found["name"]: found["shardLengths"] for found in read_info(folder)["splits"]}
+        lengths = self._lengths = [int(length) for length in shards[split]]
         self._shards = [
             folder / shard_name(split, index, len(lengths)) for index in range(len(lengths))
         ]
@@ -183,12 +184,6 @@ def read_info(folder: Path) -> dict[str, Any]:
             f"{_COMMAND} with another output"
         )
     return info
-
-
-def _shard_lengths(info: dict[str, Any], split: str) -> list[int]:
-    """The number of records in each file of a split."""
-    lengths = {found["name"]: found["shardLengths"] for found in info["splits"]}
-    return [int(length) for length in lengths[split]]
 
 
 def _select(

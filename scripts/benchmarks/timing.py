@@ -4,7 +4,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ Run = Callable[[], Any]
 
 
 def in_turns(
-    contenders: dict[str, Run], rounds: int, clock: Callable[[], float] = time.perf_counter
+    contenders: Mapping[str, Run], rounds: int, clock: Callable[[], float] = time.perf_counter
 ) -> dict[str, list[float]]:
     """Seconds of each round, by contender.
 

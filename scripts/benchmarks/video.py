@@ -190,5 +190,7 @@ def _write(path: Path, pictures: list[np.ndarray]) -> None:
                 large = np.clip(large + noise, 0, 255).astype(np.uint8)
             else:
                 large = np.repeat(large[..., None], 3, 2)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(large, "rgb24")))
+            container.mux(
+                stream.encode(av.VideoFrame.from_ndarray(large.astype(np.uint8), "rgb24"))
+            )
         container.mux(stream.encode(None))

@@ -164,7 +164,10 @@ def test_hrnets_object_context_converts_to_onnx():
             "m.pb: unknown ending '.pb': use .stablehlo",
         ),
         (["--checkpoint=x", "--output=m.onnx"], "x: no such file or folder, and no model of that"),
-        (["--checkpoint=x", "--output=m.onnx", "--platforms=cpu"], "an ONNX file knows none"),
+        (
+            ["--checkpoint=x", "--output=m.onnx", "--platforms=cpu"],
+            "--platforms: only for StableHLO",
+        ),
         (["--checkpoint=x", "--output=README.md/m.onnx"], "README.md: cannot be written"),
     ],
 )
@@ -210,7 +213,7 @@ def test_no_size_is_taken_for_the_trained_one(trained, tmp_path, size):
 
 def test_an_export_that_differs_is_not_written(trained, tmp_path, monkeypatch):
     monkeypatch.setattr("scripts.export_model.stablehlo_difference", lambda *_: 0.5)
-    with pytest.raises(SystemExit, match=r"not written: its answer differs .* by 0\.5 of 255"):
+    with pytest.raises(SystemExit, match=r"not written: .* by 0\.5 of 255"):
         main([f"--checkpoint={trained[1]}", f"--output={tmp_path / 'm.stablehlo'}"])
     assert not list(tmp_path.iterdir())
 

@@ -1,9 +1,10 @@
 """A folder of photos, with or without masks of the objects in them."""
 
+import copy
 import os
 import re
 from collections import defaultdict
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from harmony_jax.data.codecs import Pixels, decode_mask, decode_photo
 from harmony_jax.data.composites.regions import find_regions, to_size
 from harmony_jax.data.composites.statistics import Statistics, object_statistics
 from harmony_jax.data.iharmony4 import check_size
+from harmony_jax.data.sources import RawSample
 from harmony_jax.disk import read_file
 from harmony_jax.errors import InputError
 
@@ -65,10 +67,21 @@ class PhotoSet:
             photos = "no photo with a mask" if not regions else "no photo"
             raise InputError(f"{field} {root}: {photos} in it ({', '.join(_ENDINGS)}): {_EXPECTED}")
         self._regions: dict[str, list[tuple[np.ndarray, tuple[int, ...]]]] = {}
-        self._statistics: dict[int, Statistics | str] = {}  # or why there are none
+        self._statistics: dict[_Object, Statistics | str] = {}  # or why there are none
 
     def __len__(self) -> int:
         return len(self._objects)
+
+    def __getitem__(self, index: int) -> RawSample:
+        """Decodes an object's photo and mask; raises InputError like `read`."""
+        real, mask = self.read(index)
+        return RawSample(real=real, mask=mask)
+
+    def select(self, indices: Sequence[int]) -> "PhotoSet":
+        """Some of the objects."""
+        selected = copy.copy(self)
+        selected._objects = [self._objects[index] for index in indices]
+        return selected
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_regions": {}, "_statistics": {}}  # workers fill their own
@@ -97,25 +110,26 @@ class PhotoSet:
             if not mask.any() or mask.min() > 127:
                 missing = "background" if mask.any() else "foreground"
                 raise InputError(f"{found.mask}: the mask has no {missing}: repair or remove it")
-        if not isinstance(self._statistics.get(index), Statistics):
-            self._statistics[index] = object_statistics(photo, mask)
+        if not isinstance(self._statistics.get(found), Statistics):
+            self._statistics[found] = object_statistics(photo, mask)
         return photo, mask
 
     def statistics(self, index: int) -> Statistics:
         """An object's colours, kept since it was first read; raises InputError like `read`."""
-        if index not in self._statistics:
+        wanted = self._objects[index]
+        if wanted not in self._statistics:
             try:
                 self.read(index)
             except InputError as error:
-                self._statistics[index] = str(error)  # so that the file is read only once
-        found = self._statistics[index]
+                self._statistics[wanted] = str(error)  # so that the file is read only once
+        found = self._statistics[wanted]
         if isinstance(found, str):
             raise InputError(found)
         return found
 
     def set_statistics(self, index: int, statistics: Statistics) -> None:
-        """Sets an object's colours, which need not be read then."""
-        self._statistics[index] = statistics
+        """Sets an object's colours, so that its photo is not read for them."""
+        self._statistics[self._objects[index]] = statistics
 
     def name(self, index: int) -> str:
         """An object's name: the photo's, with the object's number before the ending."""

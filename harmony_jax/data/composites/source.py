@@ -10,8 +10,7 @@ from harmony_jax.data.composites.compose import compose_with_numpy
 from harmony_jax.data.composites.parameters import DRAWS, Parameters, draw_one
 from harmony_jax.data.composites.photo_set import PhotoSet
 from harmony_jax.data.composites.recipe import Recipe
-from harmony_jax.data.composites.statistics import Statistics
-from harmony_jax.data.sources import RawSample, Sample
+from harmony_jax.data.sources import Sample
 from harmony_jax.errors import InputError
 
 
@@ -68,9 +67,9 @@ class PhotosSource:
         other._seed = seed
         return other
 
-    def raw(self) -> "RawPhotos":
+    def raw(self) -> PhotoSet:
         """The objects before they are recoloured, to train on."""
-        return RawPhotos(self._photos, self._indices)
+        return self._photos.select(self._indices)
 
     def subset(self, index: int) -> str:
         return self.root.absolute().name
@@ -80,26 +79,3 @@ class PhotosSource:
 
     def photo(self, index: int) -> str:
         return self._photos.photo(self._indices[index])
-
-
-class RawPhotos:
-    """Random access to photos with their masks, and to each object's colours."""
-
-    def __init__(self, photos: PhotoSet, indices: Sequence[int]):
-        self._photos, self._indices = photos, indices
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    def __getitem__(self, index: int) -> RawSample:
-        """Decodes one photo; raises InputError like `PhotoSet.read`."""
-        real, mask = self._photos.read(self._indices[index])
-        return RawSample(real=real, mask=mask)
-
-    def statistics(self, index: int) -> Statistics:
-        """The object's colours; raises InputError like `PhotoSet.read`."""
-        return self._photos.statistics(self._indices[index])
-
-    def set_statistics(self, index: int, statistics: Statistics) -> None:
-        """Sets the object's colours, so that its photo is not read for them."""
-        self._photos.set_statistics(self._indices[index], statistics)

@@ -40,6 +40,12 @@ def made_photo(seed: int = 0, side: int = 96) -> tuple[np.ndarray, np.ndarray]:
     return photo, mask
 
 
+def photo_with_segments() -> np.ndarray:
+    """Twelve patches of different colours."""
+    rng = np.random.default_rng(0)
+    return np.kron(rng.integers(0, 256, (3, 4, 3)), np.ones((40, 40, 1))).astype(np.uint8)
+
+
 def parameters(kind: str = "unchanged", **others: object) -> Parameters:
     """The parameters of a composite, neutral except for those given."""
     ramp = np.broadcast_to(np.linspace(0, 1, QUANTILES), (3, QUANTILES))

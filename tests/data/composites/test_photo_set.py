@@ -1,6 +1,5 @@
 """A folder of photos: what belongs together, what is found in it, and what is told when amiss."""
 
-import builtins
 import pickle
 
 import cv2
@@ -9,9 +8,7 @@ import pytest
 
 from harmony_jax import InputError
 from harmony_jax.data.composites.photo_set import PhotoSet
-from harmony_jax.data.composites.regions import find_regions, to_size
-from harmony_jax.data.composites.statistics import object_statistics
-from tests.data.composites.made_photo import made_photo
+from tests.data.composites.made_photo import made_photo, photo_with_segments
 from tests.made_data import write_photos
 
 
@@ -19,12 +16,6 @@ from tests.made_data import write_photos
 def folder(tmp_path):
     write_photos(tmp_path / "mine", 3)
     return tmp_path / "mine"
-
-
-def photo_with_segments() -> np.ndarray:
-    """Twelve patches of different colours."""
-    rng = np.random.default_rng(0)
-    return np.kron(rng.integers(0, 256, (3, 4, 3)), np.ones((40, 40, 1))).astype(np.uint8)
 
 
 def names(photos: PhotoSet) -> list[str]:
@@ -103,32 +94,6 @@ def test_photos_without_masks_get_regions_or_are_left_out(folder):
     assert len(PhotoSet(str(folder), regions=0)) == 3
 
 
-def test_regions_are_segments_joined_and_always_the_same():
-    photo = photo_with_segments()
-    regions = find_regions(photo, 3)
-    assert len(regions) == 3
-    for region, again in zip(regions, find_regions(photo, 3), strict=True):
-        np.testing.assert_array_equal(region, again)
-        assert cv2.connectedComponents(region)[0] == 2  # background and one piece
-        # Whole patches: what is inside of one is all the same.
-        large = to_size(region, *photo.shape[:2])
-        for top, left in np.ndindex(3, 4):
-            y, x = 40 * top + 12, 40 * left + 12
-            assert np.ptp(large[y : y + 16, x : x + 16]) == 0
-
-
-def test_statistics_are_those_of_the_pixels_inside():
-    photo, mask = made_photo(3)
-    found = object_statistics(photo, mask)
-    inside = photo[mask > 127] / 255
-    lab = cv2.cvtColor(np.float32(photo) / 255, cv2.COLOR_RGB2LAB)[mask > 127]
-    np.testing.assert_allclose(found.mean, inside.mean(0), atol=1e-5)
-    np.testing.assert_allclose(found.lab_mean, lab.mean(0), atol=1e-3)
-    np.testing.assert_allclose(found.lab_deviation, lab.std(0), atol=5e-3)
-    np.testing.assert_allclose(found.covariance, np.cov(inside.T), atol=1e-4)
-    np.testing.assert_allclose(found.quantiles[:, 16], np.median(inside, 0), atol=1e-6)
-
-
 def test_a_photo_is_read_once_for_its_colours(folder, monkeypatch):
     photos, read = PhotoSet(str(folder)), []
     original = PhotoSet.read
@@ -153,45 +118,25 @@ def test_an_unreadable_photo_is_told_each_time_and_read_once(folder):
         photos.read(1)
 
 
-def _tiny(folder):
-    cv2.imwrite(str(folder / "images" / "photo0.png"), np.zeros((20, 40, 3), np.uint8))
-
-
-def _black(folder):
-    cv2.imwrite(str(folder / "masks" / "photo0_1.png"), np.zeros((48, 40), np.uint8))
-
-
-def _white(folder):
-    cv2.imwrite(str(folder / "masks" / "photo0_1.png"), np.full((48, 40), 255, np.uint8))
-
-
-def _other_size(folder):
-    cv2.imwrite(str(folder / "masks" / "photo0_1.png"), np.full((40, 48), 255, np.uint8))
-
-
-def _uniform(folder):
-    cv2.imwrite(str(folder / "images" / "photo0.png"), np.full((48, 40, 3), 77, np.uint8))
-    (folder / "masks" / "photo0_1.png").unlink()
-
-
 @pytest.mark.parametrize(
-    ("damage", "message"),
+    ("file", "shape", "level", "message"),
     [
-        (_tiny, r"photo0\.png: 20x40 .* at least 32 pixels"),
-        (_black, r"photo0_1\.png: the mask has no foreground"),
-        (_white, r"photo0_1\.png: the mask has no background"),
-        (_other_size, r"photo0_1\.png: 40x48 .*photo0\.png is 48x40"),
-        (_uniform, r"photo0\.png: 0 regions .* found, not 1"),
+        ("images/photo0.png", (20, 40, 3), 0, r"photo0\.png: 20x40 .* at least 32 pixels"),
+        ("images/photo0.png", (48, 40, 3), 77, r"photo0\.png: 0 regions .* found, not 1"),
+        ("masks/photo0_1.png", (48, 40), 0, r"photo0_1\.png: the mask has no foreground"),
+        ("masks/photo0_1.png", (48, 40), 255, r"photo0_1\.png: the mask has no background"),
+        ("masks/photo0_1.png", (40, 48), 255, r"photo0_1\.png: 40x48 .*photo0\.png is 48x40"),
     ],
 )
-def test_a_photo_that_cannot_be_used_is_one_line(damage, message, folder):
-    damage(folder)
+def test_an_unusable_photo_is_one_line(file, shape, level, message, folder):
+    (folder / "masks" / "photo0_1.png").unlink()
+    cv2.imwrite(str(folder / file), np.full(shape, level, np.uint8))
     with pytest.raises(InputError, match=message) as error:
         PhotoSet(str(folder)).read(0)
     assert "\n" not in str(error.value)
 
 
-def test_a_folder_that_cannot_be_used_is_one_line(folder, tmp_path):
+def test_an_unusable_folder_is_one_line(folder, tmp_path):
     (tmp_path / "empty").mkdir()
     (folder / "images" / "photo0.jpg").touch()
     for arguments, message in (
@@ -212,16 +157,3 @@ def test_photos_without_masks_alone_are_not_left_out_silently(folder):
         mask.unlink()
     with pytest.raises(InputError, match=r"no photo with a mask in it"):
         PhotoSet(str(folder), regions=0)
-
-
-def test_without_scikit_image_the_extra_is_named(monkeypatch):
-    original = builtins.__import__
-
-    def missing(name, *arguments, **others):
-        if name.startswith("skimage"):
-            raise ImportError(name)
-        return original(name, *arguments, **others)
-
-    monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(InputError, match=r"pip install 'harmony_jax\[photos\]'"):
-        find_regions(photo_with_segments(), 1)
