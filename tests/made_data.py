@@ -7,8 +7,6 @@ import numpy as np
 
 from configs import base
 
-IDIH = "--config=configs/improved_dih256.py"
-
 SUBSETS = ("HCOCO", "HFlickr")
 
 
@@ -123,6 +121,9 @@ def tiny_config(root: Path | None = None):
     config.evaluation.num_pictures = 2
     config.checkpoint.every_epochs = 1
     return config
+
+
+IDIH = "--config=configs/improved_dih256.py"
 
 
 def small_command(root: Path, workdir: Path) -> list[str]:
