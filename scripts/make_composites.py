@@ -21,7 +21,7 @@ from harmony_jax.command_line import Parser
 from harmony_jax.data.composites.photo_set import PhotoSet
 from harmony_jax.data.composites.recipe import Recipe
 from harmony_jax.data.preparing.composites import CSV, UNREADABLE_LIST, CompositeFolder, Written
-from harmony_jax.devices.host import usable_cores
+from harmony_jax.devices.host_cores import usable_cores
 from harmony_jax.errors import InputError
 
 _SHOWN = 10

@@ -15,7 +15,7 @@ from harmony_jax.command_line import Parser
 from harmony_jax.data.iharmony4 import PUBLISHED, SUBSETS
 from harmony_jax.data.preparing.counts import Preparation
 from harmony_jax.data.preparing.prepare import UNREADABLE_LIST, prepare
-from harmony_jax.devices.host import usable_cores
+from harmony_jax.devices.host_cores import usable_cores
 from harmony_jax.errors import InputError
 
 _SHOWN = 10
