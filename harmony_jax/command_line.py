@@ -34,7 +34,7 @@ def parse_flags(arguments: list[str], config: flags.FlagHolder) -> list[str]:
     """
     try:
         rest = flags.FLAGS(arguments)
-        getattr(config.value, "seed", None)  # a config that failed to load raises when it is read
+        getattr(config.value, "seed", None)  # a config that failed to load says so when read
     except (AttributeError, KeyError) as error:
         reason: object = error
         while isinstance(reason, KeyError):  # its text is the repr of the reason
