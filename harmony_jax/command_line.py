@@ -34,7 +34,7 @@ def parse_flags(arguments: list[str], config: flags.FlagHolder) -> list[str]:
         config: the flag that names the config file.
 
     Returns:
-        The arguments that are not flags.
+        What is no flag.
     """
     try:
         rest = flags.FLAGS([_expand_model_config(argument) for argument in arguments])

@@ -16,13 +16,6 @@ try:
 except ImportError:  # Windows, where nobody can remove what a process has open
     fcntl = None  # type: ignore[assignment]
 
-# Names of files and folders that are being written.
-_UNFINISHED: set[Path] = set()
-
-# What takes long to write has a name from which the next process can tell what a killed one left:
-# that of the result, so many random letters, and the ending.
-_LETTERS, _ENDING = 8, ".unfinished"
-
 
 def read_file(path: str | os.PathLike[str]) -> bytes:
     """The whole file, which must not be empty."""
@@ -33,6 +26,14 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
     if not data:
         raise InputError(f"{path}: the file is empty: replace it")
     return data
+
+
+# Names of files and folders that are being written.
+_UNFINISHED: set[Path] = set()
+
+# What takes long to write has a name from which the next process can tell what a killed one left:
+# that of the result, so many random letters, and the ending.
+_LETTERS, _ENDING = 8, ".unfinished"
 
 
 def write_file(path: str | os.PathLike[str], data: bytes) -> None:

@@ -7,8 +7,6 @@ import numpy as np
 
 from configs import base
 
-IDIH = "--config=configs/improved_dih256.py"
-
 SUBSETS = ("HCOCO", "HFlickr")
 
 
@@ -123,21 +121,3 @@ def tiny_config(root: Path | None = None):
     config.evaluation.num_pictures = 2
     config.checkpoint.every_epochs = 1
     return config
-
-
-def small_command(root: Path, workdir: Path) -> list[str]:
-    """Arguments of main.py for an ordinary config that trains in seconds."""
-    return [
-        IDIH,
-        f"--workdir={workdir}",
-        f"--config.data.root={root}",
-        "--config.data.subsets=('HCOCO', 'HFlickr')",
-        "--config.data.image_size=32",
-        "--config.data.num_workers=1",
-        "--config.data.validation_fraction=0.1",
-        "--config.model.depth=4",
-        "--config.model.channels=8",
-        "--config.train.batch_size=4",
-        "--config.train.epochs=1",
-        "--config.train.log_every_steps=1",
-    ]

@@ -52,48 +52,50 @@ def loaded(code: str, *arguments: object) -> set[str]:
 
 
 def test_the_package_itself_loads_nothing_but_the_standard_library():
-    own = {"harmony_jax"}
-    before = loaded("")
-    assert loaded("import harmony_jax") - before - own <= sys.stdlib_module_names
+    assert loaded("import harmony_jax") - loaded("") - {"harmony_jax"} <= sys.stdlib_module_names
 
 
-def test_a_harmonizer_loads_what_photos_need(tmp_path):
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("workdir")
     config = tiny_config()
     model = build_model(config)
-    save_model(tmp_path, model, {"model": model_arguments(config), "image_size": 32})
-    from_python = """if True:
-        import sys
-        import numpy as np
-        from harmony_jax import Harmonizer
-        assert "orbax" not in sys.modules
-        mask = np.zeros((64, 64), np.uint8)
-        mask[16:48, 16:48] = 255
-        Harmonizer.from_checkpoint(sys.argv[1]).harmonize(np.zeros((64, 64, 3), np.uint8), mask)
-    """
-    found = loaded(from_python, tmp_path)
-    assert {"jax", "orbax"} <= found
-    assert not found.intersection(NOT_FOR_PHOTOS)
+    save_model(folder, model, {"model": model_arguments(config), "image_size": 32})
+    return folder
 
 
-def test_the_model_that_comes_with_the_package_needs_no_orbax():
-    found = loaded("from harmony_jax import Harmonizer; Harmonizer.from_checkpoint()")
-    assert "jax" in found
-    assert not found.intersection(["orbax", *NOT_FOR_PHOTOS])
+HARMONIZER = """if True:
+    import sys
+    import numpy as np
+    from harmony_jax import Harmonizer
+    assert "orbax" not in sys.modules
+    mask = np.zeros((64, 64), np.uint8)
+    mask[16:48, 16:48] = 255
+    Harmonizer.from_checkpoint(sys.argv[1]).harmonize(np.zeros((64, 64, 3), np.uint8), mask)
+"""
+READY = "from harmony_jax import Harmonizer; Harmonizer.from_checkpoint()"
+HELP = """if True:
+    from harmony_jax.harmonize_command import main
+    try:
+        main(["--help"])
+    except SystemExit as end:
+        assert end.code == 0
+"""
 
 
-def test_the_help_of_the_command_needs_no_jax():
-    code = """if True:
-        from harmony_jax.harmonize_command import main
-        try:
-            main(["--help"])
-        except SystemExit as end:
-            assert end.code == 0
-    """
-    assert not loaded(code).intersection(["jax", "flax", "orbax", *NOT_FOR_PHOTOS])
-
-
-def test_a_data_set_is_read_without_what_prepares_it():
-    assert "tensorflow_datasets" not in loaded("from harmony_jax import evaluate")
+@pytest.mark.parametrize(
+    ("code", "needed", "not_needed"),
+    [
+        (HARMONIZER, {"jax", "orbax"}, NOT_FOR_PHOTOS),
+        (READY, {"jax"}, ["orbax", *NOT_FOR_PHOTOS]),
+        (HELP, {"argparse"}, ["jax", "flax", "orbax", *NOT_FOR_PHOTOS]),
+        ("from harmony_jax import evaluate", {"grain"}, ["tensorflow_datasets"]),
+    ],
+)
+def test_what_is_not_needed_is_not_loaded(code, needed, not_needed, workdir):
+    found = loaded(code, workdir)
+    assert needed <= found
+    assert not found.intersection(not_needed)
 
 
 def test_every_public_name_is_there():

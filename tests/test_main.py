@@ -6,9 +6,28 @@ from pathlib import Path
 
 import pytest
 
-from tests.made_data import IDIH, small_command, write_iharmony4
+from tests.made_data import write_iharmony4
 
 ROOT = Path(__file__).parents[1]
+IDIH = "--config=configs/improved_dih256.py"
+
+
+def small(root: Path, workdir: Path) -> list[str]:
+    """An ordinary config cut down to seconds."""
+    return [
+        IDIH,
+        f"--workdir={workdir}",
+        f"--config.data.root={root}",
+        "--config.data.subsets=('HCOCO', 'HFlickr')",
+        "--config.data.image_size=32",
+        "--config.data.num_workers=1",
+        "--config.data.validation_fraction=0.1",
+        "--config.model.depth=4",
+        "--config.model.channels=8",
+        "--config.train.batch_size=4",
+        "--config.train.epochs=1",
+        "--config.train.log_every_steps=1",
+    ]
 
 
 def failure(*arguments: str) -> str:
@@ -57,9 +76,7 @@ def test_a_damaged_photo_met_by_a_worker_process_is_one_line(tmp_path):
     write_iharmony4(tmp_path / "data", train=8, test=4)
     photo = tmp_path / "data" / "HFlickr" / "real_images" / "train001.jpg"
     photo.write_bytes(photo.read_bytes()[:-40])
-    result = run(
-        *small_command(tmp_path / "data", tmp_path / "run"), "--config.evaluation.every_epochs=0"
-    )
+    result = run(*small(tmp_path / "data", tmp_path / "run"), "--config.evaluation.every_epochs=0")
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     line = result.stderr.splitlines()[-1]
@@ -69,14 +86,14 @@ def test_a_damaged_photo_met_by_a_worker_process_is_one_line(tmp_path):
 
 def test_a_run_from_the_command_line(mini_root, tmp_path):
     """Train, evaluate and predict with worker processes, from an ordinary config."""
-    trained = run(*small_command(mini_root, tmp_path))
+    trained = run(*small(mini_root, tmp_path))
     assert trained.returncode == 0, trained.stderr
     assert "leaked" not in trained.stderr  # shared memory of the workers
     for part in ("step 3/3", "epoch 1.0/1", "loss", "images/s", "left"):
         assert part in trained.stderr
     assert "composite" in trained.stdout
     evaluated = run(
-        *small_command(mini_root, tmp_path), "--mode=evaluate", "--config.evaluation.split=train"
+        *small(mini_root, tmp_path), "--mode=evaluate", "--config.evaluation.split=train"
     )
     assert evaluated.returncode == 0, evaluated.stderr
     assert (tmp_path / "evaluation_train.json").exists()

@@ -15,7 +15,7 @@ from harmony_jax.data.pipeline import Batches, iterate
 from harmony_jax.data.predictions import Predictions
 from harmony_jax.data.resizing import resize
 from harmony_jax.data.sources import Sample, Source
-from harmony_jax.devices.host import usable_cores
+from harmony_jax.devices.host_cores import usable_cores
 from harmony_jax.errors import InputError
 
 PIXELS = ("composite", "real", "mask", "prediction")

@@ -13,7 +13,7 @@ from harmony_jax.data.batching import Augmentation, BatchOrder, Share
 from harmony_jax.data.sources import Numbered, Source
 from harmony_jax.data.transforms import MakeComposite, RandomCropAndFlip
 from harmony_jax.data.worker_processes import start_worker
-from harmony_jax.devices.host import usable_cores
+from harmony_jax.devices.host_cores import usable_cores
 from harmony_jax.errors import InputError
 
 # `composite`, `real` [batch, size, size, 3] and `mask` [batch, size, size], uint8; of `Numbered`

@@ -1,4 +1,4 @@
-"""How the process allocates memory on the host."""
+"""The host's memory: how much of it this process may take, and how it is allocated."""
 
 import ctypes
 import importlib.metadata
@@ -7,12 +7,37 @@ import os
 import platform
 from pathlib import Path
 
+from harmony_jax.devices.host_cores import control_groups, numbers_in
+
+_MEMINFO = Path("/proc/meminfo")
+# By version of control groups: the limit, what is used, and the field of memory.stat that counts
+# the part of it which the kernel gives up when asked.
+_MEMORY = (
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
+
 # From <malloc.h>.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 
 _DEVICE_FILES = Path("/dev")
 # TPUs, NVIDIA's GPUs, the same under Windows, and AMD's.
 _ACCELERATORS = ("accel[0-9]*", "vfio/[0-9]*", "nvidia[0-9]*", "dxg", "kfd")
+
+
+def free_memory() -> int | None:
+    """Bytes that can be allocated without swapping or being killed; None if unknown (not Linux)."""
+    available = _field(_MEMINFO, "MemAvailable:")
+    if available is None:
+        return None
+    free = available * 1024
+    for folder in control_groups("memory"):
+        for limit_file, used_file, reclaimable in _MEMORY:
+            limit, used = numbers_in(folder / limit_file), numbers_in(folder / used_file)
+            if limit and used:
+                reclaimed = _field(folder / "memory.stat", reclaimable) or 0
+                free = min(free, max(0, int(limit[0] - used[0]) + reclaimed))
+    return free
 
 
 def keep_freed_memory() -> bool:
@@ -43,3 +68,12 @@ def _accelerator_expected() -> bool:
     return devices and bool(
         importlib.metadata.entry_points(group="jax_plugins") or importlib.util.find_spec("libtpu")
     )
+
+
+def _field(path: Path, name: str) -> int | None:
+    """The number behind a name at the beginning of a line."""
+    try:
+        lines = [line.split() for line in path.read_text().splitlines()]
+    except OSError:
+        return None
+    return next((int(words[1]) for words in lines if words[0] == name), None)

@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from harmony_jax.devices.host import usable_cores
+from harmony_jax.devices.host_cores import usable_cores
 from harmony_jax.disk import check_writable, read_file
 from harmony_jax.errors import InputError
 from harmony_jax.photos.formats import (

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from harmony_jax.devices.host import usable_cores
+from harmony_jax.devices.host_cores import usable_cores
 from harmony_jax.disk import check_writable
 from harmony_jax.errors import InputError
 from harmony_jax.photos.arguments import checked_strength

@@ -17,10 +17,9 @@ from flax import nnx
 
 from harmony_jax.weights.saved_model import load_model
 from harmony_jax.weights.steps import FOLDER, saved_steps
-from tests.made_data import small_command
+from tests.test_main import ROOT, small
 from tests.training.forked import FAULTS, STEPS, start, status
 
-ROOT = Path(__file__).parents[2]
 KILLS = int(os.environ.get("HARMONY_JAX_KILLS", "6"))
 INPUT_ERROR, STOPPED = 1, 128 + signal.SIGTERM
 STATUS = {fault: STOPPED if fault.startswith("SIGTERM") else INPUT_ERROR for fault in FAULTS}
@@ -141,7 +140,7 @@ def test_of_damaged_checkpoints_the_newest_intact_one_is_used(mini_root, cache, 
 
 def test_the_command_says_that_it_was_stopped_and_continues(mini_root, cache, tmp_path):
     command = [
-        *(sys.executable, "main.py", *small_command(mini_root, tmp_path)),
+        *(sys.executable, "main.py", *small(mini_root, tmp_path)),
         "--config.train.epochs=7",
         "--config.checkpoint.every_epochs=1",
         "--config.evaluation.every_epochs=0",

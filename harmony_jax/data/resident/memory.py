@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from harmony_jax.data.batching import Reading
-from harmony_jax.devices.host import free_memory
+from harmony_jax.devices.host_memory import free_memory
 from harmony_jax.errors import InputError
 
 _SIZE_STEP = 8  # pixels, of the sizes that are suggested

@@ -16,7 +16,7 @@ from jaxtyping import UInt8
 from harmony_jax.data.batching import CHANNELS, PIXELS, Reading
 from harmony_jax.data.resident.memory import check_room, device_room, host_room
 from harmony_jax.data.sources import Numbered, Source
-from harmony_jax.devices.host import usable_cores
+from harmony_jax.devices.host_cores import usable_cores
 
 _CHUNK_BYTES = 256e6  # decoded on the host before they go to the devices
 _THREADS = 2
