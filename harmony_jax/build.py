@@ -12,13 +12,13 @@ from harmony_jax.models.arithmetic import PRECISIONS
 
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
-# Where the config does not say: training takes the accelerator's speed, numbers that are reported
-# or shown are exact.
+# Where the config does not say: training is as fast as the accelerator likes, and numbers that are
+# reported or shown are exact.
 TRAINING_PRECISION, EVALUATION_PRECISION = "default", "highest"
 
 
 def model_arguments(config: ConfigDict) -> dict[str, Any]:
-    """What identifies the config's model, not how it is computed; kept in checkpoints."""
+    """The config's model, without how it is computed; kept in checkpoints."""
     fields = config.model.to_dict()
     name = fields.pop("name")
     for computing in ("dtype", "precision"):
@@ -27,7 +27,7 @@ def model_arguments(config: ConfigDict) -> dict[str, Any]:
 
 
 def check_numbers(config: ConfigDict) -> None:
-    """Raises InputError, naming the field, if a count of the config is not a positive one."""
+    """Raises InputError, naming the field, if a count of the config is below 1."""
     for name in (
         "data.image_size",
         "data.resident_size",
@@ -44,18 +44,14 @@ def check_numbers(config: ConfigDict) -> None:
 
 
 def compute_dtype(config: ConfigDict) -> Any:
-    """Raises InputError unless `model.dtype` is known."""
+    """The type of activations: `model.dtype`."""
     if config.model.dtype not in _DTYPES:
         raise InputError(f"model.dtype {config.model.dtype!r}: choose {' or '.join(_DTYPES)}")
     return _DTYPES[config.model.dtype]
 
 
 def compute_precision(config: ConfigDict, unset: str) -> str:
-    """How products of float32 are computed: `model.precision`, or `unset` if the config has none.
-
-    Raises:
-        InputError: the field is not known.
-    """
+    """How products of float32 are computed: `model.precision`, or `unset` if it is not set."""
     name = config.get("model", {}).get("precision") or unset
     if name not in PRECISIONS:
         raise InputError(f"model.precision {name!r}: choose {', '.join(PRECISIONS)}")
@@ -63,7 +59,7 @@ def compute_precision(config: ConfigDict, unset: str) -> str:
 
 
 def gradient_dtype(config: ConfigDict) -> Any:
-    """The type that gradients of kernels are summed in; raises InputError if it cannot be."""
+    """The type that gradients of kernels are summed in."""
     name = config.train.gradient_dtype or config.model.dtype
     if name not in (config.model.dtype, "float32"):
         raise InputError(
@@ -74,11 +70,7 @@ def gradient_dtype(config: ConfigDict) -> Any:
 
 
 def build_model(config: ConfigDict) -> HarmonizationModel:
-    """Initialises the config's model from its seed, in training mode and training's precision.
-
-    Raises:
-        InputError: unknown model, argument or type, or an image size that it cannot take.
-    """
+    """Initialises the config's model from its seed, in training mode and training's precision."""
     if not config.model.name:
         raise InputError("model.name is not set: start from a config with a model")
     arguments = model_arguments(config)

@@ -1,4 +1,4 @@
-"""Training objectives. Each returns one loss an image; the caller averages over the batch."""
+"""Training objectives. Each returns one loss per image; the caller averages over the batch."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,11 +14,7 @@ LossFunction = Callable[[Array, Array, Array], Array]  # prediction, target, mas
 
 
 def create_loss(loss: ConfigDict) -> LossFunction:
-    """The objective that the config's `loss` section names (configs/base.py).
-
-    Raises:
-        InputError: there is none of this name.
-    """
+    """The objective that the config's `loss` section names."""
     known: dict[str, LossFunction] = {
         "fn_mse": partial(foreground_normalized_mse, min_area=loss.min_area),
         "mse": lambda prediction, target, mask: mse(prediction, target),

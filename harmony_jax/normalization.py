@@ -1,4 +1,4 @@
-"""Between pixels in [0, 255] and what networks see."""
+"""Converts pixels in [0, 255] to what networks take, and back."""
 
 from collections.abc import Mapping
 
@@ -7,13 +7,13 @@ from jaxtyping import Array, Num
 
 from harmony_jax.arrays import Image, Mask
 
-# ImageNet, RGB in [0, 1]; released models and backbones share them.
+# Of ImageNet, RGB in [0, 1], for all released models and backbones.
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
 
 
 def normalize(pixels: Num[Array, "*shape 3"]) -> Num[Array, "*shape 3"]:
-    """RGB in [0, 255], any type, to float32 with ImageNet mean 0 and standard deviation 1."""
+    """RGB in [0, 255], any type, to float32 with mean 0 and standard deviation 1 on ImageNet."""
     scale = 1 / (255 * jnp.array(IMAGE_STD))
     offset = jnp.array(IMAGE_MEAN) / jnp.array(IMAGE_STD)
     return pixels.astype(jnp.float32) * scale - offset
@@ -27,7 +27,7 @@ def denormalize(image: Num[Array, "*shape 3"]) -> Num[Array, "*shape 3"]:
 def network_inputs(
     batch: Mapping[str, Array],
 ) -> tuple[Image, Mask, Image]:
-    """Turns a batch of pixels into what models and losses take, on the device.
+    """Converts a batch of pixels to what models and losses take, on the device.
 
     Args:
         batch: `composite` and `real` [batch, height, width, 3] RGB and `mask` [batch, height,

@@ -1,4 +1,4 @@
-"""A model's arrays, apart from its structure: what functional training passes around."""
+"""A model's arrays, apart from its structure, as functional training passes them around."""
 
 from typing import Any, NamedTuple
 
@@ -6,7 +6,7 @@ from flax import nnx
 
 
 class Variables(NamedTuple):
-    """What a model computes with: each an `nnx.State`, or as training holds it (`Vectors`)."""
+    """What a model computes with: each an `nnx.State`, or a dict as training steps hold it."""
 
     params: Any
     batch_stats: Any

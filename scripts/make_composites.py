@@ -22,7 +22,7 @@ from harmony_jax.data.composites.recipe import Recipe
 from harmony_jax.data.composites.source import PhotosSource
 from harmony_jax.data.preparing.composites import CSV, write_composites
 from harmony_jax.data.preparing.report import UNREADABLE_LIST, print_unreadable
-from harmony_jax.devices.host import usable_cores
+from harmony_jax.devices.host_cores import usable_cores
 from harmony_jax.errors import InputError
 
 _NAMES = [field.name for field in fields(Recipe)]

@@ -14,7 +14,7 @@ from harmony_jax.command_line import Parser, errors_in_one_line
 from harmony_jax.data.iharmony4 import PUBLISHED, SUBSETS
 from harmony_jax.data.preparing.prepare import prepare
 from harmony_jax.data.preparing.report import UNREADABLE_LIST, print_unreadable
-from harmony_jax.devices.host import usable_cores
+from harmony_jax.devices.host_cores import usable_cores
 from harmony_jax.errors import InputError
 
 

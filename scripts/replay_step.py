@@ -1,8 +1,8 @@
-"""Runs the step again that stopped a training with a loss that is not finite.
+"""Runs a training step again that stopped a training because its loss was not finite.
 
     python scripts/replay_step.py runs/idih/nonfinite/1234
 
-The folder is the one that training named: it holds the state before the step, and its batch.
+The folder is the one that training named. It holds the state before the step, and its batch.
 """
 
 import argparse

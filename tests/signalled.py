@@ -25,7 +25,7 @@ class _Signalled(loop.StopRequest):
         self._after(0)
         return self
 
-    def received(self, step: int) -> int | None:
+    def received(self, step: int) -> bool:
         time.sleep(_SECONDS)
         multihost_utils.sync_global_devices(f"step {step}")
         answer = super().received(step)

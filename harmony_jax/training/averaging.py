@@ -1,6 +1,6 @@
 """A moving average of the parameters, for inference (`train.ema_decay`).
 
-The optimizer's state holds it, so that it begins, is divided over devices, halts and is saved as
+It is part of the optimizer's state, so it begins, is divided over devices, halts and is saved as
 the moments are.
 """
 
@@ -19,8 +19,8 @@ class ParameterAverage(NamedTuple):
 
     Attributes:
         steps: averaged so far.
-        params: the average, as the parameters; in a checkpoint the parameters themselves
-            (`exchanged`).
+        params: the average, with the parameters' structure; in a checkpoint the parameters
+            themselves (`exchanged`).
     """
 
     steps: jax.Array
@@ -30,18 +30,15 @@ class ParameterAverage(NamedTuple):
 def with_average(
     optimizer: optax.GradientTransformation, decay: float
 ) -> optax.GradientTransformation:
-    """The optimizer, and the average of the parameters that it makes.
+    """The optimizer, and an average of the parameters that it makes.
 
-    After each step the average keeps `decay` of itself, and less in the beginning, (1 + n) / (10 +
-    n) after n steps, so that the initial weights are soon forgotten (TensorFlow's
+    After each step the average keeps `decay` of itself. At the beginning it keeps less, (1 + n) /
+    (10 + n) after n steps, so that the initial weights are soon forgotten (as TensorFlow's
     `ExponentialMovingAverage` with `num_updates`).
 
     Args:
         optimizer: the last to change the updates.
-        decay: `train.ema_decay`; 0: no average, and the optimizer is returned as it is.
-
-    Raises:
-        InputError: a decay that cannot be.
+        decay: `train.ema_decay`; 0 for no average: the optimizer is returned as it is.
     """
     if not 0 <= decay < 1:
         raise InputError(f"train.ema_decay {decay}: must be from 0 (none) to less than 1")
@@ -54,7 +51,7 @@ def with_average(
 
     def update(updates: Any, state: ParameterAverage, params: Any) -> tuple[Any, ParameterAverage]:
         kept = jnp.minimum(decay, (1 + state.steps) / (10 + state.steps))
-        # Written so that the average of what stays is exactly that.
+        # In this form, the average of a parameter that never changes is exactly that parameter.
         average = jax.tree.map(
             lambda old, new: old + (1 - kept) * (new - old),
             state.params,
@@ -66,11 +63,10 @@ def with_average(
 
 
 def exchanged(variables: Variables, optimizer_state: Any) -> tuple[Variables, Any]:
-    """Lets the parameters and their average change places; its own inverse.
+    """Swaps the parameters and their average, if there is one; its own inverse.
 
-    This is how checkpoints hold them: whoever reads a model gets the average without knowing.
-    Without an average, all stays as it is. Running statistics are no part of it: they are averages
-    already, and stay those of the parameters' own last steps (so does PyTorch's `AveragedModel`).
+    Checkpoints hold them swapped: whoever reads a model gets the average without knowing. Running
+    statistics stay: they are averages already (PyTorch's `AveragedModel` leaves them too).
 
     Returns:
         Variables with the average, and the optimizer's state with the parameters.
@@ -79,13 +75,9 @@ def exchanged(variables: Variables, optimizer_state: Any) -> tuple[Variables, An
     def is_average(node: Any) -> bool:
         return isinstance(node, ParameterAverage)
 
-    found = [n for n in jax.tree.leaves(optimizer_state, is_leaf=is_average) if is_average(n)]
-    if not found:
-        return variables, optimizer_state
-    (average,) = found
-    swapped = jax.tree.map(
-        lambda node: node._replace(params=variables.params) if is_average(node) else node,
-        optimizer_state,
-        is_leaf=is_average,
-    )
-    return variables._replace(params=average.params), swapped
+    nodes, structure = jax.tree.flatten(optimizer_state, is_leaf=is_average)
+    for number, node in enumerate(nodes):
+        if is_average(node):
+            nodes[number] = node._replace(params=variables.params)
+            variables = variables._replace(params=node.params)
+    return variables, jax.tree.unflatten(structure, nodes)

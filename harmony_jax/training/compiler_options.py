@@ -1,7 +1,8 @@
 """Compiler options of the training step: those of its platform, and `train.compiler_options`.
 
-What the compiler refuses is left out, and a step that fails where it runs is compiled without
-(`CautiousStep`), so that an option of another version or machine costs a line in the log.
+An option that the compiler refuses is left out. A step that fails when it runs is compiled again
+without options (`CautiousStep`). So an option of another version or machine costs only a line in
+the log.
 """
 
 import logging
@@ -16,18 +17,18 @@ from harmony_jax.devices import mesh as meshes
 from harmony_jax.errors import InputError
 
 TUNED_FUSIONS = "xla_gpu_experimental_enable_fusion_autotuner"
-# By platform; `train.compiler_options` have the last word. docs/performance.md, "On a GPU", says
-# what they do.
+# By platform; `train.compiler_options` override them. docs/performance.md, "On a GPU", says what
+# they do.
 _DEFAULTS = {
     "gpu": {
-        # XLA's own, and convolutions: without these they cut a step into hundreds of launches.
+        # XLA's own and CONVOLUTION, without which a step is cut into hundreds of launches.
         "xla_gpu_enable_command_buffer": "FUSION,CUBLAS,CUBLASLT,CUSTOM_CALL,CUDNN,"
         "DYNAMIC_SLICE_FUSION,CONDITIONAL,CONVOLUTION",
-        # It compiles every kernel once more, before they are compiled.
+        # Tuning compiles every kernel once more.
         TUNED_FUSIONS: "False",
     }
 }
-# A ValueError from calls that JAX dispatches without Python, which are those after the first.
+# Calls after the first, which JAX dispatches without Python, raise ValueError.
 _FAILURES = (jax.errors.JaxRuntimeError, ValueError)
 _GUARDED_STEPS = 3  # the first captures; by the third, the state has been in both of its places
 
@@ -35,14 +36,11 @@ _LOGGER = logging.getLogger(__name__)
 
 
 def compiler_options(texts: Sequence[str], mesh: Mesh) -> dict[str, str]:
-    """The options that the mesh's compiler takes; what it refuses is logged, a line each.
+    """The options that the mesh's compiler takes; each one that it refuses is logged.
 
     Args:
-        texts: each NAME=VALUE, in place of the platform's of that name.
-        mesh: of any platform, also of devices that are not there.
-
-    Raises:
-        InputError: a text is not of this form.
+        texts: each NAME=VALUE; overrides the platform's option of that name.
+        mesh: of any platform; its devices may be those of a topology.
     """
     asked = {}
     for text in texts:
@@ -64,48 +62,51 @@ def compiler_options(texts: Sequence[str], mesh: Mesh) -> dict[str, str]:
 
 
 def _refusal(options: Mapping[str, str], mesh: Mesh) -> str | None:
-    """What the compiler has against options, tried on as good as nothing."""
+    """The compiler's error on a trivial program with these options, if any."""
     number = jax.ShapeDtypeStruct((), jnp.float32, sharding=meshes.replicated(mesh))
     try:
         jax.jit(lambda x: x + 1, compiler_options=dict(options)).lower(number).compile()
     except jax.errors.JaxRuntimeError as error:
-        return " ".join(str(error).split())[:200]
+        return _one_line(error)
     return None
 
 
 class CautiousStep:
-    """A step with compiler options, or without if one of its first calls fails.
+    """A step with compiler options, or without them if one of its first calls fails.
 
-    Steps donate their state, so that one that fails leaves none: the first are given a copy. All
-    processes have the same devices and programs, so that it fails for all of them or for none.
+    Steps donate their state, so a step that fails would lose it: the first ones get a copy. All
+    processes have the same devices and programs, so it fails for all of them or for none.
 
     Args:
-        make: the jitted step with options.
-        options: that the compiler takes, and that may still fail where the program runs.
+        make: makes the jitted step with the given options.
+        options: that the compiler takes, and that may still fail when the program runs.
     """
 
-    def __init__(self, make: Callable[[dict[str, str]], Any], options: Mapping[str, str]):
-        self._make, self._options = make, dict(options)
-        self._step = make(self._options)
+    def __init__(self, make: Callable[[Mapping[str, str]], Any], options: Mapping[str, str]):
+        self._make, self._options = make, options
+        self._step = make(options)
         self._guarded = _GUARDED_STEPS
 
     def __call__(self, state: Any, batch: Any) -> Any:
         if self._guarded:
             self._guarded -= 1
-            copy = jax.tree.map(jnp.copy, state)
             try:
+                copy = jax.tree.map(jnp.copy, state)
                 return jax.block_until_ready(self._step(copy, batch))
             except _FAILURES as error:
+                options = ", ".join(f"{name}={value}" for name, value in self._options.items())
                 _LOGGER.warning(
-                    "The step is compiled without the compiler options %s, with which it failed "
-                    "(%s)",
-                    ", ".join(f"{name}={value}" for name, value in self._options.items()),
-                    " ".join(str(error).split())[:200],
+                    "The step failed with the compiler options %s and is compiled without them: %s",
+                    options,
+                    _one_line(error),
                 )
-                self._step = self._make({})
-                self._guarded = 0
+                self._step, self._guarded = self._make({}), 0
         return self._step(state, batch)
 
     def lower(self, *arguments: Any) -> jax.stages.Lowered:
-        """As that of a jitted function, for the form that is in use."""
+        """As that of a jitted function, for the step that is in use."""
         return self._step.lower(*arguments)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

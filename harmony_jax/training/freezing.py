@@ -1,6 +1,6 @@
-"""Parameters that training leaves as they are, by patterns on their names."""
+"""Parameters that training leaves as they are, chosen by patterns on their names."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -11,49 +11,44 @@ from harmony_jax.errors import InputError
 
 
 def parameter_name(path: Any) -> str:
-    """The names from the model's root to a variable, joined by dots.
-
-    Args:
-        path: of a leaf in a tree of parameters, as `jax.tree_util` gives it.
-    """
+    """The dotted name of a variable, from the path of its leaf in a tree of parameters."""
     return jax.tree_util.keystr(path, simple=True, separator=".").removesuffix(".value")
 
 
+def map_named(change: Callable[[str, Any], Any], params: Any) -> Any:
+    """The tree of parameters with `change(name, leaf)` in place of each leaf."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: change(parameter_name(path), leaf), params
+    )
+
+
 def is_frozen(name: str, patterns: Sequence[str]) -> bool:
-    """Whether one of the patterns (`*`, `?`, `[abc]`; a `*` also takes dots) is of this name."""
+    """Whether a name matches one of the patterns (`*`, `?`, `[abc]`; `*` also matches dots)."""
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def frozen_stopped(params: Any, patterns: Sequence[str]) -> Any:
-    """The tree of parameters, with no gradient to the frozen ones: none of it is computed."""
-    if not patterns:
-        return params
-
-    def stop(path: Any, leaf: Any) -> Any:
-        return jax.lax.stop_gradient(leaf) if is_frozen(parameter_name(path), patterns) else leaf
-
-    return jax.tree_util.tree_map_with_path(stop, params)
+    """The tree of parameters, without a gradient for the frozen ones: it is never computed."""
+    stop = jax.lax.stop_gradient
+    return map_named(lambda name, leaf: stop(leaf) if is_frozen(name, patterns) else leaf, params)
 
 
 def freeze_parts(model: nnx.Module, patterns: Sequence[str]) -> None:
     """Sets parts whose parameters are all frozen to evaluation mode, as `part.eval()` in PyTorch.
 
-    Their batch normalisation takes its running statistics, and leaves them as they are; they have
-    no dropout.
+    Their batch normalisation uses its running statistics and leaves them as they are; they have no
+    dropout.
 
     Args:
         model: in training mode; abstract or not. Changed in place.
         patterns: `optimizer.freeze`.
-
-    Raises:
-        InputError: a pattern of no parameter, or nothing is left to train.
     """
     if not patterns:
         return
     leaves = jax.tree_util.tree_leaves_with_path(nnx.state(model, nnx.Param))
     names = [parameter_name(path) for path, _ in leaves]
     for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in names):
+        if not any(is_frozen(name, (pattern,)) for name in names):
             parts = ", ".join(sorted({f"{name.partition('.')[0]}.*" for name in names}))
             raise InputError(
                 f"optimizer.freeze {pattern!r}: no parameter has such a name: the model's parts "
@@ -66,7 +61,6 @@ def freeze_parts(model: nnx.Module, patterns: Sequence[str]) -> None:
         )
     for path, module in nnx.iter_modules(model):
         prefix = "".join(f"{name}." for name in path)
-        if any(name.startswith(prefix) for name in names) and not any(
-            name.startswith(prefix) for name in trained
-        ):
+        has_parameters = any(name.startswith(prefix) for name in names)
+        if has_parameters and not any(name.startswith(prefix) for name in trained):
             module.eval()

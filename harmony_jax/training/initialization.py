@@ -1,16 +1,16 @@
-"""What a training starts from: the first that there is, in this order.
+"""What a training starts from: the first of these that exists.
 
 1. The workdir's newest intact checkpoint: parameters, running statistics, optimizer and step
-   (`Training.resume`). Nothing below is read again.
+   (`Saving.resume`). Nothing below is read then.
 2. `init.checkpoint`: parameters and running statistics of another model, as far as they fit.
 3. `init.backbone`: ImageNet weights for the backbone.
-4. The seed: random numbers, which also fill what 2 and 3 leave.
+4. The seed: random numbers, which also fill what 2 and 3 leave out.
 
 In 2 to 4 the optimizer is fresh and the step is 0. Evaluation and prediction read none of it.
 """
 
 import logging
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
@@ -30,7 +30,7 @@ from harmony_jax.weights.torch_keys import (
     to_torch_state_dict,
 )
 
-_NUM_LISTED = 8  # parts of a model in the log, of each kind
+_NUM_LISTED = 8  # arrays, or parts of a model, of each kind in the log
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -42,16 +42,13 @@ def initialize(
 
     Args:
         model: freshly initialised from the seed.
-        init: the config's section of this name (configs/base.py).
+        init: the config's section of this name.
         sharding: where a checkpoint is read to; by default this process's first device.
-
-    Raises:
-        InputError: what is named cannot be read, or has nothing for this model.
     """
     if init.checkpoint:
         if init.backbone:
             _LOGGER.warning(
-                "init.backbone %s is not read: init.checkpoint goes before it", init.backbone
+                "init.backbone %s is not read: init.checkpoint takes precedence", init.backbone
             )
         _take_checkpoint(model, init.checkpoint, sharding)
     elif init.backbone:
@@ -74,14 +71,14 @@ def _take_checkpoint(model: HarmonizationModel, name: str, sharding: Sharding | 
     shared = load_shared_arrays(model, arrays)
     if not shared.taken:
         raise InputError(
-            f"init.checkpoint {name}: no array of it fits the model ({len(arrays)} there): choose "
-            "a checkpoint of a model with the same base or backbone"
+            f"init.checkpoint {name}: none of its {len(arrays)} arrays fits the model: choose a "
+            "checkpoint of a model with the same base or backbone"
         )
-    _LOGGER.info("Starting from %s: %s", place, _told(shared))
+    _LOGGER.info("Starting from %s: %s", place, _described(shared))
 
 
 def _read(name: str, sharding: Sharding | None) -> tuple[str, dict[str, np.ndarray]]:
-    """The arrays by their PyTorch keys, and where they were."""
+    """Where the arrays were found, and the arrays by their PyTorch keys."""
     path = checkpoint_path(name)
     if is_weight_file(path):  # which model it holds does not matter
         return str(path), read_state_dict(path)
@@ -89,47 +86,27 @@ def _read(name: str, sharding: Sharding | None) -> tuple[str, dict[str, np.ndarr
     return str(loaded.folder), to_torch_state_dict(found)
 
 
-def _told(shared: Shared) -> str:
-    """How many arrays were taken, and by parts of the model which were not."""
-    taken, new = set(shared.taken), set(shared.new)
-    parts = [
-        (f"{len(new)} new", _grouped(new, taken | new | shared.reshaped.keys())),
-        (
-            f"{len(shared.reshaped)} new as the shape differs",
-            [
-                f"{key} {_size(now)} instead of {_size(then)}"
-                for key, (now, then) in shared.reshaped.items()
-            ],
-        ),
-        (
-            f"{len(shared.unused)} unused",
-            _grouped(shared.unused, {*shared.unused, *taken, *shared.reshaped}),
-        ),
-    ]
-    texts = [f"{title} ({_listed(groups)})" for title, groups in parts if groups]
-    total = len(taken) + len(new) + len(shared.reshaped)
-    return "; ".join([f"{len(taken)} of the model's {total} arrays taken", *texts])
+def _described(shared: Shared) -> str:
+    """How many arrays were taken, and which were not."""
+    total = len(shared.taken) + len(shared.new) + len(shared.reshaped)
+    texts = [f"{len(shared.taken)} of the model's {total} arrays taken"]
+    if shared.new:
+        texts.append(f"{len(shared.new)} new ({_by_part(shared.new)})")
+    if shared.reshaped:
+        shapes = [
+            f"{key} {_size(now)} instead of {_size(then)}"
+            for key, (now, then) in shared.reshaped.items()
+        ]
+        texts.append(f"{len(shapes)} new as the shape differs ({_listed(shapes)})")
+    if shared.unused:
+        texts.append(f"{len(shared.unused)} unused ({_by_part(shared.unused)})")
+    return "; ".join(texts)
 
 
-def _grouped(keys: Iterable[str], among: Iterable[str]) -> list[str]:
-    """The fewest parts of a model that hold these keys and no other of those there are.
-
-    Returns:
-        Such as "backbone" for all keys that begin with it, in order.
-    """
-    chosen = set(keys)
-    others: dict[str, bool] = defaultdict(bool)  # part -> whether another key is in it
-    for key in among:
-        for part in _parts(key):
-            others[part] |= key not in chosen
-    groups = {next(part for part in _parts(key) if not others[part]) for key in chosen}
-    return sorted(groups)
-
-
-def _parts(key: str) -> list[str]:
-    """`a`, `a.b` and `a.b.c` of `a.b.c`."""
-    names = key.split(".")
-    return [".".join(names[: number + 1]) for number in range(len(names))]
+def _by_part(keys: Iterable[str]) -> str:
+    """How many keys begin with the same two names, such as `model.decoder 12`."""
+    parts = Counter(".".join(key.split(".")[:2]) for key in sorted(keys))
+    return _listed([f"{part} {count}" for part, count in parts.items()])
 
 
 def _size(shape: tuple[int, ...]) -> str:
@@ -137,8 +114,8 @@ def _size(shape: tuple[int, ...]) -> str:
 
 
 def _listed(texts: list[str]) -> str:
-    shown = ", ".join(texts[:_NUM_LISTED])
-    return shown if len(texts) <= _NUM_LISTED else f"{shown} and {len(texts) - _NUM_LISTED} more"
+    more = len(texts) - _NUM_LISTED
+    return ", ".join(texts[:_NUM_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _take_backbone(model: HarmonizationModel, path: str) -> None:
@@ -148,11 +125,9 @@ def _take_backbone(model: HarmonizationModel, path: str) -> None:
         path: a weight file (`read_state_dict`) of HRNet or ResNet-34 as a classifier.
     """
     try:
-        state_dict = read_state_dict(path)
-    except InputError as error:  # which begins with the path
-        raise InputError(f"init.backbone {error}") from error
-    try:
-        taken, ignored = load_backbone_state_dict(model, state_dict)
+        taken, ignored = load_backbone_state_dict(model, read_state_dict(path))
     except InputError as error:
-        raise InputError(f"init.backbone {path}: {error}") from error
+        text = str(error)
+        place = "" if text.startswith(path) else f"{path}: "
+        raise InputError(f"init.backbone {place}{text}") from error
     _LOGGER.info("Backbone from %s: %d arrays taken, %d ignored", path, taken, ignored)

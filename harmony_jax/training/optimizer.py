@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import jax
 import optax
@@ -10,12 +11,12 @@ from ml_collections import ConfigDict
 
 from harmony_jax.errors import InputError
 from harmony_jax.models import is_pretrained
-from harmony_jax.training.freezing import is_frozen, parameter_name
+from harmony_jax.training.freezing import is_frozen, map_named
 
-# Images a step of the published recipe, for which `optimizer.learning_rate` was chosen.
+# Images per step of the published recipe, for which `optimizer.learning_rate` was chosen.
 BASE_BATCH_SIZE = 16
 
-# `optimizer.batch_rule`: the learning rate's factor, from how many times that batch a step has.
+# `optimizer.batch_rule`: from the batch size, in multiples of that one, to the rate's factor.
 _BATCH_RULES: dict[str, Callable[[float], float]] = {
     "none": lambda _: 1.0,
     "linear": lambda times: times,
@@ -32,9 +33,6 @@ def batch_factor(config: ConfigDict) -> float:
     The linear rule is that of Goyal et al. (https://arxiv.org/abs/1706.02677), made for SGD; for
     Adam, Malladi et al. (https://arxiv.org/abs/2205.10287) derive the square root. Both are
     relative to `BASE_BATCH_SIZE`.
-
-    Raises:
-        InputError: an unknown rule.
     """
     rule = _chosen("batch_rule", config.optimizer.batch_rule, _BATCH_RULES)
     return _BATCH_RULES[rule](config.train.batch_size / BASE_BATCH_SIZE)
@@ -44,12 +42,8 @@ def learning_rate_schedule(config: ConfigDict, steps_per_epoch: float) -> optax.
     """The learning rate by steps already done: `optimizer.schedule`, after a linear warm-up.
 
     Args:
-        config: the run's (configs/base.py): its `optimizer` section, `train.epochs` and
-            `train.batch_size`.
-        steps_per_epoch: need not be whole: epochs follow one another without a gap.
-
-    Raises:
-        InputError: an unknown schedule or rule, or a warm-up or end that cannot be.
+        config: the run's: its `optimizer` section, `train.epochs` and `train.batch_size`.
+        steps_per_epoch: need not be whole.
     """
     section, epochs = config.optimizer, config.train.epochs
     name = _chosen("schedule", section.schedule, _SCHEDULES)
@@ -91,40 +85,35 @@ def create_optimizer(
     """Adam with the config's constants (paper, section 4.2), or AdamW.
 
     The pre-trained parts of a backbone learn at `optimizer.backbone_rate` times the rate. With
-    `optimizer.clip_norm`, gradients are first scaled down to that norm, of all together. AdamW
-    (Loshchilov and Hutter, https://arxiv.org/abs/1711.05101) also shrinks kernels, by
-    `optimizer.weight_decay` times the rate that they learn at. Parameters that `optimizer.freeze`
-    names stay, and have no moments.
+    `optimizer.clip_norm`, gradients are first scaled down to that norm, taken over all of them.
+    AdamW (Loshchilov and Hutter, https://arxiv.org/abs/1711.05101) also shrinks kernels, by
+    `optimizer.weight_decay` times their rate. Frozen parameters (`optimizer.freeze`) stay as they
+    are and have no moments.
 
     Args:
-        optimizer: the config's `optimizer` section (configs/base.py).
+        optimizer: the config's `optimizer` section.
         schedule: the learning rate by steps already done.
-
-    Raises:
-        InputError: an unknown optimizer, or a negative norm or decay.
     """
     name = _chosen("name", optimizer.name, _OPTIMIZERS)
     if optimizer.clip_norm < 0:
         raise InputError(
             f"optimizer.clip_norm {optimizer.clip_norm}: must be positive, or 0 for no limit"
         )
-    if optimizer.weight_decay < 0 or (optimizer.weight_decay and name == "adam"):
+    decay = optimizer.weight_decay
+    if decay < 0:
+        raise InputError(f"optimizer.weight_decay {decay}: must not be negative")
+    if decay and name == "adam":
         raise InputError(
-            f"optimizer.weight_decay {optimizer.weight_decay}: "
-            + (
-                "must not be negative"
-                if name == "adamw"
-                else "is of optimizer.name adamw, not of adam"
-            )
+            f"optimizer.weight_decay {decay}: only optimizer.name adamw decays weights"
         )
-    limit = optax.clip_by_global_norm(optimizer.clip_norm)
-    # The parts of the chain are in checkpoints: those of the defaults are as they always were.
+    # Their order is in checkpoints: without clipping the first stays in its place.
+    limit = optimizer.clip_norm
     parts = [
-        limit if optimizer.clip_norm else optax.identity(),
+        optax.clip_by_global_norm(limit) if limit else optax.identity(),
         optax.scale_by_adam(b1=optimizer.b1, b2=optimizer.b2, eps=optimizer.eps),
     ]
     if name == "adamw":
-        parts.append(optax.add_decayed_weights(optimizer.weight_decay, kernels))
+        parts.append(optax.add_decayed_weights(decay, _kernels))
     parts += [
         optax.multi_transform(
             {"pretrained": optax.scale(optimizer.backbone_rate), "new": optax.identity()},
@@ -138,15 +127,12 @@ def create_optimizer(
         return trained
     return optax.multi_transform(
         {"trained": trained, "frozen": optax.set_to_zero()},
-        lambda params: _by_name(
-            params,
-            lambda name: "frozen" if treatment(name, freeze).label == "frozen" else "trained",
-        ),
+        partial(map_named, lambda name, _: "frozen" if is_frozen(name, freeze) else "trained"),
     )
 
 
 def learning_rates(optimizer: ConfigDict, params: Any) -> dict[str, float]:
-    """The rates that parameters learn at, by a name for each: times the learning rate."""
+    """The rates that parameters learn at, by a name for each, as factors of the learning rate."""
     labels = set(jax.tree.leaves(rate_labels(params, tuple(optimizer.freeze))))
     names = {
         "new": ("learning_rate", 1.0),
@@ -155,41 +141,26 @@ def learning_rates(optimizer: ConfigDict, params: Any) -> dict[str, float]:
     return dict(names[label] for label in sorted(labels - {"frozen"}))
 
 
-class Treatment(NamedTuple):
-    """All that the optimizer asks of a parameter's name.
+def treatment(name: str, freeze: Sequence[str] = ()) -> tuple[str, bool]:
+    """All that the optimizer asks of a parameter's name; `freeze` are patterns.
 
-    Parameters that are treated alike may share a vector (`layout`), so that whatever else an
-    optimizer is to ask belongs here.
+    Parameters that are treated alike may share a vector (`layout`), so whatever else an optimizer
+    asks of a name belongs here.
 
-    Attributes:
-        label: `frozen`, `pretrained` or `new`.
-        is_kernel: not a bias, nor a norm's scale.
+    Returns:
+        `frozen`, `pretrained` or `new`; and whether it is a kernel, not a bias or a norm's scale.
     """
-
-    label: str
-    is_kernel: bool
-
-
-def treatment(name: str, freeze: Sequence[str] = ()) -> Treatment:
-    """How the parameter of this name is treated; `freeze` are the patterns of frozen ones."""
     label = "pretrained" if is_pretrained(name) else "new"
-    return Treatment(
-        "frozen" if is_frozen(name, freeze) else label, name.rpartition(".")[2] == "kernel"
-    )
+    return "frozen" if is_frozen(name, freeze) else label, name.rpartition(".")[2] == "kernel"
 
 
 def rate_labels(params: Any, freeze: Sequence[str] = ()) -> Any:
     """The tree of parameters with `frozen`, `pretrained` or `new` in place of each."""
-    return _by_name(params, lambda name: treatment(name, freeze).label)
+    return map_named(lambda name, _: treatment(name, freeze)[0], params)
 
 
-def kernels(params: Any) -> Any:
-    """The tree of parameters with whether each is a kernel: not a bias, nor a norm's scale."""
-    return _by_name(params, lambda name: treatment(name).is_kernel)
-
-
-def _by_name(params: Any, value: Callable[[str], Any]) -> Any:
-    return jax.tree_util.tree_map_with_path(lambda path, _: value(parameter_name(path)), params)
+def _kernels(params: Any) -> Any:
+    return map_named(lambda name, _: treatment(name)[1], params)
 
 
 def _chosen(field: str, value: str, known: Any) -> str:

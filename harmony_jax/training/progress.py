@@ -1,26 +1,31 @@
 """What a person sees of a running training: the progress line, curves, pictures and texts."""
 
 import logging
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Any
 
 import jax
-import optax
+from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
+from harmony_jax.evaluation.evaluator import Evaluation
 from harmony_jax.evaluation.picture_sheet import example_sheet
 from harmony_jax.evaluation.tables import comparison_table
+from harmony_jax.training.freezing import parameter_name
+from harmony_jax.training.optimizer import (
+    BASE_BATCH_SIZE,
+    batch_factor,
+    learning_rates,
+    rate_labels,
+)
+from harmony_jax.training.setup import Training
 from harmony_jax.training.writers import Writer
 
-if TYPE_CHECKING:
-    from harmony_jax.evaluation.evaluator import Evaluation
-
-
-TENSORBOARD = "tensorboard"  # folder of the workdir
-
 _NORMS = ("gradient_norm", "parameter_norm", "update_norm")
+_METRICS = ("MSE", "fMSE", "PSNR")
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -29,97 +34,91 @@ class Progress:
     """Prints a line and writes scalars every so many steps, on the first process only.
 
     Args:
-        writers: get the curves and pictures.
+        training: what is reported.
         start_step: steps already done.
-        total_steps: steps of the whole training.
-        config: batch size, epochs and `train.log_every_steps`.
-        schedule: the learning rate by steps already done.
-        rates: names of the rates that parameters learn at, each times the learning rate.
+        writers: get the curves, pictures and texts.
     """
 
-    def __init__(
-        self,
-        writers: Sequence[Writer],
-        start_step: int,
-        total_steps: int,
-        config: ConfigDict,
-        schedule: optax.Schedule,
-        rates: Mapping[str, float],
-    ):
-        self._active = jax.process_index() == 0 and start_step < total_steps
+    def __init__(self, training: Training, start_step: int, writers: Sequence[Writer]):
+        self._training, self._config = training, training.config
+        self._total_steps = training.total_steps
+        self._active = jax.process_index() == 0 and start_step < self._total_steps
         self._writers = tuple(writers) if self._active else ()
-        self._total_steps = total_steps
-        self._steps_per_epoch = total_steps / config.train.epochs
-        self._epochs = config.train.epochs
-        self._batch_size = config.train.batch_size
-        self._every = config.train.log_every_steps
-        self._schedule = schedule
-        self._rates = rates
+        params = training.layout.trees.variables.params
+        self._rates = learning_rates(self._config.optimizer, params)
         self._first_step = start_step + 1
         self._step = start_step
         self._since = time.monotonic()
         self._waited = 0.0
+        if self._active:
+            self._at_start(params)
 
-    def at_start(self, texts: Mapping[str, str]) -> None:
-        """Writes what describes the run, such as its config, by name."""
+    def _at_start(self, params: Any) -> None:
+        """Logs what is trained, and writes the texts that describe the run."""
+        config = self._config
+        table = parameter_table(params, config.optimizer)
+        devices = self._training.mesh.size
+        _LOGGER.info("%s on %d device(s)\n%s", config.model.name, devices, table)
+        if (factor := batch_factor(config)) != 1:
+            _LOGGER.info(
+                f"Learning rate {factor * config.optimizer.learning_rate:g}, {factor:.4g} times "
+                f"optimizer.learning_rate: {config.train.batch_size} images per step instead of "
+                f"{BASE_BATCH_SIZE} (optimizer.batch_rule {config.optimizer.batch_rule})"
+            )
+        values = flatten_dict(config.to_dict(), sep=".")
+        fields = "\n".join(f"{name} = {value!r}" for name, value in values.items())
         for writer in self._writers:
-            for name, text in texts.items():
-                writer.text(name, text, self._step)
+            writer.text("config", fields, self._step)
+            writer.text("model", table, self._step)
 
     def after_step(
         self, step: int, metrics: Mapping[str, jax.Array], seconds_waited: float
     ) -> None:
-        """Reports a step's scalars if it is its turn; else leaves the device undisturbed.
+        """Reports a step's scalars if it is due; else leaves the device undisturbed.
 
         Args:
             step: steps done.
             metrics: scalars of the step.
-            seconds_waited: since the start of the training, for data.
+            seconds_waited: for data, since the start of the training.
         """
         if not self._active:
             return
-        if step == self._first_step:  # Compilation does not count as speed.
+        if step == self._first_step:  # compilation does not count as speed
             jax.block_until_ready(metrics)
             self._step, self._since, self._waited = step, time.monotonic(), seconds_waited
             return
-        if step % self._every and step != self._total_steps:
+        if step % self._config.train.log_every_steps and step != self._total_steps:
             return
         scalars = {name: float(metrics[name]) for name in ("loss", *_NORMS)}
-        learning_rate = float(self._schedule(step - 1))
+        learning_rate = float(self._training.schedule(step - 1))
         scalars |= {name: factor * learning_rate for name, factor in self._rates.items()}
         now = time.monotonic()
         seconds = max(now - self._since, 1e-9)
         speed = (step - self._step) / seconds
-        scalars["images_per_second"] = speed * self._batch_size
-        scalars["share_of_time_waiting_for_data"] = (seconds_waited - self._waited) / seconds
+        scalars["images_per_second"] = speed * self._config.train.batch_size
+        waiting = (seconds_waited - self._waited) / seconds
+        scalars["share_of_time_waiting_for_data"] = waiting
         self._step, self._since, self._waited = step, now, seconds_waited
-        for name, value in scalars.items():
-            self._write(f"train/{name}", value, step)
+        self._write({f"train/{name}": value for name, value in scalars.items()}, step)
+        epochs, total = self._config.train.epochs, self._total_steps
         _LOGGER.info(
-            "step %d/%d (epoch %.1f/%d)  loss %.4f  %.1f images/s (%.0f %% waiting for data)  "
-            "%s left",
-            step,
-            self._total_steps,
-            step / self._steps_per_epoch,
-            self._epochs,
-            scalars["loss"],
-            scalars["images_per_second"],
-            100 * scalars["share_of_time_waiting_for_data"],
-            duration((self._total_steps - step) / speed),
+            f"step {step}/{total} (epoch {step / total * epochs:.1f}/{epochs})  "
+            f"loss {scalars['loss']:.4f}  {scalars['images_per_second']:.1f} images/s "
+            f"({100 * waiting:.0f} % waiting for data)  {duration((total - step) / speed)} left"
         )
 
     def after_epoch(self, step: int, unreadable: int) -> None:
         """Reports how many training samples of the epoch could not be read, if any."""
-        if self._active and unreadable:
-            self._write("train/unreadable_samples", float(unreadable), step)
+        if unreadable:
+            self._write({"train/unreadable_samples": float(unreadable)}, step)
 
-    def after_evaluation(self, step: int, evaluation: "Evaluation") -> None:
+    def after_evaluation(self, step: int, evaluation: Evaluation) -> None:
         """Reports an evaluation during training, with its pictures."""
         if not self._active:
             return
         for name, means in (("model", evaluation.model), ("composite", evaluation.composite)):
-            for metric in ("MSE", "fMSE", "PSNR"):
-                self._write(f"evaluation/{metric}_{name}", means["All"][metric], step)
+            values = {f"evaluation/{metric}_{name}": means["All"][metric] for metric in _METRICS}
+            self._write(values, step)
         if self._writers and evaluation.examples:
             sheet = example_sheet(evaluation.examples)
             for writer in self._writers:
@@ -129,15 +128,16 @@ class Progress:
 
     @contextmanager
     def paused(self, metrics: Mapping[str, jax.Array]) -> Iterator[None]:
-        """Keeps the time spent inside out of images/s; waits for the step of `metrics` first."""
+        """Leaves the time spent inside out of images/s; waits for the step of `metrics` first."""
         jax.block_until_ready(metrics)
         start = time.monotonic()
         yield
         self._since += time.monotonic() - start
 
-    def _write(self, name: str, value: float, step: int) -> None:
+    def _write(self, scalars: Mapping[str, float], step: int) -> None:
         for writer in self._writers:
-            writer.scalar(name, value, step)
+            for name, value in scalars.items():
+                writer.scalar(name, value, step)
 
 
 def duration(seconds: float) -> str:
@@ -146,3 +146,33 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def parameter_table(params: Any, optimizer: ConfigDict) -> str:
+    """A line for each part of the model: its arrays, its parameters and the rate they learn at.
+
+    Args:
+        params: the tree of parameters, concrete or abstract.
+        optimizer: the config's section.
+    """
+    rates = {"new": "x 1", "pretrained": f"x {optimizer.backbone_rate:g}", "frozen": "frozen"}
+    labels = jax.tree.leaves(rate_labels(params, tuple(optimizer.freeze)))
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    rows: dict[tuple[str, str], list[int]] = {}
+    for (path, leaf), label in zip(leaves, labels, strict=True):
+        part = _part(parameter_name(path))
+        rows.setdefault((part, rates[label]), []).append(math.prod(leaf.shape))
+    width = max(len(part) for part, _ in rows)
+    lines = [f"{'part':{width}} {'arrays':>7} {'parameters':>12}  rate"]
+    lines += [
+        f"{part:{width}} {len(sizes):7d} {sum(sizes):12,d}  {rate}"
+        for (part, rate), sizes in rows.items()
+    ]
+    total = [size for sizes in rows.values() for size in sizes]
+    return "\n".join([*lines, f"{'all':{width}} {len(total):7d} {sum(total):12,d}"])
+
+
+def _part(dotted: str) -> str:
+    """The first two names of a path, without the numbers of layers."""
+    names = [name for name in dotted.split(".")[:-1] if not name.isdigit()]
+    return ".".join(names[:2]) or dotted

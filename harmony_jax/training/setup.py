@@ -1,10 +1,7 @@
-"""A training put together from its config: schedule, optimizer, model, loss, state and step."""
+"""Puts a training together from its config: schedule, optimizer, model, loss, state and step."""
 
-import logging
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -23,20 +20,10 @@ from harmony_jax.training.averaging import exchanged, with_average
 from harmony_jax.training.compiler_options import compiler_options
 from harmony_jax.training.freezing import freeze_parts
 from harmony_jax.training.initialization import initialize
-from harmony_jax.training.layout import Layout, TrainState
+from harmony_jax.training.layout import Layout, TrainState, shardings_of
 from harmony_jax.training.optimizer import create_optimizer, learning_rate_schedule
-from harmony_jax.training.step import (
-    StepOptions,
-    TrainStep,
-    create_state,
-    make_train_step,
-    state_at,
-    state_layout,
-)
+from harmony_jax.training.step import StepOptions, TrainStep, make_train_step
 from harmony_jax.variables import Variables
-from harmony_jax.weights.checkpoint import Checkpoints, Metadata
-
-_LOGGER = logging.getLogger(__name__)
 
 # In a step, ready for the next two (`Feed`), and being made.
 _BATCHES = 4
@@ -51,9 +38,8 @@ class Training:
         mesh: its devices, real ones or a topology's.
         steps_per_epoch: need not be whole: epochs follow one another without a gap.
         schedule: the learning rate, by steps already done.
-        optimizer: of the parameters, with their moving average if there is one.
-        model: the structure alone, in training mode but for its frozen parts.
-        layout: of what a step changes: its arrays' shapes, types and shardings.
+        model: the structure alone, in training mode except for its frozen parts.
+        layout: of the state: its arrays' shapes, types and shardings.
         step: the jitted step, compiled when it is first called or lowered.
     """
 
@@ -61,7 +47,6 @@ class Training:
     mesh: Mesh
     steps_per_epoch: float
     schedule: optax.Schedule
-    optimizer: optax.GradientTransformation
     model: HarmonizationModel
     layout: Layout
     step: TrainStep
@@ -71,7 +56,7 @@ class Training:
         return math.floor(self.config.train.epochs * self.steps_per_epoch)
 
     def epoch_ends(self, every_epochs: int) -> set[int]:
-        """Steps after which every so many epochs are full, and the last step; 0 epochs: none."""
+        """Steps that complete each so many epochs, and the last step; none for 0 epochs."""
         if every_epochs <= 0:
             return set()
         count = math.ceil(self.total_steps / (every_epochs * self.steps_per_epoch))
@@ -79,27 +64,21 @@ class Training:
         return (ends - {0}) | {self.total_steps}
 
     def begin(self) -> TrainState:
-        """The state before the first step: from what the config's `init` names, else the seed.
-
-        Raises:
-            InputError: what it names cannot be used (`harmony_jax.training.initialization`).
-        """
+        """The state before the first step (`harmony_jax.training.initialization`)."""
         model = build_model(self.config)
         initialize(model, self.config.init, meshes.replicated(self.mesh))
-        pad_channels(model, self.mesh.devices.flat[0].platform)
-        frozen = self.config.optimizer.freeze
-        return create_state(model, self.optimizer, self.mesh, frozen)[1]
+        return self.layout.begin(model)
 
     def compile_step(self) -> int:
-        """Compiles the step now; its first call uses the program.
+        """Compiles the step now; its first call then uses the program.
 
         Returns:
-            Bytes of each device's memory that a step needs besides the state: what it computes
-            with, its program, and the batches that are ready or being made.
+            Bytes of each device's memory that a step needs besides the state: intermediate results,
+            the program, and the batches that are ready or being made.
         """
         batch = abstract_batch(self.config, self.mesh)
         stats = self.step.lower(self.layout.vectors, batch).compile().memory_analysis()
-        if stats is None:  # not every platform tells
+        if stats is None:  # not known on every platform
             return 0
         one = sum(leaf.size for leaf in jax.tree.leaves(batch)) // self.mesh.size  # of bytes
         return (
@@ -110,35 +89,15 @@ class Training:
             + _BATCHES * one
         )
 
-    def resume(
-        self, checkpoints: Checkpoints, check: Callable[[Path, Metadata], None]
-    ) -> TrainState | None:
-        """The state of the newest intact checkpoint, or None if there is no checkpoint.
-
-        Arguments and errors as `Checkpoints.restore_newest` has them.
-        """
-        trees = self.layout.trees
-        found = checkpoints.restore_newest(trees.variables, trees.optimizer, check)
-        if found is None:
-            return None
-        _LOGGER.info("Continuing after step %d (%s)", found.step, checkpoints.folder)
-        variables, optimizer_state = exchanged(found.variables, found.optimizer)
-        return self.state_at(found.step, variables, optimizer_state)
-
-    def state_at(self, step: int, variables: Variables, optimizer_state: Any) -> TrainState:
-        """The state after so many steps, for the next one, from trees of arrays on the mesh."""
-        return self.layout.as_vectors(state_at(step, variables, optimizer_state, self.mesh))
-
     def variables_to_show(self, state: TrainState) -> Variables:
-        """The model's as validation, inference and checkpoints have them: the average if any."""
+        """The model's variables for validation: with the average of the parameters, if any."""
         trees = self.layout.as_trees(state)
-        return exchanged(trees.variables, trees.optimizer)[0]
-
-    def save(self, checkpoints: Checkpoints, state: TrainState, metadata: Metadata) -> None:
-        """Saves a state, so that `resume` finds it; arguments and errors as `Checkpoints.save`."""
-        trees = self.layout.as_trees(state)
-        variables, optimizer_state = exchanged(trees.variables, trees.optimizer)
-        checkpoints.save(int(state.step), variables, optimizer_state, metadata)
+        shown, _ = exchanged(trees.variables, trees.optimizer)
+        return jax.tree.map(
+            lambda leaf, place: leaf if isinstance(leaf, jax.Array) else meshes.place(leaf, place),
+            shown,
+            shardings_of(self.layout.trees.variables),
+        )
 
 
 def set_up(config: ConfigDict, mesh: Mesh, samples: int) -> Training:
@@ -146,12 +105,8 @@ def set_up(config: ConfigDict, mesh: Mesh, samples: int) -> Training:
 
     Args:
         config: the run's (configs/base.py).
-        mesh: of any platform, also of devices that are not there (a topology's).
-        samples: of the training set, which say how long an epoch is.
-
-    Raises:
-        InputError: a field that cannot be, a batch that the mesh does not divide, or a pattern of
-            `optimizer.freeze` that names no parameter.
+        mesh: of any platform; its devices may be those of a topology.
+        samples: in the training set, which is an epoch.
     """
     check_numbers(config)
     batch_size, parts = config.train.batch_size, config.train.accumulate
@@ -164,11 +119,11 @@ def set_up(config: ConfigDict, mesh: Mesh, samples: int) -> Training:
     frozen = tuple(config.optimizer.freeze)
     freeze_parts(model, frozen)
     pad_channels(model, mesh.devices.flat[0].platform)
-    layout = state_layout(model, optimizer, mesh, frozen)
+    layout = Layout(model, optimizer, mesh, frozen)
     compiler = compiler_options(config.train.compiler_options, mesh)
     options = StepOptions(config.seed, parts, config.train.recompute, frozen, compiler)
     step = make_train_step(layout, loss, optimizer, mesh, options)
-    return Training(config, mesh, steps_per_epoch, schedule, optimizer, model, layout, step)
+    return Training(config, mesh, steps_per_epoch, schedule, model, layout, step)
 
 
 def abstract_batch(config: ConfigDict, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:

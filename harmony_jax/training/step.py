@@ -1,26 +1,24 @@
-"""One step of training: its state, and the compiled function from state and batch to state."""
+"""One step of training: the compiled function from state and batch to the new state."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import nnx
 from jax.sharding import Mesh
 
 from harmony_jax.devices import mesh as meshes
 from harmony_jax.losses import LossFunction
-from harmony_jax.models.channel_padding import padded_parts
 from harmony_jax.models.platform_forms import forms_for
 from harmony_jax.normalization import network_inputs
 from harmony_jax.training.compiler_options import CautiousStep
 from harmony_jax.training.freezing import frozen_stopped
 from harmony_jax.training.layout import Layout, TrainState, shardings_of
-from harmony_jax.training.optimizer import treatment
-from harmony_jax.variables import Variables, split
+from harmony_jax.variables import Variables
 
 Batch = Mapping[str, jax.Array]
 
@@ -30,10 +28,10 @@ class StepOptions(NamedTuple):
 
     Attributes:
         seed: of dropout, whose masks depend on it and on the step alone.
-        parts: the batch is computed in so many parts, one after the other; their gradients are
-            averaged, and batch statistics are those of each part.
-        recompute: keep the convolutions' results alone for the backward pass, and compute the
-            rest again; less memory, a little more arithmetic.
+        parts: the batch is computed in this many parts, one after the other. Their gradients are
+            averaged, and each part has batch statistics of its own.
+        recompute: keep only the results of convolutions for the backward pass and compute the rest
+            again: less memory, a little more arithmetic.
         frozen: patterns of parameters that get no gradient (`freezing`).
         compiler: options that the compiler takes (`compiler_options`).
     """
@@ -47,50 +45,18 @@ class StepOptions(NamedTuple):
 
 _DEFAULTS = StepOptions()
 
-
-# State (donated) and batch to state and scalars.
+# From state (donated) and batch to state and scalars.
 TrainStep = jax.stages.Wrapped | CautiousStep
 
 
-def create_state(
-    model: nnx.Module,
-    optimizer: optax.GradientTransformation,
-    mesh: Mesh,
-    frozen: Sequence[str] = (),
-) -> tuple[Layout, TrainState]:
-    """Splits a model into its structure and the state that training changes, on the mesh.
+class _Step(NamedTuple):
+    """What a step is made of; the arguments of `make_train_step`."""
 
-    The model keeps arrays of its own: steps donate the state.
-
-    Args:
-        model: with the same values in every process, not on the mesh yet.
-        optimizer: whose state is made where it will live.
-        mesh: of all processes.
-        frozen: patterns of parameters that the optimizer leaves as they are.
-    """
-    layout = state_layout(model, optimizer, mesh, frozen)
-    _, variables = split(model)
-    placed = meshes.place(variables, meshes.state_shardings(variables, mesh))
-    start = jax.jit(optimizer.init, out_shardings=shardings_of(layout.trees.optimizer))
-    return layout, layout.as_vectors(state_at(0, placed, start(placed.params), mesh))
-
-
-def state_layout(
-    model: nnx.Module,
-    optimizer: optax.GradientTransformation,
-    mesh: Mesh,
-    frozen: Sequence[str] = (),
-) -> Layout:
-    """How the state of a model, concrete or abstract (`nnx.eval_shape`), is held."""
-    graph, variables = split(model)
-    padding = padded_parts(model)
-    return Layout(graph, variables, optimizer, mesh, lambda name: treatment(name, frozen), padding)
-
-
-def state_at(step: int, variables: Variables, optimizer_state: Any, mesh: Mesh) -> TrainState:
-    """The state after so many steps, as trees, from arrays that are on the mesh already."""
-    done, halted = meshes.place((np.int32(step), np.int32(0)), meshes.replicated(mesh))
-    return TrainState(done, halted, variables, optimizer_state)
+    layout: Layout
+    loss_function: LossFunction
+    optimizer: optax.GradientTransformation
+    mesh: Mesh
+    options: StepOptions
 
 
 def make_train_step(
@@ -104,7 +70,7 @@ def make_train_step(
 
     Args:
         layout: of the state.
-        loss_function: prediction, target and mask to one loss an image.
+        loss_function: prediction, target and mask to one loss per image.
         optimizer: of the parameters.
         mesh: batches come sharded over it, the state as the layout says.
         options: how it is computed.
@@ -115,91 +81,104 @@ def make_train_step(
         `parameter_norm` (before the step), `update_norm` (of what the step adds to them) and
         `halted`.
     """
-
-    seed, parts, recompute, frozen, compiler = options
-
-    def loss(params: nnx.State, batch_stats: nnx.State, key: jax.Array, batch: Batch) -> Any:
-        model = nnx.merge(layout.graph, frozen_stopped(params, frozen), batch_stats, copy=True)
-        image, mask, target = network_inputs(batch)
-        prediction = model(image, mask, rngs=nnx.Rngs(dropout=key)).image
-        return loss_function(prediction, target, mask).mean(), nnx.state(model, nnx.BatchStat)
-
-    if recompute:
-        loss = jax.checkpoint(loss, policy=_is_convolution)
-    gradients_of = jax.value_and_grad(loss, has_aux=True)
-
-    def gradients_in_parts(
-        params: nnx.State, batch_stats: nnx.State, key: jax.Array, batch: Batch
-    ) -> Any:
-        def one_part(carried: Any, part: tuple[jax.Array, Batch]) -> Any:
-            value, batch_stats, gradients = carried
-            number, part_batch = part
-            (part_value, batch_stats), part_gradients = gradients_of(
-                params, batch_stats, jax.random.fold_in(key, number), part_batch
-            )
-            gradients = jax.tree.map(
-                lambda total, new: total + new / parts, gradients, part_gradients
-            )
-            return (value + part_value / parts, batch_stats, gradients), None
-
-        divided = {name: _divide(array, parts, mesh) for name, array in batch.items()}
-        start = jnp.zeros(()), batch_stats, jax.tree.map(jnp.zeros_like, params)
-        (value, batch_stats, gradients), _ = jax.lax.scan(
-            one_part, start, (jnp.arange(parts), divided)
-        )
-        return (value, batch_stats), gradients
+    made = _Step(layout, loss_function, optimizer, mesh, options)
+    shardings = shardings_of(layout.vectors)
 
     def train_step(state: TrainState, batch: Batch) -> Any:
         with forms_for(list(mesh.devices.flat)):
-            return step_traced(state, batch)
+            return _advance(made, state, batch)
 
-    def step_traced(state: TrainState, batch: Batch) -> Any:
-        params, batch_stats = state.variables
-        places = layout.params.shardings
-        whole = jax.lax.with_sharding_constraint(params, meshes.replicated(mesh))
-        if meshes.divides_state(mesh):  # gathered once: without the barrier, before each use
-            whole = jax.lax.optimization_barrier(whole)
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
-        compute = gradients_of if parts == 1 else gradients_in_parts
-        (value, new_stats), gradients = compute(
-            layout.params.separate(whole), layout.batch_stats.separate(batch_stats), key, batch
-        )
-        # First whole, then divided: said at once, the compiler would divide the backward pass's
-        # convolutions by channels, and exchange activations. It turns the two into one operation.
-        gradients = jax.lax.with_sharding_constraint(gradients, meshes.replicated(mesh))
-        gradients = jax.lax.with_sharding_constraint(layout.params.join(gradients), places)
-        norm = optax.tree.norm(gradients)
-        updates, optimizer_state = optimizer.update(gradients, state.optimizer, params)
-        new_params = optax.apply_updates(params, updates)
-        new = Variables(new_params, layout.batch_stats.join(new_stats)), optimizer_state
-        finite = jnp.isfinite(value) & jnp.isfinite(norm)
-        halted = jnp.where((state.halted == 0) & ~finite, state.step + 1, state.halted)
-        going = halted == 0
-        variables, optimizer_state = jax.tree.map(
-            lambda new, old: jnp.where(going, new, old), new, (state.variables, state.optimizer)
-        )
-        metrics = {
-            "loss": value,
-            "gradient_norm": norm,
-            "parameter_norm": optax.tree.norm(whole),  # needs no word from other devices
-            "update_norm": optax.tree.norm(updates),
-            "halted": halted,
-        }
-        step = state.step + going.astype(jnp.int32)
-        return TrainState(step, halted, variables, optimizer_state), metrics
-
-    shardings = shardings_of(layout.vectors)
-
-    def jitted(compiler_options: dict[str, str]) -> jax.stages.Wrapped:
+    def jitted(compiler_options: Mapping[str, str]) -> jax.stages.Wrapped:
         return jax.jit(
             train_step,
             in_shardings=(shardings, meshes.sharded(mesh)),
             out_shardings=(shardings, meshes.replicated(mesh)),
             donate_argnums=0,
-            compiler_options=compiler_options or None,
+            compiler_options=dict(compiler_options) or None,
         )
 
-    return CautiousStep(jitted, compiler) if compiler else jitted({})
+    return CautiousStep(jitted, options.compiler) if options.compiler else jitted({})
+
+
+def _advance(made: _Step, state: TrainState, batch: Batch) -> tuple[TrainState, Any]:
+    layout, mesh = made.layout, made.mesh
+    params, batch_stats = state.variables
+    whole = jax.lax.with_sharding_constraint(params, meshes.replicated(mesh))
+    if meshes.divides_state(mesh):  # gathered once: without the barrier, before each use
+        whole = jax.lax.optimization_barrier(whole)
+    (loss, new_stats), gradients = _gradients(
+        made,
+        layout.params.separate(whole),
+        layout.batch_stats.separate(batch_stats),
+        jax.random.fold_in(jax.random.key(made.options.seed), state.step),
+        batch,
+    )
+    # First whole, then divided, which the compiler turns into one operation. Asked to divide them
+    # at once, it would divide the convolutions of the backward pass by channels and exchange
+    # activations.
+    gradients = jax.lax.with_sharding_constraint(gradients, meshes.replicated(mesh))
+    gradients = jax.lax.with_sharding_constraint(
+        layout.params.join(gradients), shardings_of(layout.vectors.variables.params)
+    )
+    norm = optax.tree.norm(gradients)
+    updates, optimizer_state = made.optimizer.update(gradients, state.optimizer, params)
+    variables = Variables(optax.apply_updates(params, updates), layout.batch_stats.join(new_stats))
+    finite = jnp.isfinite(loss) & jnp.isfinite(norm)
+    halted = jnp.where((state.halted == 0) & ~finite, state.step + 1, state.halted)
+    going = halted == 0
+    variables, optimizer_state = jax.tree.map(
+        lambda new, old: jnp.where(going, new, old),
+        (variables, optimizer_state),
+        (state.variables, state.optimizer),
+    )
+    metrics = {
+        "loss": loss,
+        "gradient_norm": norm,
+        "parameter_norm": optax.tree.norm(whole),  # of the whole: needs no collective
+        "update_norm": optax.tree.norm(updates),
+        "halted": halted,
+    }
+    step = state.step + going.astype(jnp.int32)
+    return TrainState(step, halted, variables, optimizer_state), metrics
+
+
+def _loss(
+    made: _Step, params: nnx.State, batch_stats: nnx.State, key: jax.Array, batch: Batch
+) -> tuple[jax.Array, nnx.State]:
+    """The batch's mean loss, and the new running statistics."""
+    params = frozen_stopped(params, made.options.frozen)
+    model = nnx.merge(made.layout.graph, params, batch_stats, copy=True)
+    image, mask, target = network_inputs(batch)
+    prediction = model(image, mask, rngs=nnx.Rngs(dropout=key)).image
+    loss = made.loss_function(prediction, target, mask).mean()
+    return loss, nnx.state(model, nnx.BatchStat)
+
+
+def _gradients(
+    made: _Step, params: nnx.State, batch_stats: nnx.State, key: jax.Array, batch: Batch
+) -> tuple[tuple[jax.Array, nnx.State], nnx.State]:
+    """Loss, new running statistics and gradients of a batch, computed in one part or several."""
+    parts = made.options.parts
+    loss = partial(_loss, made)
+    if made.options.recompute:
+        loss = jax.checkpoint(loss, policy=_is_convolution)
+    gradients_of = jax.value_and_grad(loss, has_aux=True)
+    if parts == 1:
+        return gradients_of(params, batch_stats, key, batch)
+
+    def add_part(carried: Any, part: tuple[jax.Array, Batch]) -> Any:
+        loss, batch_stats, gradients = carried
+        number, part_batch = part
+        (part_loss, batch_stats), part_gradients = gradients_of(
+            params, batch_stats, jax.random.fold_in(key, number), part_batch
+        )
+        gradients = jax.tree.map(lambda total, new: total + new / parts, gradients, part_gradients)
+        return (loss + part_loss / parts, batch_stats, gradients), None
+
+    divided = {name: _divide(array, parts, made.mesh) for name, array in batch.items()}
+    start = jnp.zeros(()), batch_stats, jax.tree.map(jnp.zeros_like, params)
+    (value, batch_stats, gradients), _ = jax.lax.scan(add_part, start, (jnp.arange(parts), divided))
+    return (value, batch_stats), gradients
 
 
 def _divide(array: jax.Array, parts: int, mesh: Mesh) -> jax.Array:
@@ -209,5 +188,5 @@ def _divide(array: jax.Array, parts: int, mesh: Mesh) -> jax.Array:
 
 
 def _is_convolution(primitive: Any, *_: Any, **__: Any) -> bool:
-    """The checkpoint policy: what takes long to compute is kept, what takes memory is not."""
+    """The checkpoint policy: results that take long to compute are kept."""
     return primitive.name in ("conv_general_dilated", "dot_general")

@@ -1,20 +1,28 @@
-"""Where a training's curves, pictures and texts go: TensorBoard, and what else is plugged in."""
+"""Where a training's curves, pictures and texts go: TensorBoard, and writers of one's own."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import jax
 import numpy as np
+from flax.traverse_util import flatten_dict
+from ml_collections import ConfigDict
 from tensorboardX import SummaryWriter
 from tensorboardX.summary import hparams
+
+from harmony_jax.weights.checkpoint import BEST
+
+TENSORBOARD = "tensorboard"  # folder of the workdir
 
 
 @runtime_checkable
 class Writer(Protocol):
-    """Takes what a training has to show, on its first process; pass it to `train(..., writers=)`.
+    """Gets what a training has to show, on its first process; pass it to `train(..., writers=)`.
 
-    A training that continues begins after its checkpoint, and may give steps once more that were
-    written before it was interrupted.
+    A training that continues starts after its checkpoint, so it may repeat steps that were written
+    before it was interrupted.
     """
 
     def scalar(self, name: str, value: float, step: int) -> None:
@@ -35,7 +43,7 @@ class TensorBoardWriter:
 
     Args:
         folder: gets them.
-        start_step: steps already done: what is there of later ones is void, and written again.
+        start_step: steps already done; what the folder holds of later ones is void.
     """
 
     def __init__(self, folder: Path, start_step: int):
@@ -56,7 +64,7 @@ class TensorBoardWriter:
         """For the page that compares runs.
 
         Args:
-            values: by name; what is no number, truth value or string is written as a text.
+            values: by name; other types than numbers, booleans and strings are written as text.
             metrics: names of the scalars to compare.
         """
         plain = {
@@ -64,9 +72,21 @@ class TensorBoardWriter:
             for name, value in values.items()
         }
         # Into this run's own file, where its scalars are: `add_hparams` would begin another run.
-        # Without the last of the three, which says that the run has ended.
+        # The last of the three would say that the run has ended.
         for summary in hparams(plain, dict.fromkeys(metrics, 0.0))[:2]:
             self._writer.file_writer.add_summary(summary)
 
     def close(self) -> None:
         self._writer.close()
+
+
+@contextmanager
+def tensorboard(config: ConfigDict, workdir: Path, start_step: int) -> Iterator[list[Writer]]:
+    """A TensorBoard writer that has the config, on the first process; none on the others."""
+    if jax.process_index() != 0:
+        yield []
+        return
+    metrics = ["train/loss", *(f"evaluation/{name}_model" for name in BEST)]
+    with closing(TensorBoardWriter(workdir / TENSORBOARD, start_step)) as writer:
+        writer.hyperparameters(flatten_dict(config.to_dict(), sep="."), metrics)
+        yield [writer]

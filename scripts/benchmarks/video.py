@@ -22,7 +22,7 @@ from harmony_jax.data.composites.photo_set import PhotoSet
 from harmony_jax.data.composites.recipe import Recipe
 from harmony_jax.data.composites.source import PhotosSource
 from harmony_jax.data.sources import Sample
-from harmony_jax.devices.host import usable_cores
+from harmony_jax.devices.host_cores import usable_cores
 from harmony_jax.photos.steady import Steadiness
 from harmony_jax.video.run import VideoSettings, harmonize_clip
 

@@ -24,8 +24,9 @@ from harmony_jax.devices.mesh import create_mesh
 from harmony_jax.losses import create_loss
 from harmony_jax.models import HarmonizationModel, released_image_size
 from harmony_jax.models.foreground_aware import ForegroundAware
+from harmony_jax.training.layout import Layout
 from harmony_jax.training.optimizer import create_optimizer, rate_labels
-from harmony_jax.training.step import create_state, make_train_step
+from harmony_jax.training.step import make_train_step
 from harmony_jax.weights.torch_keys import torch_key
 from tests.compiling import fused
 from tests.released import GOLDEN, golden, make_inputs, make_weights
@@ -169,7 +170,8 @@ def test_training(name):
         # What they amplify of the rounding differs with the number of devices.
         mesh = create_mesh(1)
     optimizer = create_optimizer(config.optimizer, optax.constant_schedule(1e-3))
-    layout, state = create_state(case.model, optimizer, mesh)
+    layout = Layout(case.model, optimizer, mesh)
+    state = layout.begin(case.model)
     step = make_train_step(layout, create_loss(config.loss), optimizer, mesh)
     step = step.lower(state, batch).compile(compiler_options=fused())
 

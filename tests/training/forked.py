@@ -3,6 +3,7 @@
 import logging
 import multiprocessing
 import os
+import pkgutil
 import signal
 import sys
 from collections.abc import Callable
@@ -58,7 +59,7 @@ def _train(root: Path, workdir: Path, cache: Path, fault: str, changes: dict[str
     logger.setLevel(logging.INFO)
     keep_compiled_programs()
     if fault:
-        FAULTS[fault]()
+        _prepare(fault)
     try:
         train(config_of(root, **changes), workdir)
     except InputError as error:
@@ -67,8 +68,41 @@ def _train(root: Path, workdir: Path, cache: Path, fault: str, changes: dict[str
         sys.exit(128 + stop.signal)
 
 
-def _call_before(owner: Any, name: str, number: int, act: Callable[[], None]) -> None:
-    """Has the number-th call of a method or function do something first."""
+def _terminate() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _fail_to_read() -> None:
+    raise OSError(5, "Input/output error")
+
+
+def _fail_to_write() -> None:
+    raise OSError(28, "No space left on device")
+
+
+def _kill_workers() -> None:
+    for child in multiprocessing.active_children():
+        child.kill()
+
+
+# What happens before which call of a method or function.
+FAULTS: dict[str, tuple[str, int, Callable[[], None]]] = {
+    "SIGTERM while compiling": ("data.training_data.TrainingData.next", 1, _terminate),
+    "SIGTERM while training": ("data.training_data.TrainingData.next", 7, _terminate),
+    # After the first batch.
+    "SIGTERM while validating": ("evaluation.evaluator._to_host", 1, _terminate),
+    # All files are written, and the folder does not have its name yet.
+    "SIGTERM while saving": ("weights.checkpoint.Checkpoints._list_files", 2, _terminate),
+    "EIO on a read": ("disk.Path.read_bytes", 60, _fail_to_read),
+    "ENOSPC on a write": ("weights.checkpoint.list_files", 2, _fail_to_write),
+    "a data worker killed": ("data.training_data.TrainingData.next", 5, _kill_workers),
+}
+
+
+def _prepare(fault: str) -> None:
+    place, number, act = FAULTS[fault]
+    owner_name, _, name = place.rpartition(".")
+    owner = pkgutil.resolve_name(f"harmony_jax.{owner_name}")
     original, calls = getattr(owner, name), 0
 
     def wrapped(*arguments: Any, **named: Any) -> Any:
@@ -79,70 +113,3 @@ def _call_before(owner: Any, name: str, number: int, act: Callable[[], None]) ->
         return original(*arguments, **named)
 
     setattr(owner, name, wrapped)
-
-
-def _terminate() -> None:
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _sigterm_while_compiling() -> None:
-    from harmony_jax.data.training_data import TrainingData
-
-    _call_before(TrainingData, "next", 1, _terminate)
-
-
-def _sigterm_while_training() -> None:
-    from harmony_jax.data.training_data import TrainingData
-
-    _call_before(TrainingData, "next", 7, _terminate)
-
-
-def _sigterm_while_validating() -> None:
-    from harmony_jax.evaluation import evaluator
-
-    _call_before(evaluator, "_to_host", 1, _terminate)  # after the first batch
-
-
-def _sigterm_while_saving() -> None:
-    from harmony_jax.weights.checkpoint import Checkpoints
-
-    _call_before(Checkpoints, "_list_files", 2, _terminate)  # all written, not yet in its place
-
-
-def _eio_on_a_read() -> None:
-    from harmony_jax import disk
-
-    def fail() -> None:
-        raise OSError(5, "Input/output error")
-
-    _call_before(disk.Path, "read_bytes", 60, fail)
-
-
-def _enospc_on_a_write() -> None:
-    from harmony_jax.weights import checkpoint
-
-    def fail() -> None:
-        raise OSError(28, "No space left on device")
-
-    _call_before(checkpoint, "list_files", 2, fail)
-
-
-def _worker_killed() -> None:
-    from harmony_jax.data.training_data import TrainingData
-
-    def kill() -> None:
-        for child in multiprocessing.active_children():
-            child.kill()
-
-    _call_before(TrainingData, "next", 5, kill)
-
-
-FAULTS = {
-    "SIGTERM while compiling": _sigterm_while_compiling,
-    "SIGTERM while training": _sigterm_while_training,
-    "SIGTERM while validating": _sigterm_while_validating,
-    "SIGTERM while saving": _sigterm_while_saving,
-    "EIO on a read": _eio_on_a_read,
-    "ENOSPC on a write": _enospc_on_a_write,
-    "a data worker killed": _worker_killed,
-}

@@ -3,15 +3,15 @@
 import jax
 import numpy as np
 import pytest
-from flax import nnx
 
 from harmony_jax.devices.mesh import create_mesh
 from harmony_jax.training import setup
 from harmony_jax.training.averaging import exchanged
+from harmony_jax.training.saving import Saving
 from harmony_jax.weights.checkpoint import Checkpoints
+from harmony_jax.weights.steps import FOLDER
 from tests.made_data import tiny_config
-from tests.training.made_model import MadeModel
-from tests.training.test_loop import batch_of
+from tests.training.made_model import MadeModel, NoSamples, advanced, leaves
 
 
 @pytest.fixture
@@ -24,23 +24,8 @@ def training(monkeypatch):
     return setup.set_up(config, create_mesh(2, shards=2), 100)
 
 
-def advanced(training, state, first: int, last: int) -> list:
-    """The states after steps `first` to `last`, the one before included."""
-    states = [state]
-    for number in range(first, last + 1):
-        # Steps donate their state.
-        state = jax.tree.map(lambda leaf: leaf.copy(), states[-1])
-        states.append(training.step(state, batch_of(training.config, number))[0])
-    assert training.step._cache_size() == 1
-    return states
-
-
-def leaves(tree) -> list[np.ndarray]:
-    return jax.tree.leaves(jax.device_get(tree))
-
-
 def test_it_averages_what_the_steps_make_and_forgets_the_beginning_soon(training):
-    states = advanced(training, training.begin(), 1, 5)
+    states, _ = advanced(training, training.begin(), 1, 5)
     averages = [exchanged(state.variables, state.optimizer)[0].params for state in states]
     for begun, first in zip(leaves(averages[0]), leaves(states[0].variables.params), strict=True):
         np.testing.assert_array_equal(begun, first)
@@ -64,28 +49,21 @@ def test_it_is_divided_over_the_devices_as_the_parameters_are(training):
 def test_a_checkpoints_model_is_the_average_and_training_continues_to_the_same_bits(
     training, tmp_path
 ):
-    states = advanced(training, training.begin(), 1, 4)
-    checkpoints = Checkpoints(tmp_path, keep_newest=1)
-    training.save(checkpoints, states[2], {"model": {}})
-    checkpoints.close()
-    checkpoints = Checkpoints(tmp_path)
+    states, _ = advanced(training, training.begin(), 1, 4)
+    saving = Saving(training, NoSamples(), tmp_path)
+    saving.save(states[2])
+    saving.close()
+    checkpoints = Checkpoints(tmp_path / FOLDER)
     model = checkpoints.model(2, training.layout.trees.variables)  # as inference reads it
+    checkpoints.close()
     shown = training.variables_to_show(states[2])
     for found, expected in zip(leaves(model), leaves(shown), strict=True):
         np.testing.assert_array_equal(found, expected)
     raw = leaves(training.layout.as_trees(states[2]).variables.params)
     assert not all(map(np.array_equal, leaves(model.params), raw))
-    resumed = training.resume(checkpoints, lambda folder, metadata: None)
-    checkpoints.close()
-    again = advanced(training, resumed, 3, 4)[-1]
-    for found, expected in zip(leaves(again), leaves(states[4]), strict=True):
+    saving = Saving(training, NoSamples(), tmp_path)
+    resumed = saving.resume()
+    saving.close()
+    again, _ = advanced(training, resumed, 3, 4)
+    for found, expected in zip(leaves(again[-1]), leaves(states[4]), strict=True):
         np.testing.assert_array_equal(found, expected)
-
-
-def test_without_one_all_stays_as_it_was():
-    training = setup.set_up(tiny_config(), create_mesh(1), 100)
-    trees = training.layout.trees
-    variables, optimizer = exchanged(trees.variables, trees.optimizer)
-    assert variables is trees.variables
-    assert optimizer is trees.optimizer
-    assert isinstance(variables.params, nnx.State)

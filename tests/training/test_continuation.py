@@ -9,89 +9,72 @@ from harmony_jax import InputError
 from harmony_jax.data.splits import open_set
 from harmony_jax.training.continuation import check_continuation, training_metadata
 from tests.made_data import tiny_config
+from tests.training.made_model import NoSamples
 
 FOLDER = Path("checkpoints/5")
 
 
-class NoSamples:
-    def __len__(self):
-        return 0
-
-    def __getitem__(self, index):
-        raise IndexError
-
-    subset = name = photo = __getitem__
-
-
-def metadata(**fields):
-    config = tiny_config()
-    for name, value in fields.items():
-        section, field = name.split("__")
-        config[section][field] = value
-    return training_metadata(config, NoSamples())
-
-
-def of_older_code():
-    """Metadata of a checkpoint from before there was a choice of schedules and optimizers."""
-    found = metadata()
-    for field in ("schedule", "warmup_epochs", "final_rate", "batch_rule"):
-        del found["config"]["optimizer"][field]
-    for field in ("name", "weight_decay", "freeze"):
-        del found["config"]["optimizer"][field]
-    del found["config"]["train"]["ema_decay"]
-    return found
-
-
-def test_a_training_begun_with_older_code_continues(caplog):
-    check_continuation(of_older_code(), metadata(), FOLDER)
-    assert not caplog.text
+def metadata(root=None, **fields):
+    """Of a tiny config with other fields, such as `train__ema_decay`."""
+    config = tiny_config(root)
+    config.update_from_flattened_dict({key.replace("__", "."): v for key, v in fields.items()})
+    return training_metadata(config, open_set(config, "train") if root else NoSamples())
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"train__ema_decay": 0.9}, "train.ema_decay 0.0 where the config has 0.9"),
-        ({"optimizer__freeze": ("decoder.*",)}, r"optimizer.freeze \[\] where the config has"),
+        ({"model__channels": 4}, "model.channels 8 where the config has 4"),
+        ({"data__image_size": 64, "seed": 3}, "data.image_size 32 .*; seed 0 where the config has"),
+        ({"train__batch_size": 2}, "train.batch_size 4 where the config has 2"),
+        ({"loss__min_area": 1000.0}, "loss.min_area 100.0 where the config has 1000.0"),
+        ({"data__validation_fraction": 0.0}, "data.validation_fraction 0.2"),
+        ({"data__random_crop": False}, "data.random_crop True where the config has False"),
         ({"optimizer__name": "adamw"}, "optimizer.name adam where the config has adamw"),
+        ({"optimizer__freeze": ("encoder.*",)}, r"optimizer.freeze \[\] where .* \['encoder"),
+        ({"train__ema_decay": 0.9}, "train.ema_decay 0.0 where the config has 0.9"),
     ],
 )
-def test_but_not_with_another_optimizer_than_it_was_begun_with(fields, message):
+def test_another_model_data_loss_or_optimizer_is_refused(fields, message):
     with pytest.raises(InputError, match=f"^checkpoints/5: trained with {message}"):
-        check_continuation(of_older_code(), metadata(**fields), FOLDER)
+        check_continuation(metadata(), metadata(**fields), FOLDER)
 
 
 def test_the_schedule_and_the_decay_of_an_average_may_change_which_is_logged(caplog):
-    begun, now = metadata(train__ema_decay=0.9), metadata(train__ema_decay=0.99)
-    now["config"]["optimizer"]["schedule"] = "cosine"
+    begun = metadata(train__ema_decay=0.9)
+    now = metadata(train__ema_decay=0.99, optimizer__schedule="cosine", init__backbone="x.pth")
     with caplog.at_level(logging.WARNING, "harmony_jax"):
         check_continuation(begun, now, FOLDER)
     assert "Continuing with train.ema_decay 0.99 instead of 0.9" in caplog.messages
     assert "Continuing with optimizer.schedule cosine instead of piecewise" in caplog.messages
+    assert "init.backbone x.pth is not read" in caplog.text
     with pytest.raises(InputError, match=r"train\.ema_decay 0\.9 where the config has 0\.0"):
         check_continuation(begun, metadata(), FOLDER)
 
 
-def metadata_of(root, **fields):
-    config = tiny_config(root)
-    config.update_from_flattened_dict({key.replace("__", "."): v for key, v in fields.items()})
-    return training_metadata(config, open_set(config, "train"))
+def test_where_the_data_is_and_how_it_is_computed_with_may_change():
+    fields = {"model__precision": "highest", "data__num_workers": 3, "data__unreadable": "skip"}
+    check_continuation(metadata(), metadata(**fields), FOLDER)
 
 
-def test_a_training_that_held_out_by_photo_is_told_how_it_continues(mini_root):
-    """By code that knew no `data.validation_by`, and held out though nothing was validated."""
-    before = metadata_of(mini_root, evaluation__every_epochs=0, data__validation_by="photo")
-    del before["config"]["data"]["validation_by"]
-    now = metadata_of(mini_root, evaluation__every_epochs=0)
-    with pytest.raises(InputError, match=r"10 .* has 14 .*--config\.data\.validation_by=photo"):
-        check_continuation(before, now, FOLDER)
-    now = metadata_of(mini_root, evaluation__every_epochs=0, data__validation_by="photo")
-    check_continuation(before, now, FOLDER)
-    check_continuation(now, now, FOLDER)
+def test_a_field_that_only_one_version_of_the_code_has_is_not_compared(caplog):
+    begun, now = metadata(), metadata()
+    begun["config"]["data"]["gone"] = 1
+    del begun["config"]["optimizer"]["batch_rule"]
+    check_continuation(begun, now, FOLDER)
+    assert not caplog.text
 
 
 def test_a_training_that_began_with_validation_cannot_go_on_without(mini_root):
-    before, now = metadata_of(mini_root), metadata_of(mini_root, evaluation__every_epochs=0)
-    message = r"10 .* has 14 \(it began with evaluation\.every_epochs 2; with 0 nothing is held out"
+    before, now = metadata(mini_root), metadata(mini_root, evaluation__every_epochs=0)
+    message = r"10 .* has 14 \(it began with evaluation\.every_epochs 2"
     with pytest.raises(InputError, match=message):
         check_continuation(before, now, FOLDER)
-    check_continuation(before, metadata_of(mini_root, evaluation__every_epochs=3), FOLDER)
+    check_continuation(before, metadata(mini_root, evaluation__every_epochs=3), FOLDER)
+
+
+def test_other_files_are_refused_though_they_are_as_many():
+    before, now = metadata(), metadata()
+    now["data"] = {"samples": 0, "names": 1}
+    with pytest.raises(InputError, match=r"0 training samples where data\.root has 0 others"):
+        check_continuation(before, now, FOLDER)

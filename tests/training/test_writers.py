@@ -113,13 +113,13 @@ def test_the_writer_in_the_documents_is_one():
     exec(code, names)
     writer = names["Wandb"](project="harmony")
     assert isinstance(writer, Writer)
-    run = service.init(project="harmony")
     writer.scalar("train/loss", 2.5, 7)
-    run.log.assert_called_with({"train/loss": 2.5}, step=7)
     writer.image("evaluation/examples", np.zeros((2, 2, 3), np.uint8), 8)
-    run.log.assert_called_with({"evaluation/examples": service.Image()}, step=8)
     writer.text("config", "a = 1", 0)
     writer.close()
+    run = service.init(project="harmony")
+    run.log.assert_any_call({"train/loss": 2.5}, step=7)
+    run.log.assert_any_call({"evaluation/examples": service.Image()}, step=8)
     run.finish.assert_called_once_with()
 
 
@@ -138,10 +138,5 @@ def test_what_is_written_on_continuing_is_not_void_at_the_next_time(tmp_path):
     texts = [e for e in found for v in e.summary.value if v.tag == "config/text_summary"]
     assert [event.step for event in texts] == [5, 5, 8]
     assert b"    a = 1\n    b = 2" in texts[0].summary.value[0].tensor.string_val[0]
-    starts = [
-        event.step
-        for event in found
-        for value in event.summary.value
-        if value.tag == "_hparams_/session_start_info"
-    ]
-    assert starts == [0, 0, 0]
+    starts = [e for e in found for v in e.summary.value if "session_start_info" in v.tag]
+    assert [event.step for event in starts] == [0, 0, 0]
