@@ -193,7 +193,7 @@ class _Files:
         """The files where the alphabet would have the one that is missing."""
         names = [name for name in self._names[stem.parent] if name != without]
         if not names:
-            return "the folder has no other file"
+            return "there is nothing"
         start = max(0, min(bisect.bisect(names, stem.name) - 1, len(names) - 3))
         shown = names[start : start + 3]
         more = len(names) - len(shown)

@@ -18,21 +18,20 @@ FOREGROUND = 100
 # A value that is foreground: of a grey mask one number, else red, green and blue.
 MaskValue = tuple[int, ...]
 
-# A mask with labels has at most so many values, and half of them mostly have only their like
-# around them: at least this share of their pixels.
+# A mask with labels has at most so many values, and half of the values have this share of their
+# pixels inside flat areas.
 _MOST_LABELS, _FLAT = 256, 0.5
-# Of the edges between greys, labels make at least this share skip a grey; soft edges lead from
-# each grey to the next.
+# Share of edges that jump over a grey level: soft edges lead from each level to the next.
 _SKIPPING = 0.05
-_FEW = 32  # greys that are labels if all of them are as dark as background
 
-# A mask painted with two colours, also with soft edges or as JPEG: how far apart the two are, of
-# 255; the shares of pixels that are near one of them, and near the line between them; and how near.
+# A mask painted with two colours, also with soft edges or as JPEG: their distance, of 255; the share
+# of pixels near one of them, and what is near as a share of that distance; the share of pixels near
+# the line between them, and what is near, of 255.
 _APART = 64
-_AT_ENDS, _ON_LINE = 0.8, 0.99
-_END, _LINE = 0.15, 80
-_NEARLY_GREY = 8  # differences between the channels of a grey JPEG
-_DARK = 16  # black, after JPEG
+_AT_ENDS, _END = 0.8, 0.15
+_ON_LINE, _LINE = 0.95, 80
+_NEARLY_GREY = 8  # differences between the channels of a grey mask as WebP
+_DARK = 16  # what JPEG makes of black
 
 _SAMPLE = 250_000  # pixels that are looked at to tell a painted mask from a photo
 _STRIP = 1_000_000  # pixels that are counted at once
@@ -199,8 +198,8 @@ def _of_greys(values: UInt[np.ndarray, "height width"]) -> FoundMask:
         share = (int(present[1]) - int(present[0])) / (most - int(present[0]))
         remark = f"where it is {present[1]}, {share:.0%} of the change is mixed in"
         return FoundMask(to_uint8(values), remark)
-    dark = 2 < len(present) <= _FEW and to_uint8(present)[-1] <= FOREGROUND
-    if dark or (flat and skipping and not half_of_white):
+    dark = to_uint8(present)[-1] <= FOREGROUND  # as a soft mask it would have no foreground
+    if flat and (dark or (skipping and not half_of_white)):
         labels = [(int(value),) for value in present]
         return FoundMask(_white(values != present[0]), _of_several(labels))
     return FoundMask(to_uint8(values))
@@ -212,7 +211,7 @@ def _white(chosen: Bool[np.ndarray, "height width"]) -> PixelMask:
 
 
 def _look_at_greys(values: np.ndarray, present: np.ndarray) -> tuple[bool, bool]:
-    """Whether greys between the darkest and the brightest lie in flat areas, and skip greys."""
+    """Whether the greys in between lie in flat areas, and whether edges jump over some of them."""
     if not 2 < len(present) <= _MOST_LABELS:
         return False, False
     order = np.zeros(int(present[-1]) + 1, np.int16)
@@ -224,7 +223,7 @@ def _look_at_greys(values: np.ndarray, present: np.ndarray) -> tuple[bool, bool]
 
 
 def _are_flat(numbers: np.ndarray, those: np.ndarray) -> bool:
-    """Whether half of `those` numbers mostly have only their like around them."""
+    """Whether half of `those` numbers have a share of `_FLAT` of their pixels in flat areas."""
     numbers, window = numbers.astype(np.int16), np.ones((3, 3), np.uint8)
     flat = cv2.erode(numbers, window) == cv2.dilate(numbers, window)
     count = int(numbers.max()) + 1
