@@ -67,19 +67,10 @@ _DEFAULTS = JpegOptions()
 def encode_picture(
     picture: Picture, ending: str, jpeg: JpegOptions = _DEFAULTS, label: str = "picture"
 ) -> bytes:
-    """Encodes a picture for a file with this ending.
+    """Encodes a picture for a file with an ending of `WRITTEN_ENDINGS`.
 
     PNG, TIFF, WebP and BMP lose nothing of the pixels. What else the format does not hold is left
-    out with a warning.
-
-    Args:
-        picture: all of it.
-        ending: one of `WRITTEN_ENDINGS`.
-        jpeg: how JPEG is compressed.
-        label: what warnings name.
-
-    Raises:
-        InputError: unknown ending, or a picture too large for the format.
+    out, with a warning that names the picture by `label`.
     """
     check_written_ending(ending, "picture")
     kind = WRITTEN_FORMATS[ending.lower()]

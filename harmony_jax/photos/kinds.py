@@ -84,12 +84,9 @@ def check_written_ending(ending: str, label: str) -> None:
 
 
 def output_name(photo: Path, ending: str | None = None) -> str:
-    """The file name of a photo's result.
+    """The file name of a photo's result, with an ending that is asked for or the photo's own.
 
-    Args:
-        photo: its path.
-        ending: the ending asked for, or None for the photo's own. Where the photo's format is not
-            written, the result becomes PNG, and a warning says so.
+    If the photo's format is not written, the result becomes PNG, and a warning says so.
     """
     own = photo.suffix.lower()
     if ending is None and own in FORMATS and own not in WRITTEN_FORMATS:

@@ -24,9 +24,9 @@ _MOST_LABELS, _FLAT = 256, 0.5
 # Share of edges that jump over a grey level: soft edges lead from each level to the next.
 _SKIPPING = 0.05
 
-# A mask painted with two colours, also with soft edges or as JPEG: their distance, of 255; the share
-# of pixels near one of them, and what is near as a share of that distance; the share of pixels near
-# the line between them, and what is near, of 255.
+# A mask painted with two colours, also with soft edges or as JPEG: their distance, of 255; how many
+# pixels are near one of them, and how near, as a share of that distance; how many pixels are near
+# the line between them, and how near, of 255.
 _APART = 64
 _AT_ENDS, _END = 0.8, 0.15
 _ON_LINE, _LINE = 0.95, 80
@@ -282,25 +282,27 @@ def _ends(packed: UInt[np.ndarray, "height width"]) -> tuple[MaskValue, MaskValu
         packed.ravel()[:: max(1, packed.size // _SAMPLE)], return_counts=True
     )
     rgb = np.stack([colors >> 16, colors >> 8 & 255, colors & 255], 1).astype(np.float32)
-    first = _commonest(rgb, counts)
+    one = _commonest(rgb, counts)
+    first = rgb[one]
     apart = np.linalg.norm(rgb - first, axis=1) >= _APART
     if not apart.any():
         return None
-    second = _commonest(rgb, np.where(apart, counts, 0))
+    other = _commonest(rgb, np.where(apart, counts, 0))
+    second = rgb[other]
     share = _share(rgb, first, second)
     nearest = first + np.clip(share, 0, 1)[:, None] * (second - first)
     at_ends = counts[(share < _END) | (share > 1 - _END)].sum() / counts.sum()
     on_line = counts[np.linalg.norm(rgb - nearest, axis=1) <= _LINE].sum() / counts.sum()
     if at_ends < _AT_ENDS or on_line < _ON_LINE:
         return None
-    return _as_value(first), _as_value(second)
+    return _unpacked(colors[one]), _unpacked(colors[other])
 
 
-def _commonest(rgb: Float[np.ndarray, "n 3"], counts: np.ndarray) -> np.ndarray:
-    """The colour that most pixels have, of those that most pixels nearly have."""
+def _commonest(rgb: Float[np.ndarray, "n 3"], counts: np.ndarray) -> int:
+    """Which colour most pixels have, among those that most pixels nearly have."""
     bins = (rgb.astype(np.int64) // 8) @ np.array([1024, 32, 1])
     nearly = bins == np.bincount(bins, counts).argmax()
-    return rgb[np.where(nearly, counts, -1).argmax()]
+    return int(np.where(nearly, counts, -1).argmax())
 
 
 def _share(rgb: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -357,10 +359,6 @@ def _packed(pixels: UInt8[np.ndarray, "height width 3"]) -> UInt[np.ndarray, "he
 
 def _unpacked(color: np.integer) -> MaskValue:
     return int(color) >> 16, int(color) >> 8 & 255, int(color) & 255
-
-
-def _as_value(color: np.ndarray) -> MaskValue:
-    return tuple(int(channel) for channel in color)
 
 
 def _text(value: MaskValue) -> str:
