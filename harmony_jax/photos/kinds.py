@@ -26,6 +26,7 @@ _READ = {
 }
 WRITTEN_FORMATS = {end: kind for kind, ends in _WRITTEN.items() for end in ends.split()}
 FORMATS = WRITTEN_FORMATS | {end: kind for kind, ends in _READ.items() for end in ends.split()}
+OUTPUT_FORMATS = tuple(ends.split()[0].removeprefix(".") for ends in _WRITTEN.values())
 ENDINGS = tuple(FORMATS)
 WRITTEN_ENDINGS = tuple(WRITTEN_FORMATS)
 

@@ -15,11 +15,6 @@ from harmony_jax.photos.pasting import Placement
 from tests.photos.files import noise, photo_and_mask, sample
 
 
-@pytest.fixture(scope="module")
-def harmonizer(trained):
-    return Harmonizer.from_checkpoint(trained[1])
-
-
 @pytest.fixture(autouse=True)
 def _one_model(harmonizer, monkeypatch):
     """Loaded and compiled once for all tests; test_harmonizer.py loads it anew."""
