@@ -114,10 +114,11 @@ def _fitted(picture: Picture, kind: str, label: str) -> Picture:
         if value is None or not len(value) or field in _HELD[kind]:
             continue
         lost.append(name)
+        default: dict[str, Any] = {field: owner._field_defaults[field]}
         if owner is picture:
-            picture = picture._replace(**{field: None})
+            picture = picture._replace(**default)
         else:
-            companions = companions._replace(**{field: type(companions)._field_defaults[field]})
+            companions = companions._replace(**default)
     if kind == "JPEG" and companions.xmp and len(companions.xmp) > _LONGEST_XMP:
         lost.append("XMP of this length")
         companions = companions._replace(xmp=None)

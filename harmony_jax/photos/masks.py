@@ -200,7 +200,7 @@ def _of_greys(values: UInt[np.ndarray, "height width"]) -> FoundMask:
         return FoundMask(to_uint8(values), remark)
     dark = to_uint8(present)[-1] <= FOREGROUND  # as a soft mask it would have no foreground
     if flat and (dark or (skipping and not half_of_white)):
-        labels = [(int(value),) for value in present]
+        labels: list[MaskValue] = [(int(value),) for value in present]
         return FoundMask(_white(values != present[0]), _of_several(labels))
     return FoundMask(to_uint8(values))
 
