@@ -85,6 +85,7 @@ def _end(number: int, frame: FrameType | None) -> NoReturn:
 def _parse(arguments: Sequence[str]) -> "argparse.Namespace":
     from harmony_jax.command_line import Parser
     from harmony_jax.errors import InputError
+    from harmony_jax.photos.kinds import OUTPUT_FORMATS
     from harmony_jax.photos.options import add_model_options, mask_value, max_pixels, place
     from harmony_jax.photos.pasting import GRAVITIES
     from harmony_jax.video.options import add_video_options
@@ -119,7 +120,7 @@ def _parse(arguments: Sequence[str]) -> "argparse.Namespace":
     )
     parser.add_argument(
         "--format",
-        choices=("png", "jpg", "webp", "tif", "bmp"),
+        choices=OUTPUT_FORMATS,
         help="format of the outputs (default: the photo's own)",
     )
     parser.add_argument(

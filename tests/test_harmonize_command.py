@@ -10,6 +10,7 @@ from PIL import Image
 
 from harmony_jax import Harmonizer
 from harmony_jax.harmonize_command import main
+from tests.photos.files import noise, photo_and_mask
 from tests.video.made import circle, frame_of, random_planes, write_clip
 
 RNG = np.random.default_rng(0)
@@ -20,10 +21,9 @@ def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("pictures")
     for name in ("photos", "masks"):
         (root / name).mkdir()
-    mask = np.zeros((40, 50), np.uint8)
-    mask[10:20, 10:30] = 255
+    mask = photo_and_mask(40, 50)[1]
     for stem in ("cat", "dog"):
-        image = RNG.integers(0, 256, (40, 50, 3)).astype(np.uint8)
+        image = noise(40, 50, 3)
         Image.fromarray(image).save(root / "photos" / f"{stem}.png")
         Image.fromarray(mask).save(root / "masks" / f"{stem}.png")
     return root
@@ -80,7 +80,7 @@ def test_a_folder_with_a_failure(trained, folder, tmp_path):
         (["--images=gone", "-o", "x"], "--images gone: no such folder"),
         (["a.png", "b.png", "-o", "x", "--recursive"], "--recursive goes with --images"),
         (["a.png", "b.png", "-o", "x", "--mask-value=red"], "--mask-value red: expected a number"),
-        (["a.png", "-o", "x", "--onto=b.png", "--at=5"], "--at 5: expected X,Y in pixels"),
+        (["a.png", "-o", "x", "--onto=b.png", "--at=5"], "at '5': expected X,Y in pixels"),
         (["a.png", "-o", "x", "--onto=b.png", "--gravity=up"], "invalid choice: 'up'"),
         (["a.png", "-o", "x", "--scale=2"], "--scale goes with --onto"),
         (["a.png", "b.png", "-o", "x.png", "--codec=h264"], "--codec is for video (--video, if"),

@@ -52,12 +52,7 @@ class Conversion(NamedTuple):
     def to_srgb(
         self, pixels: UInt[np.ndarray, "h w 3"], mask: np.ndarray
     ) -> UInt16[np.ndarray, "h w 3"]:
-        """The picture in sRGB, over the whole range of uint16.
-
-        Args:
-            pixels: uint8, or uint16 over its whole range.
-            mask: [h, w], not 0 where errors of less than a step of 255 matter.
-        """
+        """The picture in sRGB, exact where the mask is not 0, else to a step of 255."""
         result = np.empty(pixels.shape, np.uint16)
         for rows in _strips(mask):
             part, inside = pixels[rows], mask[rows] > 0
@@ -72,15 +67,10 @@ class Conversion(NamedTuple):
         changed: UInt16[np.ndarray, "h w 3"],
         mask: np.ndarray,
     ) -> UInt[np.ndarray, "h w 3"]:
-        """The picture with a change that was made in sRGB.
+        """The picture with the change from `srgb`, which `to_srgb` made of it, to `changed`.
 
         Only the difference is carried back, so colours outside of sRGB stay where nothing changes.
-
-        Args:
-            pixels: the picture in its own colours.
-            srgb: what `to_srgb` made of it.
-            changed: `srgb` after the change.
-            mask: [h, w]; where it is 0 the result equals `pixels`.
+        Where the mask is 0 the result equals `pixels`.
         """
         most = np.iinfo(pixels.dtype).max
         result = pixels.copy()
@@ -106,14 +96,7 @@ def convert(
     target: bytes | None,
     mask: np.ndarray,
 ) -> UInt16[np.ndarray, "h w 3"]:
-    """The picture in another profile's colours, over the whole range of uint16.
-
-    Args:
-        pixels: uint8, or uint16 over its whole range.
-        source: their profile; None is sRGB.
-        target: the profile wanted, likewise.
-        mask: [h, w]; where it is 0 the result is black.
-    """
+    """The picture in another profile's colours (None: sRGB); black where the mask is 0."""
     result = np.zeros(pixels.shape, np.uint16)
     for rows in _strips(mask):
         inside = mask[rows] > 0
@@ -145,11 +128,7 @@ def check_range(profile: bytes) -> None:
 
 
 def profile_of_code_points(primaries: int, transfer: int) -> bytes | None:
-    """The profile of colours that H.273's numbers describe, or None for sRGB.
-
-    Raises:
-        InputError: brightness beyond white (HDR), or unknown numbers.
-    """
+    """The profile that H.273's numbers describe (None: sRGB); raises InputError for HDR."""
     check_transfer(transfer)
     if primaries != _UNSPECIFIED and primaries not in _PRIMARIES:
         raise InputError(f"unknown colours (primaries {primaries} of H.273): convert it to sRGB")
@@ -166,11 +145,9 @@ def check_transfer(transfer: int) -> None:
 
 @functools.lru_cache(16)
 def make_profile(primaries: Primaries, gamma: float | None) -> bytes | None:
-    """A profile, or None for sRGB.
+    """The profile of primaries (x and y of red, green, blue, white) and a gamma; None for sRGB.
 
-    Args:
-        primaries: x and y of red, green, blue and white, as tuples.
-        gamma: exponent from stored numbers to light, or None for sRGB's curve.
+    `gamma` is the exponent from stored numbers to light, or None for sRGB's curve.
     """
     if primaries == _PRIMARIES[1] and gamma is None:
         return None

@@ -17,22 +17,11 @@ from PIL import Image, ImageCms
 
 from harmony_jax.disk import read_file
 from harmony_jax.errors import InputError
-from harmony_jax.photos import png
+from harmony_jax.photos import metadata, png
 from harmony_jax.photos.boxes import check_heif_items, look_at_avif, look_at_jpeg2000
 from harmony_jax.photos.color import adobe_rgb, check_range, is_usable, profile_of_code_points
 from harmony_jax.photos.jpeg_xl import JpegXlKind, decode_jpeg_xl, is_jpeg_xl, look_at_jpeg_xl
 from harmony_jax.photos.kinds import FORMATS, deep_jpeg, is_heif, is_tiff, refused_kind
-from harmony_jax.photos.metadata import (
-    describes_others,
-    iptc_of,
-    jpeg_tables_of,
-    load_exif,
-    read_exif,
-    resolution_of,
-    turned_sideways,
-    upright_xmp,
-    xmp_of,
-)
 from harmony_jax.photos.picture import MAX_PIXELS, Companions, Picture, full_range, to_uint8
 from harmony_jax.photos.tiff import TiffKind, decode_tiff, look_at_tiff
 
@@ -83,11 +72,9 @@ class _Source(NamedTuple):
 
 
 def read_picture(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Picture:
-    """Reads a picture: grey, palette, RGB or CMYK, with or without alpha, of 8 or 16 bits.
+    """Reads a picture of one of the `FORMATS`; of several frames the first is taken.
 
-    Args:
-        path: a file of one of the `FORMATS`; of several frames the first is taken.
-        max_pixels: larger pictures are refused before they are decoded.
+    Pictures of more than `max_pixels` are refused before they are decoded.
     """
     return decode_picture(read_file(path), str(path), max_pixels)
 
@@ -116,7 +103,9 @@ def picture_of(image: Image.Image) -> Picture:
     try:
         sixteen_bits = image.mode.startswith("I;16")
         pixels = np.asarray(image, np.uint16) if sixteen_bits else _eight_bits(image, remarks)
-        companions = Companions(resolution_of(image), xmp_of(image.info), iptc_of(image))
+        companions = Companions(
+            metadata.resolution_of(image), metadata.xmp_of(image.info), metadata.iptc_of(image)
+        )
         profile = None if image.mode == "CMYK" else image.info.get("icc_profile")
         stored = _Stored(pixels, image.getexif, profile, companions, remarks)
         picture, remarks = _assembled(stored)
@@ -182,7 +171,7 @@ def _header(data: bytes) -> _Source:
 
 def _read_by_pil(data: bytes, kind: str, image: Image.Image) -> _Stored:
     profile = image.info.get("icc_profile")
-    companions = Companions(resolution_of(image))
+    companions = Companions(metadata.resolution_of(image))
     remarks: list[str] = []
     if kind == "PNG":
         chunks = png.chunks_of(data)
@@ -203,15 +192,17 @@ def _read_by_pil(data: bytes, kind: str, image: Image.Image) -> _Stored:
         channels = _of_bits(imagecodecs.jpeg2k_decode, data, bits, image)
     elif (at := deep_jpeg(data)) is not None:
         channels = full_range(_decode_deep_jpeg(data, at, image), 12)
-        companions = companions._replace(iptc=iptc_of(image))
+        companions = companions._replace(iptc=metadata.iptc_of(image))
     else:
         image.load()
         channels = _eight_bits(image, remarks)
-        companions = companions._replace(iptc=iptc_of(image), jpeg=jpeg_tables_of(image))
-    companions = companions._replace(xmp=xmp_of(image.info))
+        companions = companions._replace(
+            iptc=metadata.iptc_of(image), jpeg=metadata.jpeg_tables_of(image)
+        )
+    companions = companions._replace(xmp=metadata.xmp_of(image.info))
     if image.mode == "CMYK":
         profile = None
-    if describes_others(companions.xmp) or (image.format == "MPO" and _has_frames(image)):
+    if metadata.describes_others(companions.xmp) or (image.format == "MPO" and _has_frames(image)):
         remarks.append(_OTHERS)
     elif _has_frames(image):
         remarks.append(_FRAMES)
@@ -241,11 +232,11 @@ def _read_tiff(data: bytes, kind: TiffKind) -> _Stored:
     if kind.has_inks:
         channels = _without_inks(channels, profile, remarks)
         profile = None
-    exif: Callable[[], Image.Exif] = functools.partial(load_exif, data)
+    exif: Callable[[], Image.Exif] = functools.partial(metadata.load_exif, data)
     companions = kind.companions
     if image is not None:
         exif = image.getexif
-        companions = companions._replace(resolution=resolution_of(image))
+        companions = companions._replace(resolution=metadata.resolution_of(image))
     return _Stored(channels, exif, profile, companions, remarks)
 
 
@@ -257,8 +248,8 @@ def _read_heif(image: Any) -> _Stored:
         profile = profile or described
     if image.premultiplied_alpha:
         raise InputError("its alpha is multiplied into its colours: save it as PNG")
-    exif = functools.partial(load_exif, image.info.get("exif") or b"")
-    companions = Companions(xmp=xmp_of(image.info))
+    exif = functools.partial(metadata.load_exif, image.info.get("exif") or b"")
+    companions = Companions(xmp=metadata.xmp_of(image.info))
     remarks = [_OTHERS] if image.info.get("aux") or image.info.get("depth_images") else []
     pixels = np.array(image)
     if pixels.dtype == np.uint16:  # moved up to the highest bits
@@ -275,7 +266,7 @@ def _read_jpeg_xl(data: bytes, kind: JpegXlKind) -> _Stored:
             raise ValueError("header and pixels do not agree")
         return jpeg.read()
     pixels = full_range(decode_jpeg_xl(data, kind), kind.bits)
-    exif = functools.partial(load_exif, kind.exif or b"")
+    exif = functools.partial(metadata.load_exif, kind.exif or b"")
     remarks = [_FRAMES] if kind.several else []
     companions = Companions(xmp=kind.xmp)
     return _Stored(pixels, exif, kind.profile, companions, remarks, is_upright=True)
@@ -287,11 +278,11 @@ def _assembled(stored: _Stored) -> tuple[Picture, list[str]]:
     grey = channels.shape[2] < 3
     rgb = _as_rgb(channels[:, :, 0]) if grey else channels[:, :, :3]
     alpha = channels[:, :, -1] if channels.shape[2] in (2, 4) else None
-    exif = read_exif(stored.exif)
+    exif = metadata.read_exif(stored.exif)
     if exif.is_damaged:
         remarks.append("some of its EXIF is damaged: left out")
-    companions = stored.companions._replace(xmp=upright_xmp(stored.companions.xmp))
-    if describes_others(companions.xmp):
+    companions = stored.companions._replace(xmp=metadata.upright_xmp(stored.companions.xmp))
+    if metadata.describes_others(companions.xmp):
         companions = companions._replace(xmp=None)
     if exif.orientation in _UPRIGHT and not stored.is_upright:
         turn = _UPRIGHT[exif.orientation]
@@ -300,7 +291,7 @@ def _assembled(stored: _Stored) -> tuple[Picture, list[str]]:
             remarks.append("its GeoTIFF fields are left out, because the picture is turned")
             companions = companions._replace(geo=())
         if exif.orientation in _SIDEWAYS:
-            companions = turned_sideways(companions)
+            companions = metadata.turned_sideways(companions)
     profile = stored.profile or None
     if profile is None and exif.is_adobe_rgb and not grey:
         profile = adobe_rgb()

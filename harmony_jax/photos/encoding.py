@@ -67,19 +67,10 @@ _DEFAULTS = JpegOptions()
 def encode_picture(
     picture: Picture, ending: str, jpeg: JpegOptions = _DEFAULTS, label: str = "picture"
 ) -> bytes:
-    """Encodes a picture for a file with this ending.
+    """Encodes a picture for a file with an ending of `WRITTEN_ENDINGS`.
 
     PNG, TIFF, WebP and BMP lose nothing of the pixels. What else the format does not hold is left
-    out with a warning.
-
-    Args:
-        picture: all of it.
-        ending: one of `WRITTEN_ENDINGS`.
-        jpeg: how JPEG is compressed.
-        label: what warnings name.
-
-    Raises:
-        InputError: unknown ending, or a picture too large for the format.
+    out, with a warning that names the picture by `label`.
     """
     check_written_ending(ending, "picture")
     kind = WRITTEN_FORMATS[ending.lower()]
@@ -123,10 +114,11 @@ def _fitted(picture: Picture, kind: str, label: str) -> Picture:
         if value is None or not len(value) or field in _HELD[kind]:
             continue
         lost.append(name)
+        default: dict[str, Any] = {field: owner._field_defaults[field]}
         if owner is picture:
-            picture = picture._replace(**{field: None})
+            picture = picture._replace(**default)
         else:
-            companions = companions._replace(**{field: type(companions)._field_defaults[field]})
+            companions = companions._replace(**default)
     if kind == "JPEG" and companions.xmp and len(companions.xmp) > _LONGEST_XMP:
         lost.append("XMP of this length")
         companions = companions._replace(xmp=None)

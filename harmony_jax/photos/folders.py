@@ -264,17 +264,7 @@ def _run_files(
 def harmonize_picture(
     harmonizer: Harmonizer, photo: Picture, mask: PixelMask, strength: float = 1.0
 ) -> tuple[Picture, np.ndarray | None]:
-    """Harmonizes a picture, which keeps what came with it.
-
-    Args:
-        harmonizer: does the work.
-        photo: of any size and profile; the network sees it in sRGB.
-        mask: of its size.
-        strength: how much of the change to make, from 0 to 1.
-
-    Returns:
-        The harmonized picture, and the blend mask as in `Harmonized`.
-    """
+    """The picture harmonized, with what came with it, and the blend mask as in `Harmonized`."""
     (result,) = harmonizer.harmonize_all([photo], [mask], strength=strength)
     return photo._replace(pixels=result.image), result.blend_mask
 

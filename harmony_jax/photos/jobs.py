@@ -19,14 +19,7 @@ _SYSTEM_FOLDERS = ("__MACOSX", "@eaDir")
 
 
 class Job(NamedTuple):
-    """One photo to harmonize.
-
-    Attributes:
-        photo: the composite; with `onto`, what is pasted.
-        mask: its mask; None takes its alpha channel.
-        output: the file to write.
-        onto: the background to paste it on, or None.
-    """
+    """One photo to harmonize, its mask (None: its alpha channel), and its background, if any."""
 
     photo: Path
     mask: Path | None
@@ -35,14 +28,7 @@ class Job(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """What the user names: files, or folders.
-
-    Attributes:
-        image: a photo, or a folder of photos.
-        mask: its mask, or a folder; None if photos bring theirs as alpha channel.
-        output: a file or folder for one photo; a folder for many.
-        onto: a background to paste on; or, for a folder of photos, a folder of backgrounds.
-    """
+    """Files or folders that the user names, as `folders.predict` takes them."""
 
     image: Path
     mask: Path | None
@@ -57,9 +43,6 @@ def job_of_photo(inputs: Inputs, ending: str | None, overwrite: bool) -> Job:
         inputs: files.
         ending: of the output, such as .png; None keeps the photo's, or the background's.
         overwrite: whether the output may exist already.
-
-    Raises:
-        InputError: the output is not of the ending, exists already, or is one of the inputs.
     """
     image, mask, output, onto = inputs
     if onto is not None and onto.is_dir():
@@ -87,9 +70,6 @@ def jobs_of_folder(
         ending: of the outputs; None keeps each photo's, or its background's.
         recursive: whether folders in the folder are searched; masks, backgrounds and outputs are
             then in folders of the same names.
-
-    Raises:
-        InputError: there is no photo, or the output is a file or one of the folders.
     """
     images, masks, output, onto = inputs
     if output.exists() and not output.is_dir():
@@ -193,7 +173,7 @@ class _Files:
         """The files where the alphabet would have the one that is missing."""
         names = [name for name in self._names[stem.parent] if name != without]
         if not names:
-            return "the folder has no other file"
+            return "there is nothing"
         start = max(0, min(bisect.bisect(names, stem.name) - 1, len(names) - 3))
         shown = names[start : start + 3]
         more = len(names) - len(shown)

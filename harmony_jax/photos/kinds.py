@@ -26,6 +26,7 @@ _READ = {
 }
 WRITTEN_FORMATS = {end: kind for kind, ends in _WRITTEN.items() for end in ends.split()}
 FORMATS = WRITTEN_FORMATS | {end: kind for kind, ends in _READ.items() for end in ends.split()}
+OUTPUT_FORMATS = tuple(ends.split()[0].removeprefix(".") for ends in _WRITTEN.values())
 ENDINGS = tuple(FORMATS)
 WRITTEN_ENDINGS = tuple(WRITTEN_FORMATS)
 
@@ -84,12 +85,9 @@ def check_written_ending(ending: str, label: str) -> None:
 
 
 def output_name(photo: Path, ending: str | None = None) -> str:
-    """The file name of a photo's result.
+    """The file name of a photo's result, with an ending that is asked for or the photo's own.
 
-    Args:
-        photo: its path.
-        ending: the ending asked for, or None for the photo's own. Where the photo's format is not
-            written, the result becomes PNG, and a warning says so.
+    If the photo's format is not written, the result becomes PNG, and a warning says so.
     """
     own = photo.suffix.lower()
     if ending is None and own in FORMATS and own not in WRITTEN_FORMATS:

@@ -18,21 +18,20 @@ FOREGROUND = 100
 # A value that is foreground: of a grey mask one number, else red, green and blue.
 MaskValue = tuple[int, ...]
 
-# A mask with labels has at most so many values, and half of them mostly have only their like
-# around them: at least this share of their pixels.
+# A mask with labels has at most so many values, and half of the values have this share of their
+# pixels inside flat areas.
 _MOST_LABELS, _FLAT = 256, 0.5
-# Of the edges between greys, labels make at least this share skip a grey; soft edges lead from
-# each grey to the next.
+# Share of edges that jump over a grey level: soft edges lead from each level to the next.
 _SKIPPING = 0.05
-_FEW = 32  # greys that are labels if all of them are as dark as background
 
-# A mask painted with two colours, also with soft edges or as JPEG: how far apart the two are, of
-# 255; the shares of pixels that are near one of them, and near the line between them; and how near.
+# A mask painted with two colours, also with soft edges or as JPEG: their distance, of 255; how many
+# pixels are near one of them, and how near, as a share of that distance; how many pixels are near
+# the line between them, and how near, of 255.
 _APART = 64
-_AT_ENDS, _ON_LINE = 0.8, 0.99
-_END, _LINE = 0.15, 80
-_NEARLY_GREY = 8  # differences between the channels of a grey JPEG
-_DARK = 16  # black, after JPEG
+_AT_ENDS, _END = 0.8, 0.15
+_ON_LINE, _LINE = 0.95, 80
+_NEARLY_GREY = 8  # differences between the channels of a grey mask as WebP
+_DARK = 16  # what JPEG makes of black
 
 _SAMPLE = 250_000  # pixels that are looked at to tell a painted mask from a photo
 _STRIP = 1_000_000  # pixels that are counted at once
@@ -199,9 +198,9 @@ def _of_greys(values: UInt[np.ndarray, "height width"]) -> FoundMask:
         share = (int(present[1]) - int(present[0])) / (most - int(present[0]))
         remark = f"where it is {present[1]}, {share:.0%} of the change is mixed in"
         return FoundMask(to_uint8(values), remark)
-    dark = 2 < len(present) <= _FEW and to_uint8(present)[-1] <= FOREGROUND
-    if dark or (flat and skipping and not half_of_white):
-        labels = [(int(value),) for value in present]
+    dark = to_uint8(present)[-1] <= FOREGROUND  # as a soft mask it would have no foreground
+    if flat and (dark or (skipping and not half_of_white)):
+        labels: list[MaskValue] = [(int(value),) for value in present]
         return FoundMask(_white(values != present[0]), _of_several(labels))
     return FoundMask(to_uint8(values))
 
@@ -212,7 +211,7 @@ def _white(chosen: Bool[np.ndarray, "height width"]) -> PixelMask:
 
 
 def _look_at_greys(values: np.ndarray, present: np.ndarray) -> tuple[bool, bool]:
-    """Whether greys between the darkest and the brightest lie in flat areas, and skip greys."""
+    """Whether the greys in between lie in flat areas, and whether edges jump over some of them."""
     if not 2 < len(present) <= _MOST_LABELS:
         return False, False
     order = np.zeros(int(present[-1]) + 1, np.int16)
@@ -224,7 +223,7 @@ def _look_at_greys(values: np.ndarray, present: np.ndarray) -> tuple[bool, bool]
 
 
 def _are_flat(numbers: np.ndarray, those: np.ndarray) -> bool:
-    """Whether half of `those` numbers mostly have only their like around them."""
+    """Whether half of `those` numbers have a share of `_FLAT` of their pixels in flat areas."""
     numbers, window = numbers.astype(np.int16), np.ones((3, 3), np.uint8)
     flat = cv2.erode(numbers, window) == cv2.dilate(numbers, window)
     count = int(numbers.max()) + 1
@@ -283,25 +282,27 @@ def _ends(packed: UInt[np.ndarray, "height width"]) -> tuple[MaskValue, MaskValu
         packed.ravel()[:: max(1, packed.size // _SAMPLE)], return_counts=True
     )
     rgb = np.stack([colors >> 16, colors >> 8 & 255, colors & 255], 1).astype(np.float32)
-    first = _commonest(rgb, counts)
+    one = _commonest(rgb, counts)
+    first = rgb[one]
     apart = np.linalg.norm(rgb - first, axis=1) >= _APART
     if not apart.any():
         return None
-    second = _commonest(rgb, np.where(apart, counts, 0))
+    other = _commonest(rgb, np.where(apart, counts, 0))
+    second = rgb[other]
     share = _share(rgb, first, second)
     nearest = first + np.clip(share, 0, 1)[:, None] * (second - first)
     at_ends = counts[(share < _END) | (share > 1 - _END)].sum() / counts.sum()
     on_line = counts[np.linalg.norm(rgb - nearest, axis=1) <= _LINE].sum() / counts.sum()
     if at_ends < _AT_ENDS or on_line < _ON_LINE:
         return None
-    return _as_value(first), _as_value(second)
+    return _unpacked(colors[one]), _unpacked(colors[other])
 
 
-def _commonest(rgb: Float[np.ndarray, "n 3"], counts: np.ndarray) -> np.ndarray:
-    """The colour that most pixels have, of those that most pixels nearly have."""
+def _commonest(rgb: Float[np.ndarray, "n 3"], counts: np.ndarray) -> int:
+    """Which colour most pixels have, among those that most pixels nearly have."""
     bins = (rgb.astype(np.int64) // 8) @ np.array([1024, 32, 1])
     nearly = bins == np.bincount(bins, counts).argmax()
-    return rgb[np.where(nearly, counts, -1).argmax()]
+    return int(np.where(nearly, counts, -1).argmax())
 
 
 def _share(rgb: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -358,10 +359,6 @@ def _packed(pixels: UInt8[np.ndarray, "height width 3"]) -> UInt[np.ndarray, "he
 
 def _unpacked(color: np.integer) -> MaskValue:
     return int(color) >> 16, int(color) >> 8 & 255, int(color) & 255
-
-
-def _as_value(color: np.ndarray) -> MaskValue:
-    return tuple(int(channel) for channel in color)
 
 
 def _text(value: MaskValue) -> str:

@@ -59,21 +59,11 @@ def paste(
     placement: Placement = CENTERED,
     max_pixels: int = MAX_PIXELS,
 ) -> tuple[Picture, PixelMask]:
-    """Lays a cutout on a background.
-
-    Args:
-        cutout: what is pasted, with an alpha channel.
-        background: of any size.
-        placement: where the cutout lies, and how large it becomes.
-        max_pixels: a cutout that is scaled to more pixels is refused.
+    """Lays a cutout on a background; one that is scaled to more than `max_pixels` is refused.
 
     Returns:
         The composite, with the background's size, depth, profile and metadata, and its mask: the
         cutout's alpha channel in its place. Where the mask is 0, the composite is the background.
-
-    Raises:
-        InputError: the cutout is opaque or transparent everywhere, lies outside of the background,
-            or becomes too large.
     """
     check_placement(placement)
     alpha = opacity_of(cutout)

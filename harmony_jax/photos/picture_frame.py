@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterable, Iterator
 from itertools import repeat
+from typing import Any
 
 import jax
 import numpy as np
@@ -82,8 +83,8 @@ def frames_of(
         or isinstance(masks, (Image.Image, Picture))
         or (isinstance(masks, (np.ndarray, jax.Array)) and masks.ndim == 2)
     )
-    pairs = zip(frames, repeat(masks) if one_for_all else masks, strict=False)
-    for number, (image, mask) in enumerate(pairs):
+    each: Any = repeat(masks) if one_for_all else masks
+    for number, (image, mask) in enumerate(zip(frames, each, strict=False)):
         try:
             frame = PictureFrame(image, mask)
         except InputError as error:

@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -32,8 +33,13 @@ def photo_and_mask(
     return image.astype(kind) * (np.iinfo(kind).max // 255), mask
 
 
+def sample(name: str) -> bytes:
+    """A file of samples/, which its README describes."""
+    return (Path(__file__).parent / "samples" / name).read_bytes()
+
+
 def blocks() -> np.ndarray:
-    """What heic_files and jpeg_xl_files show: blocks of 8 pixels, 4 across and 3 down."""
+    """What the samples show: blocks of 8 pixels, 4 across and 3 down."""
     rows, columns = np.mgrid[0:24, 0:32] // 8
     return np.stack([80 * columns, 120 * rows, 250 - 60 * columns], -1)
 

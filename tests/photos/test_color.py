@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from harmony_jax import Harmonizer, InputError
+from harmony_jax import InputError
 from harmony_jax.photos.color import Conversion, adobe_rgb, conversion_of, profile_of_code_points
 from harmony_jax.photos.folders import harmonize_picture
 from harmony_jax.photos.formats import Picture, decode_picture, encode_picture
@@ -69,11 +69,6 @@ def smooth_picture() -> tuple[np.ndarray, np.ndarray]:
     mask = np.zeros((48, 64), np.uint8)
     mask[12:36, 16:48] = 255
     return pixels, mask
-
-
-@pytest.fixture(scope="module")
-def harmonizer(trained):
-    return Harmonizer.from_checkpoint(trained[1])
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])

@@ -21,7 +21,6 @@ from harmony_jax.photos.formats import (
     picture_of,
     read_picture,
 )
-from tests.photos import heic_files, jpeg_xl_files
 from tests.photos.files import (
     RNG,
     blocks,
@@ -31,6 +30,7 @@ from tests.photos.files import (
     noise,
     png_chunk,
     png_of,
+    sample,
     smooth,
     tiff_of,
 )
@@ -141,22 +141,22 @@ def test_jpeg_of_12_bits(channels):
 
 
 def test_heic():
-    found = decode_picture(heic_files.ALPHA, "IMG_0001.HEIC")
+    found = decode_picture(sample("alpha.heic"), "IMG_0001.HEIC")
     np.testing.assert_array_equal(found.pixels, blocks())
     np.testing.assert_array_equal(found.alpha, blocks()[:, :, 0])
-    found = decode_picture(heic_files.TURNED, "IMG_0002.HEIC")
+    found = decode_picture(sample("turned.heic"), "IMG_0002.HEIC")
     np.testing.assert_array_equal(found.pixels, np.rot90(blocks(), -1))
     assert found.icc_profile is not None
     again = Image.open(io.BytesIO(encode_picture(found, ".png")))
     assert again.size == (24, 32)
     assert again.getexif()[271] == "Maker"
     assert again.getexif().get(274, 1) == 1
-    found = decode_picture(heic_files.DEEP, "IMG_0003.HEIC")  # of 10 bits
+    found = decode_picture(sample("deep.heic"), "IMG_0003.HEIC")  # of 10 bits
     assert found.pixels.dtype == np.uint16
     assert np.abs(found.pixels / 257 - blocks()).max() <= 255 / 1023 / 2 + 1e-3
     assert found.pixels[blocks() == 250].min() == round(round(250 / 255 * 1023) / 1023 * 65535)
     with pytest.raises(InputError, match=r"a\.heic: an HDR picture \(PQ\)"):
-        decode_picture(heic_files.HDR, "a.heic")
+        decode_picture(sample("hdr.heic"), "a.heic")
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -250,9 +250,9 @@ def test_too_little_memory_is_no_damage(monkeypatch):
 
 
 SEEDS = {
-    "heic": heic_files.ALPHA,
-    "heic10": heic_files.DEEP,
-    "heic turned": heic_files.TURNED,
+    "heic": sample("alpha.heic"),
+    "heic10": sample("deep.heic"),
+    "heic turned": sample("turned.heic"),
     "avif": file_of(smooth(), "AVIF"),
     "avif10": bytes(imagecodecs.avif_encode(smooth().astype(np.uint16), bitspersample=10)),
     "gif": file_of(smooth(), "GIF"),
@@ -264,10 +264,10 @@ SEEDS = {
     "tiff jpeg": tiff_of(smooth(), photometric="rgb", compression="jpeg"),
     "tiff webp": tiff_of(smooth(), photometric="rgb", compression="webp"),
     "tiff big": tiff_of(smooth(), photometric="rgb", bigtiff=True, byteorder=">"),
-    "jxl P3": jpeg_xl_files.P3,
-    "jxl alpha": jpeg_xl_files.ALPHA,
-    "jxl turned": jpeg_xl_files.TURNED,
-    "jxl jpeg": jpeg_xl_files.JPEG,
+    "jxl P3": sample("p3.jxl"),
+    "jxl alpha": sample("alpha.jxl"),
+    "jxl turned": sample("turned.jxl"),
+    "jxl jpeg": sample("jpeg.jxl"),
 }
 
 
@@ -351,8 +351,8 @@ def test_libraries_are_quiet_where_nothing_listens(tmp_path):
     for data in (fax, palette, lzw):
         start = first_page(data).dataoffsets[0]
         data[start + 8 : start + 30] = RNG.bytes(22)
-    heic = heic_files.TURNED.replace(b"\0Exif\0", b"\0E\xeaif\0", 1)
-    assert heic != heic_files.TURNED
+    heic = sample("turned.heic").replace(b"\0Exif\0", b"\0E\xeaif\0", 1)
+    assert heic != sample("turned.heic")
     bad_profile = (b"iCCP", b"bad\0\0" + zlib.compress(bytes(200)))
     files = {
         "a.png": (interlaced, "(1, 1, 3)"),

@@ -12,13 +12,7 @@ from harmony_jax import Harmonizer, InputError
 from harmony_jax.photos.folders import Outcome, Settings, harmonize_picture, predict
 from harmony_jax.photos.formats import JpegOptions, Picture, read_picture, write_picture
 from harmony_jax.photos.pasting import Placement
-from tests.photos import heic_files
-from tests.photos.files import noise, photo_and_mask
-
-
-@pytest.fixture(scope="module")
-def harmonizer(trained):
-    return Harmonizer.from_checkpoint(trained[1])
+from tests.photos.files import noise, photo_and_mask, sample
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +54,10 @@ def test_one_photo_to_a_file_or_into_a_folder(folder, harmonizer):
     expected = harmonizer.harmonize(read_picture(photo).pixels, cv2.imread(str(mask), 0))
     np.testing.assert_array_equal(read_picture(folder / "new" / "out.png").pixels, expected)
     assert predict("model", photo, mask, folder / "new").written == [folder / "new" / "cat.png"]
+    predict("model", photo, mask, folder / "same.png", Settings(strength=0.0))
+    np.testing.assert_array_equal(
+        read_picture(folder / "same.png").pixels, read_picture(photo).pixels
+    )
 
 
 def test_a_folder_is_continued_and_overwritten_only_when_asked(folder):
@@ -77,17 +75,13 @@ def test_a_folder_is_continued_and_overwritten_only_when_asked(folder):
 
 
 def test_results_of_a_folder_are_those_of_single_photos(folder, harmonizer):
-    run(folder)
+    outcome = run(folder, Settings(ending=".png"))
+    assert names(outcome.written) == {"cat.png", "a_1_1.png", "a_1_2.png", "dog.png"}
     for photo, mask in (("a_1_2.tif", "a_1.png"), ("dog.webp", "dog.tif")):
         pixels = read_picture(folder / "photos" / photo).pixels
         expected = harmonizer.harmonize(pixels, Image.open(folder / "masks" / mask))
-        np.testing.assert_array_equal(read_picture(folder / "out" / photo).pixels, expected)
-
-
-def test_another_format(folder):
-    assert names(run(folder, Settings(ending=".png")).written) == {
-        *("cat.png", "a_1_1.png", "a_1_2.png", "dog.png")
-    }
+        result = read_picture((folder / "out" / photo).with_suffix(".png")).pixels
+        np.testing.assert_array_equal(result, expected)
 
 
 def test_failures_are_told_and_the_others_done(folder):
@@ -161,13 +155,14 @@ def test_a_model_that_cannot_be_had_is_no_photos_fault(folder, monkeypatch):
         run(folder)
 
 
-def test_masks_beside_their_photos(folder, harmonizer):
+@pytest.mark.parametrize("name", ["x_mask.png", "x_mask.bmp", "x_mask.gif"])
+def test_masks_beside_their_photos(folder, harmonizer, name):
     for path in (folder / "photos").iterdir():
         path.unlink()
     image, mask = photo_and_mask()
     write_picture(folder / "photos" / "x.png", Picture(image))
     red = np.where(mask[:, :, None] > 0, [128, 0, 0], 0).astype(np.uint8)
-    Image.fromarray(red).save(folder / "photos" / "x_mask.png")
+    Image.fromarray(red).save(folder / "photos" / name)
     outcome = predict("model", folder / "photos", folder / "photos", folder / "out")
     assert (names(outcome.written), outcome.failures) == ({"x.png"}, [])
     result = read_picture(folder / "out" / "x.png").pixels
@@ -190,17 +185,6 @@ def test_values_of_masks(folder, harmonizer, caplog):
     np.testing.assert_array_equal(read_picture(out).pixels, expected)
     with pytest.raises(InputError, match=r"cat\.png with .*no pixel of value 9: it has 0; 7; 15"):
         predict("model", photo, path, out, Settings(overwrite=True, mask_values=((9,),)))
-
-
-@pytest.mark.parametrize("ending", [".bmp", ".gif"])
-def test_masks_of_other_formats(folder, harmonizer, ending):
-    image, mask = photo_and_mask()
-    write_picture(folder / "photos" / "cat.png", Picture(image))
-    (folder / "masks" / "cat.png").unlink()
-    Image.fromarray(mask).save(folder / "masks" / f"cat{ending}")
-    assert "cat.png" in names(run(folder).written)
-    result = read_picture(folder / "out" / "cat.png").pixels
-    np.testing.assert_array_equal(result, harmonizer.harmonize(image, mask))
 
 
 def test_arguments_in_the_wrong_order(folder):
@@ -269,12 +253,6 @@ def test_a_cutout_with_nothing_behind_it_is_told(folder, caplog):
     assert "cut.png: its background is one colour" in caplog.text
 
 
-def test_photos_too_large_are_refused(folder):
-    outcome = run(folder, Settings(max_pixels=1999))
-    assert len(outcome.failures) == 4
-    assert "50 x 40 pixels: at most 0.001999 megapixels" in outcome.failures[0]
-
-
 def cutouts(folder: Path) -> None:
     for path in (folder / "photos").iterdir():
         path.unlink()
@@ -282,30 +260,30 @@ def cutouts(folder: Path) -> None:
     Image.fromarray(np.dstack([image, mask])).save(folder / "photos" / "cut.png")
 
 
-def test_an_alpha_channel_as_mask_makes_an_opaque_result(folder, harmonizer):
-    cutouts(folder)
-    assert names(run(folder, masks=False).written) == {"cut.png"}
-    photo = read_picture(folder / "photos" / "cut.png")
-    result = read_picture(folder / "out" / "cut.png")
-    assert result.alpha is None
-    np.testing.assert_array_equal(result.pixels, harmonizer.harmonize(photo.pixels, photo.alpha))
-
-
-def test_an_alpha_channel_beside_a_mask_is_kept_but_in_jpeg(folder, caplog):
+def test_alpha_channels(folder, harmonizer, caplog):
+    """As a mask it makes an opaque result; beside a mask it is kept, but not in JPEG."""
     cutouts(folder)
     photo, mask = folder / "photos" / "cut.png", folder / "masks" / "cat.png"
+    cut = read_picture(photo)
+    assert names(run(folder, masks=False).written) == {"cut.png"}
+    result = read_picture(folder / "out" / "cut.png")
+    assert result.alpha is None
+    np.testing.assert_array_equal(result.pixels, harmonizer.harmonize(cut.pixels, cut.alpha))
     predict("model", photo, mask, folder / "out.png")
-    alpha = read_picture(photo).alpha
-    np.testing.assert_array_equal(read_picture(folder / "out.png").alpha, alpha)
+    np.testing.assert_array_equal(read_picture(folder / "out.png").alpha, cut.alpha)
     assert not caplog.text
     predict("model", photo, mask, folder / "out.jpg")
-    assert "out.jpg: JPEG holds no alpha channel: left out" in caplog.text
+    assert "out.jpg: JPEG holds no alpha channel" in caplog.text
 
 
-def test_a_photo_without_mask_and_alpha(folder):
-    outcome = run(folder, masks=False)
-    assert len(outcome.failures) == 4
-    assert "no mask, and no alpha channel" in outcome.failures[0]
+def test_photos_that_are_too_large_or_have_no_mask(folder):
+    for settings, masks, message in (
+        (Settings(max_pixels=1999), True, "50 x 40 pixels: at most 0.001999 megapixels"),
+        (Settings(), False, "no mask, and no alpha channel"),
+    ):
+        outcome = run(folder, settings, masks)
+        assert len(outcome.failures) == 4
+        assert message in outcome.failures[0]
 
 
 def test_a_mask_of_another_size_is_resized_with_a_warning(folder, caplog):
@@ -349,15 +327,6 @@ def test_grey_deep_and_turned_photos_keep_their_kind(folder, harmonizer):
         assert blend_mask.shape == (32, 32)
         assert 0 <= blend_mask.min() <= blend_mask.max() <= 1
         np.testing.assert_array_equal(result.pixels[mask == 0], picture.pixels[mask == 0])
-
-
-def test_strength(folder):
-    predict(
-        *("model", folder / "photos" / "cat.png", folder / "masks" / "cat.png", folder / "out.png"),
-        Settings(strength=0.0),
-    )
-    result = read_picture(folder / "out.png").pixels
-    np.testing.assert_array_equal(result, read_picture(folder / "photos" / "cat.png").pixels)
 
 
 def test_what_cannot_begin(folder):
@@ -482,7 +451,7 @@ def test_photos_of_formats_that_are_not_written_become_png(folder, caplog):
     for path in (folder / "photos").iterdir():
         path.unlink()
     image, mask = photo_and_mask(24, 32)
-    (folder / "photos" / "IMG_1.HEIC").write_bytes(heic_files.ALPHA)
+    (folder / "photos" / "IMG_1.HEIC").write_bytes(sample("alpha.heic"))
     Image.fromarray(image).save(folder / "photos" / "b.gif")
     Image.fromarray(image).save(folder / "photos" / "c.jpg", quality=60)
     for name in ("IMG_1", "b", "c"):

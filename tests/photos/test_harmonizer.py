@@ -17,11 +17,6 @@ from tests.photos.files import noise, photo_and_mask
 
 
 @pytest.fixture(scope="module")
-def harmonizer(trained):
-    return Harmonizer.from_checkpoint(trained[1])
-
-
-@pytest.fixture(scope="module")
 def model(trained):
     return load_model(trained[1])[0]
 
@@ -117,6 +112,9 @@ def test_all_kinds_of_arrays_give_the_same(harmonizer):
         np.testing.assert_array_equal(harmonizer.harmonize(photo, mask), expected)
     for other in masks:
         np.testing.assert_array_equal(harmonizer.harmonize(image, other), expected)
+    grey = Image.fromarray(image).convert("L")
+    expected = harmonizer.harmonize(np.asarray(grey.convert("RGB")), mask)
+    np.testing.assert_array_equal(harmonizer.harmonize(grey, mask), expected)
 
 
 def test_an_alpha_channel_is_the_mask_of_a_photo_without_one(harmonizer):
@@ -127,13 +125,6 @@ def test_an_alpha_channel_is_the_mask_of_a_photo_without_one(harmonizer):
     np.testing.assert_array_equal(harmonizer.harmonize(Image.fromarray(cutout)), expected)
     with pytest.raises(InputError, match="no mask, and no alpha channel"):
         harmonizer.harmonize(image)
-
-
-def test_a_grey_pil_photo_is_taken_as_rgb(harmonizer):
-    image, mask = photo_and_mask(40, 40)
-    grey = Image.fromarray(image).convert("L")
-    expected = harmonizer.harmonize(np.asarray(grey.convert("RGB")), mask)
-    np.testing.assert_array_equal(harmonizer.harmonize(grey, mask), expected)
 
 
 def test_lists_of_differently_sized_photos_and_batches(harmonizer):
@@ -192,22 +183,28 @@ def test_a_mask_of_another_size_is_resized_with_a_warning(harmonizer):
 
 
 SQUARE = photo_and_mask(8, 8)
+TINY = photo_and_mask(400, 400)[0], np.zeros((400, 400), np.uint8)
+TINY[1][201, 201] = 255
 
 
 @pytest.mark.parametrize(
     ("image", "mask", "message"),
     [
-        (np.zeros((8, 8), np.uint8), SQUARE[1], r"uint8 \(8, 8\): expected uint8 or uint16"),
+        (np.zeros((8, 8), np.uint8), SQUARE[1], r"image uint8 \(8, 8\)"),
         (np.zeros((8, 8, 3)), SQUARE[1], "image float64"),
         (np.zeros((0, 8, 3), np.uint8), SQUARE[1], "image of 8 x 0 pixels"),
         (SQUARE[0], np.full((8, 8), 100, np.uint8), "largest value is 100"),
         (SQUARE[0], np.full((8, 8), 255, np.uint8), "no background to fit to"),
-        (SQUARE[0], SQUARE[1].astype(np.int32), "mask int32: expected uint8, uint16, bool"),
+        (SQUARE[0], SQUARE[1].astype(np.int32), "mask int32"),
         (Image.new("RGB", (0, 8)), SQUARE[1], "image of 0 x 8 pixels"),
-        (SQUARE[0], SQUARE[1].astype(np.float32), "mask float32 from 0 to 255: expected 0 to 1"),
-        (SQUARE[0], np.zeros((8, 8, 2), np.uint8), r"mask uint8 \(8, 8, 2\): expected \[height"),
+        (SQUARE[0], SQUARE[1].astype(np.float32), "mask float32 from 0 to 255"),
+        (SQUARE[0], np.zeros((8, 8, 2), np.uint8), r"mask uint8 \(8, 8, 2\)"),
         ([SQUARE[0]] * 2, [SQUARE[1], SQUARE[1] * 0], "image 1: the mask has no foreground"),
         ([SQUARE[0]] * 2, [SQUARE[1]], "2 images and 1 masks"),
+        ([SQUARE[0]] * 2, SQUARE[1], "2 images and one mask"),
+        ([SQUARE[0]] * 2, Image.fromarray(SQUARE[1]), "2 images and one mask"),
+        (SQUARE[0], [SQUARE[1]] * 2, "one image and a list of 2 masks"),
+        (*TINY, r"too small \(1 pixels.*32 x 32\)"),
         (np.zeros((1, 1, 3), np.uint8), np.full((1, 1), 255, np.uint8), "1 x 1 pixels: too small"),
     ],
 )
@@ -216,28 +213,23 @@ def test_arrays_that_do_not_fit(harmonizer, image, mask, message):
         harmonizer.harmonize(image, mask)
 
 
-def test_invalid_options(harmonizer):
-    with pytest.raises(InputError, match=r"strength 1\.5: expected a number from 0 to 1"):
-        harmonizer.harmonize(*SQUARE, strength=1.5)
-    with pytest.raises(InputError, match="resolution 0: expected"):
-        harmonizer.harmonize(*SQUARE, resolution=0)
-    with pytest.raises(InputError, match=r"33x33|33 x 33"):
-        harmonizer.harmonize(*SQUARE, resolution=33)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"resolution": 0}, "resolution 0"),
+        ({"resolution": 33}, r"33x33|33 x 33"),
+        *(({"strength": x}, "strength .* 0 to 1") for x in (1.5, np.nan, -0.1)),
+    ],
+)
+def test_invalid_options(harmonizer, options, message):
+    with pytest.raises(InputError, match=message):
+        harmonizer.harmonize(*SQUARE, **options)
 
 
-@pytest.mark.parametrize("strength", ["1", None, float("nan"), -0.1, [0.5]])
-def test_invalid_strengths(strength):
-    with pytest.raises(InputError, match=r"strength .*: expected a number from 0 to 1"):
+@pytest.mark.parametrize("strength", ["1", None, [0.5]])
+def test_a_strength_that_is_no_number(strength):
+    with pytest.raises(InputError, match=r"strength .* 0 to 1"):
         checked_strength(strength)
-
-
-def test_masks_that_are_not_as_many_as_photos(harmonizer):
-    image, mask = SQUARE
-    for one in (mask, Image.fromarray(mask)):
-        with pytest.raises(InputError, match="2 images and one mask"):
-            harmonizer.harmonize([image, image], one)
-    with pytest.raises(InputError, match="one image and a list of 2 masks"):
-        harmonizer.harmonize(image, [mask, mask])
 
 
 def test_pictures_as_masks(harmonizer):
@@ -289,14 +281,6 @@ def test_a_cutout_is_pasted_and_harmonized(harmonizer):
     np.testing.assert_array_equal(other, expected)
     plain = harmonizer.paste(np.dstack([cut, mask]), ground, at=(12, 30), strength=0.0)
     np.testing.assert_array_equal(plain, composite)
-
-
-def test_a_foreground_that_the_network_would_not_see(harmonizer):
-    image, mask = photo_and_mask(2000, 2000)
-    mask[:] = 0
-    mask[1000, 1000] = 255
-    with pytest.raises(InputError, match=r"too small \(1 pixels.*32 x 32\): crop the photo"):
-        harmonizer.harmonize(image, mask)
 
 
 def test_what_is_no_checkpoint_and_no_name(tmp_path):

@@ -12,8 +12,7 @@ from harmony_jax import InputError
 from harmony_jax.photos.color import Conversion
 from harmony_jax.photos.formats import count_pixels, decode_picture
 from harmony_jax.photos.jpeg_xl import look_at_jpeg_xl
-from tests.photos import jpeg_xl_files
-from tests.photos.files import blocks, file_of
+from tests.photos.files import blocks, file_of, sample
 
 PIXELS = blocks()
 
@@ -24,14 +23,14 @@ def box(kind: bytes, content: bytes) -> bytes:
 
 def test_pixels(caplog):
     caplog.set_level(logging.WARNING)
-    found = decode_picture(jpeg_xl_files.ALPHA, "a.jxl")
+    found = decode_picture(sample("alpha.jxl"), "a.jxl")
     np.testing.assert_array_equal(found.pixels, PIXELS)
     np.testing.assert_array_equal(found.alpha, PIXELS[:, :, 0])
     assert found.icc_profile is None
-    found = decode_picture(jpeg_xl_files.TURNED, "a.jxl")
+    found = decode_picture(sample("turned.jxl"), "a.jxl")
     np.testing.assert_array_equal(found.pixels, np.rot90(PIXELS, -1))
     assert not caplog.text
-    found = decode_picture(jpeg_xl_files.MOVING, "a.jxl")
+    found = decode_picture(sample("moving.jxl"), "a.jxl")
     np.testing.assert_array_equal(found.pixels, PIXELS)
     assert "a.jxl: holds more than one picture" in caplog.text
 
@@ -61,7 +60,7 @@ def test_sizes(height, width):
 
 
 def test_colours_that_numbers_tell():
-    found = decode_picture(jpeg_xl_files.P3, "a.jxl")
+    found = decode_picture(sample("p3.jxl"), "a.jxl")
     assert np.abs(found.pixels - PIXELS).mean() < 2
     corners = np.zeros((1, 3, 3), np.uint8)
     corners[0] = [[128, 0, 0], [0, 128, 0], [117, 251, 76]]  # the last is sRGB's green
@@ -69,13 +68,13 @@ def test_colours_that_numbers_tell():
     np.testing.assert_allclose(srgb[0, 2], [0, 255, 0], atol=3)
     np.testing.assert_allclose(srgb[0, 0], [141, 0, 0], atol=1)
     with pytest.raises(InputError, match=r"a\.jxl: an HDR picture \(PQ\)"):
-        decode_picture(jpeg_xl_files.HDR, "a.jxl")
+        decode_picture(sample("hdr.jxl"), "a.jxl")
     with pytest.raises(InputError, match=r"a\.jxl: .* not taken \(colours of an ICC profile\)"):
-        decode_picture(jpeg_xl_files.ICC, "a.jxl")
+        decode_picture(sample("icc.jxl"), "a.jxl")
 
 
 def test_a_packed_jpeg_comes_with_what_it_had():
-    found = decode_picture(jpeg_xl_files.JPEG, "a.jxl")
+    found = decode_picture(sample("jpeg.jxl"), "a.jxl")
     turned = Image.Exif()
     turned[274] = 6
     pixels = PIXELS.astype(np.uint8)
@@ -100,8 +99,8 @@ def test_exif_and_xmp_in_boxes(packed):
             for kind, content in inside.items()
         ]
     start = box(b"JXL ", b"\r\n\x87\n") + box(b"ftyp", b"jxl \0\0\0\0jxl ")
-    half = len(jpeg_xl_files.ALPHA) // 2
-    parts = [jpeg_xl_files.ALPHA[:half], jpeg_xl_files.ALPHA[half:]]
+    half = len(sample("alpha.jxl")) // 2
+    parts = [sample("alpha.jxl")[:half], sample("alpha.jxl")[half:]]
     stream = box(b"jxlp", bytes(4) + parts[0]) + box(b"jxlp", b"\x80\0\0\1" + parts[1])
     found = decode_picture(b"".join([start, *boxes, stream]), "a.jxl")
     np.testing.assert_array_equal(found.pixels, PIXELS)
