@@ -38,16 +38,7 @@ _ENCODINGS = {
         Encoding("qtrle", "qtrle", None, {}),
     )
 }
-_DEFAULTS = {"webm": "vp9"}  # by container, for clips whose own codec is not written; else H.264
 _NOT_IN = {"mov": ("av1", "vp9")}  # by container, though FFmpeg lists them
-_PRORES = {
-    "Proxy": "proxy",
-    "LT": "lt",
-    "Standard": "standard",
-    "HQ": "hq",
-    "4444": "4444",
-    "4444 XQ": "4444xq",
-}
 
 
 def encoding_for(
@@ -71,7 +62,7 @@ def encoding_for(
         if _ENCODINGS[name].encoder in output.supported_codecs and name not in not_in
     ]
     own = None if source is None else source.codec_context.codec.canonical_name
-    default = _DEFAULTS.get(output.format.name, "h264")
+    default = "vp9" if output.format.name == "webm" else "h264"
     name = wanted or (own if own in allowed else default)
     if name not in available:
         raise InputError(
@@ -88,7 +79,8 @@ def encoding_for(
     elif quality is not None:
         raise InputError(f"quality {quality}: {name} is lossless: leave the quality out")
     if name == own == "prores" and source is not None:
-        profile = _PRORES.get(source.codec_context.profile or "")
+        # Profiles are called "4444 XQ" where they are read, and "4444xq" where they are written.
+        profile = (source.codec_context.profile or "").lower().replace(" ", "")
         options |= {"profile": profile} if profile else {}
     return encoding._replace(options=options)
 

@@ -130,7 +130,7 @@ def planes_of(frame: Any) -> Planes:
         is_grey = len(arrays) == 1
         # A grey frame that names no range has the full one.
         is_full = frame.color_range == FULL_RANGE or (is_grey and frame.color_range == 0)
-        meaning = yuv_meaning(matrix_of(frame), is_full, bits)
+        meaning = _yuv_meaning(matrix_of(frame), is_full, bits)
         if is_grey:
             gain = meaning.matrix[:, :1]
             meaning = meaning._replace(
@@ -146,14 +146,8 @@ def matrix_of(frame: Any) -> int:
     return 1 if frame.height >= _HIGH_DEFINITION else 5
 
 
-def yuv_meaning(matrix: int, is_full: bool, bits: int) -> Meaning:
-    """What Y, U and V mean.
-
-    Args:
-        matrix: its number in ITU-T H.273.
-        is_full: whether Y goes from 0 to 255 (in 8 bits), and not from 16 to 235.
-        bits: of the numbers.
-    """
+def _yuv_meaning(matrix: int, is_full: bool, bits: int) -> Meaning:
+    """What Y, U and V mean; Y goes from 16 to 235, or in full range from 0 to 255 (in 8 bits)."""
     red, blue = _WEIGHTS[matrix]
     green = 1 - red - blue
     from_red, from_blue = 2 * (1 - red), 2 * (1 - blue)

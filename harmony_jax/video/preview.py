@@ -28,17 +28,9 @@ class ShownFrame(NamedTuple):
     after: np.ndarray
 
 
-class Preview(NamedTuple):
-    """Some frames of a clip, how many it has in all, and what there is to say about it."""
-
-    frames: list[ShownFrame]
-    total: int
-    remarks: list[str]
-
-
 def preview(
     harmonizer: Harmonizer, clip: Path, mask: Path | None, most: int, max_pixels: int
-) -> Preview:
+) -> tuple[list[ShownFrame], int, list[str]]:
     """Harmonizes a few frames of a file of video, from its beginning to its end.
 
     Args:
@@ -47,6 +39,9 @@ def preview(
         mask: a file of video, a picture for all frames, or None: alpha.
         most: frames, 8 or fewer.
         max_pixels: larger frames are refused.
+
+    Returns:
+        The frames, how many the clip has in all, and what there is to say about it.
     """
     with closing(Clip(clip)) as source, closing(MaskSource(mask)) as masks:
         frames = MaskedFrames(source, masks, max_pixels)
@@ -71,4 +66,4 @@ def preview(
         frames.check()
         # Frames that are not shown were not harmonized, which is no remark.
         remarks = [text for text in frames.remarks("the output") if "stay as they are" not in text]
-        return Preview(shown, frames.count, remarks)
+        return shown, frames.count, remarks
