@@ -25,7 +25,7 @@ class Encoding(NamedTuple):
 
 
 # Presets: docs/performance.md.
-_ENCODINGS = {
+_CODECS = {
     encoding.codec: encoding
     for encoding in (
         Encoding("h264", "libx264", 50.0, {"preset": "ultrafast"}),
@@ -54,12 +54,12 @@ def encoding_for(
         quality: 1 to 100, or None for the default.
         label: of the output, for messages.
     """
-    available = [name for name in _ENCODINGS if _is_available(name)]
+    available = [name for name in _CODECS if _is_available(name)]
     not_in = _NOT_IN.get(output.format.name, ())
     allowed = [
         name
         for name in available
-        if _ENCODINGS[name].encoder in output.supported_codecs and name not in not_in
+        if _CODECS[name].encoder in output.supported_codecs and name not in not_in
     ]
     own = None if source is None else source.codec_context.codec.canonical_name
     default = "vp9" if output.format.name == "webm" else "h264"
@@ -72,7 +72,7 @@ def encoding_for(
         raise InputError(
             f"{label}: cannot hold {name}: use one of {', '.join(allowed)}, or another ending"
         )
-    encoding = _ENCODINGS[name]
+    encoding = _CODECS[name]
     options = dict(encoding.options)
     if encoding.worst is not None:
         options |= _quality_options(name, encoding.worst, quality or _QUALITY)
@@ -115,7 +115,7 @@ def _quality_options(name: str, worst: float, quality: int) -> dict[str, str]:
 
 def _is_available(name: str) -> bool:
     try:
-        av.Codec(_ENCODINGS[name].encoder, "w")
+        av.Codec(_CODECS[name].encoder, "w")
     except ValueError:
         return False
     return True
