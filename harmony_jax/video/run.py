@@ -147,9 +147,9 @@ def _output(clip: Path, mask: Path | None, output: Path, settings: VideoSettings
     if not _is_file(output):
         for name, value in (("codec", settings.codec), ("quality", settings.quality)):
             if value is not None:
-                raise InputError(f"{name} {value}: is for a file of video, {output} is a folder")
+                raise InputError(f"{output}: is a folder: leave the {name} {value} out")
     elif settings.ending is not None:
-        raise InputError(f"format {settings.ending[1:]}: is for a folder, {output} is a file")
+        raise InputError(f"{output}: is a clip: leave the format {settings.ending[1:]} out")
     return output
 
 

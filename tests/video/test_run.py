@@ -359,8 +359,8 @@ def check_refused(folder: Path, message: str, *arguments: Path | None, **setting
         ("o.mkv", {"codec": "h264"}, "95 x 63.* h264 .*yuv420p"),
         ("o.mkv", {"max_pixels": 5000}, r"95 x 63 pixels: .*0\.005"),
         ("o.mkv", {"codec": "ffv1", "quality": 5}, "quality 5: ffv1"),
-        ("out", {"codec": "ffv1"}, "codec ffv1: .*out is a folder"),
-        ("o.mkv", {"ending": ".png"}, "format png: .*o.mkv is a file"),
+        ("out", {"codec": "ffv1"}, "out: is a folder.* codec ffv1"),
+        ("o.mkv", {"ending": ".png"}, "o.mkv: .* format png"),
         ("o.mkv", {"steadiness": Steadiness(every=0)}, "every 0"),
     ],
 )

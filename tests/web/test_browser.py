@@ -64,6 +64,12 @@ def server(trained, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def harmonizer(trained):
+    """What the server works with."""
+    return Harmonizer.from_checkpoint(trained[1])
+
+
+@pytest.fixture(scope="module")
 def downloads(tmp_path_factory):
     return tmp_path_factory.mktemp("downloads")
 
@@ -141,7 +147,7 @@ def error(page) -> str:
     return found.text if found.is_displayed() else ""
 
 
-def test_upload_paint_harmonize_download(page, downloads, tmp_path, trained):
+def test_upload_paint_harmonize_download(page, downloads, tmp_path, harmonizer):
     pixels = write_photo(tmp_path / "lake.png", 300, 400)
     choose(page, "photo", tmp_path / "lake.png")
     assert element(page, "size").text == "400 \N{MULTIPLICATION SIGN} 300 pixels"
@@ -155,13 +161,12 @@ def test_upload_paint_harmonize_download(page, downloads, tmp_path, trained):
     result = np.asarray(Image.open(downloaded(page, downloads, "lake_harmonized.png")))
     mask = np.asarray(Image.open(downloaded(page, downloads, "lake_mask.png")))[:, :, 0]
     assert 0.01 < (mask > 127).mean() < 0.5
-    harmonizer = Harmonizer.from_checkpoint(trained[1])
     np.testing.assert_array_equal(result, harmonizer.harmonize(pixels, mask))
     assert (result != pixels).any()
     np.testing.assert_array_equal(result[mask == 0], pixels[mask == 0])
 
 
-def test_a_mask_file_goes_as_it_is_until_it_is_painted_on(page, downloads, tmp_path, trained):
+def test_a_mask_file_goes_as_it_is_until_it_is_painted_on(page, downloads, tmp_path, harmonizer):
     """The photo is larger than its preview, so a mask that went over the screen would differ."""
     pixels = write_photo(tmp_path / "wide.jpg", 800, 2400)
     pixels = np.asarray(Image.open(tmp_path / "wide.jpg"))
@@ -176,7 +181,6 @@ def test_a_mask_file_goes_as_it_is_until_it_is_painted_on(page, downloads, tmp_p
     assert element(page, "strength-value").text == "60 %"
     click(page, "download")
     result = np.asarray(Image.open(downloaded(page, downloads, "wide_harmonized.png")))
-    harmonizer = Harmonizer.from_checkpoint(trained[1])
     np.testing.assert_array_equal(result, harmonizer.harmonize(pixels, mask, strength=0.6))
     click(page, "tab-edit")
     paint(page)
@@ -238,8 +242,8 @@ def test_an_alpha_channel_and_masks_of_another_size(page, tmp_path):
     for size, is_resized in (((300, 200), False), ((150, 100), True)):
         mask = Image.new("L", size)
         mask.paste(255, (20, 20, 60, 60))
-        mask.save(tmp_path / "m.png")
-        choose(page, "mask", tmp_path / "m.png")
+        mask.save(tmp_path / f"{size[0]}.png")
+        choose(page, "mask", tmp_path / f"{size[0]}.png")
         assert ("the mask is resized" in element(page, "status").text) == is_resized
 
 
@@ -303,7 +307,7 @@ def drag(page, target, right: int, down: int) -> None:
     ActionChains(page).drag_and_drop_by_offset(target, right, down).perform()
 
 
-def check_download(page, folder: Path, name: str, trained, pasted) -> None:
+def check_download(page, folder: Path, name: str, harmonizer, pasted) -> None:
     """The file is what `Harmonizer.paste` makes of a cutout that lies where it was seen."""
     cutout, ground = pasted
     left, top, width, _ = frame(page)
@@ -315,7 +319,6 @@ def check_download(page, folder: Path, name: str, trained, pasted) -> None:
     assert error(page) == ""
     click(page, "download")
     result = np.asarray(Image.open(downloaded(page, folder, name)))
-    harmonizer = Harmonizer.from_checkpoint(trained[1])
     places = [(at[0] + x, at[1] + y) for x in (-1, 0, 1) for y in (-1, 0, 1)]
     expected = [harmonizer.paste(cutout, ground, at=place, scale=scale) for place in places]
     assert min(np.abs(result.astype(int) - other).mean() for other in expected) < 1
@@ -326,7 +329,7 @@ def check_download(page, folder: Path, name: str, trained, pasted) -> None:
     assert (result[~outside] != ground[~outside]).mean() > 0.5
 
 
-def test_a_cutout_is_placed_with_the_mouse(page, pasted, downloads, trained):
+def test_a_cutout_is_placed_with_the_mouse(page, pasted, downloads, harmonizer):
     np.testing.assert_allclose(frame(page), (155, 120, 90, 60), atol=1)  # its own size, centred
     assert not element(page, "clear").is_enabled()
     scale = screen_pixels(page)
@@ -339,7 +342,7 @@ def test_a_cutout_is_placed_with_the_mouse(page, pasted, downloads, trained):
     np.testing.assert_allclose((left + width, top), (moved[0] + 90, moved[1]), atol=1.5)
     assert width > 100
     assert width / height == pytest.approx(1.5, abs=0.05)
-    check_download(page, downloads, "beach_harmonized.png", trained, pasted)
+    check_download(page, downloads, "beach_harmonized.png", harmonizer, pasted)
     click(page, "tab-edit")
     drag(page, element(page, "frame"), 20, 20)
     assert not element(page, "download").is_enabled()  # of where it was
