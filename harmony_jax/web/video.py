@@ -36,11 +36,11 @@ def video_routes(harmonizer: Harmonizer, max_upload_bytes: int, max_pixels: int)
             remarks = [_as_uploaded(remark, folder) for remark in found]
         frames = [
             {
-                "number": frame.number,
-                "before": transfer.preview(Picture(frame.before)),
-                "after": transfer.preview(Picture(frame.after)),
+                "number": number,
+                "before": transfer.preview(Picture(before)),
+                "after": transfer.preview(Picture(after)),
             }
-            for frame in shown
+            for number, before, after in shown
         ]
         return {"count": count, "remarks": remarks, "frames": frames}
 

@@ -123,20 +123,6 @@ def test_interlaced_rows(tmp_path, mask):
             np.testing.assert_array_equal(one[outside], other[outside])
 
 
-def test_what_the_change_is(tmp_path):
-    """40, 20 and -30 on red, green and blue, by FFmpeg's conversion to RGB."""
-    frames = [frame_of([np.full((HEIGHT, WIDTH), v, np.uint8) for v in (110, 120, 130)], "yuv444p")]
-    kind = Kind(format="yuv444p", colors=(1, 1, 1, 1))
-    clip = write_clip(tmp_path / "c.mkv", frames * 3, kind)
-    cover = np.zeros((HEIGHT, WIDTH), np.uint8)
-    cover[20:40, 20:60] = 255
-    mask = mask_clip(tmp_path / "m.mkv", [cover] * 3)
-    for strength in (1.0, 0.5):
-        after = run(clip, mask, tmp_path / f"o{strength}.mkv", strength=strength)
-        change = (rgb_in(after[1]) - rgb_in(decoded(clip)[1]))[30, 30]
-        assert np.abs(change - strength * np.array([40, 20, -30])).max() <= 2
-
-
 def sound_and_text(container: Any) -> Any:
     """Adds sound and subtitles; gives what writes their packets."""
     sound = container.add_stream("pcm_s16le", rate=8000)

@@ -83,12 +83,6 @@ def test_an_alpha_channel_is_offered_as_mask(client):
     assert post(client, "/photo", photo=png(opaque)).get_json()["alpha_mask"] is None
 
 
-def test_a_mask_is_shown_at_the_previews_size(client):
-    answer = post(client, "/mask", mask=png(MASK), width="40", height="30").get_json()
-    np.testing.assert_array_equal(picture(answer["mask"]), MASK[::2, ::2])
-    assert (answer["width"], answer["height"]) == (80, 60)  # its own, which the page compares
-
-
 def test_the_preview_is_the_result(client, harmonizer):
     answer = post(client, "/harmonize", photo=png(IMAGE), mask=png(MASK)).get_json()
     result, blend_mask = harmonize_picture(harmonizer, Picture(IMAGE), MASK)
@@ -128,11 +122,12 @@ def test_a_download_keeps_the_photos_name(client, name, stem):
     assert header[1]["filename"] == f"{stem}_harmonized.png"
 
 
-def test_a_mask_of_several_colours_comes_with_a_remark(client):
+def test_a_mask_is_shown_at_the_previews_size_with_a_remark(client):
     red = np.zeros((60, 80, 3), np.uint8)
     red[MASK > 0] = (128, 0, 0)
-    answer = post(client, "/mask", mask=png(red), width="80", height="60").get_json()
-    np.testing.assert_array_equal(picture(answer["mask"]), MASK)
+    answer = post(client, "/mask", mask=png(red), width="40", height="30").get_json()
+    np.testing.assert_array_equal(picture(answer["mask"]), MASK[::2, ::2])
+    assert (answer["width"], answer["height"]) == (80, 60)  # its own, which the page compares
     assert answer["remark"] is None
     red[:5, :5] = (0, 128, 0)
     answer = post(client, "/mask", mask=png(red), width="80", height="60").get_json()
@@ -140,12 +135,10 @@ def test_a_mask_of_several_colours_comes_with_a_remark(client):
 
 
 def test_a_cutout_is_shown_where_it_is_not_transparent(client):
-    alpha = np.zeros((60, 80), np.uint8)
-    alpha[20:40, 20:50] = 255
-    answer = post(client, "/cutout", cutout=png(np.dstack([IMAGE, alpha]))).get_json()
+    cutout = np.dstack([IMAGE, MASK])
+    answer = post(client, "/cutout", cutout=png(cutout)).get_json()
     assert [answer[key] for key in ("left", "top", "width", "height")] == [20, 20, 30, 20]
-    shown = picture(answer["preview"])
-    np.testing.assert_array_equal(shown, np.dstack([IMAGE, alpha])[20:40, 20:50])
+    np.testing.assert_array_equal(picture(answer["preview"]), cutout[20:40, 20:50])
 
 
 def test_a_pasted_download_is_the_python_apis_result(client, harmonizer):
