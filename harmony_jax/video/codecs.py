@@ -25,7 +25,7 @@ class Encoding(NamedTuple):
 
 
 # Presets: docs/performance.md.
-_ENCODINGS = {
+_CODECS = {
     encoding.codec: encoding
     for encoding in (
         Encoding("h264", "libx264", 50.0, {"preset": "ultrafast"}),
@@ -38,16 +38,7 @@ _ENCODINGS = {
         Encoding("qtrle", "qtrle", None, {}),
     )
 }
-_DEFAULTS = {"webm": "vp9"}  # by container, for clips whose own codec is not written; else H.264
 _NOT_IN = {"mov": ("av1", "vp9")}  # by container, though FFmpeg lists them
-_PRORES = {
-    "Proxy": "proxy",
-    "LT": "lt",
-    "Standard": "standard",
-    "HQ": "hq",
-    "4444": "4444",
-    "4444 XQ": "4444xq",
-}
 
 
 def encoding_for(
@@ -63,15 +54,15 @@ def encoding_for(
         quality: 1 to 100, or None for the default.
         label: of the output, for messages.
     """
-    available = [name for name in _ENCODINGS if _is_available(name)]
+    available = [name for name in _CODECS if _is_available(name)]
     not_in = _NOT_IN.get(output.format.name, ())
     allowed = [
         name
         for name in available
-        if _ENCODINGS[name].encoder in output.supported_codecs and name not in not_in
+        if _CODECS[name].encoder in output.supported_codecs and name not in not_in
     ]
     own = None if source is None else source.codec_context.codec.canonical_name
-    default = _DEFAULTS.get(output.format.name, "h264")
+    default = "vp9" if output.format.name == "webm" else "h264"
     name = wanted or (own if own in allowed else default)
     if name not in available:
         raise InputError(
@@ -81,14 +72,15 @@ def encoding_for(
         raise InputError(
             f"{label}: cannot hold {name}: use one of {', '.join(allowed)}, or another ending"
         )
-    encoding = _ENCODINGS[name]
+    encoding = _CODECS[name]
     options = dict(encoding.options)
     if encoding.worst is not None:
         options |= _quality_options(name, encoding.worst, quality or _QUALITY)
     elif quality is not None:
         raise InputError(f"quality {quality}: {name} is lossless: leave the quality out")
     if name == own == "prores" and source is not None:
-        profile = _PRORES.get(source.codec_context.profile or "")
+        # Profiles are called "4444 XQ" where they are read, and "4444xq" where they are written.
+        profile = (source.codec_context.profile or "").lower().replace(" ", "")
         options |= {"profile": profile} if profile else {}
     return encoding._replace(options=options)
 
@@ -123,7 +115,7 @@ def _quality_options(name: str, worst: float, quality: int) -> dict[str, str]:
 
 def _is_available(name: str) -> bool:
     try:
-        av.Codec(_ENCODINGS[name].encoder, "w")
+        av.Codec(_CODECS[name].encoder, "w")
     except ValueError:
         return False
     return True

@@ -6,7 +6,7 @@ from pathlib import Path
 from harmony_jax.errors import InputError
 from harmony_jax.photos.formats import ENDINGS
 
-# Containers that are written, by the endings of their files.
+# Containers that are written, by the endings of files.
 CONTAINERS = {
     ".mp4": "mp4",
     ".m4v": "mp4",
@@ -15,7 +15,7 @@ CONTAINERS = {
     ".webm": "webm",
 }
 
-# Endings of clips, which FFmpeg tells by their content; others may be clips too.
+# Endings by which a file is taken for a clip; FFmpeg itself goes by the content.
 CLIP_ENDINGS = (
     *CONTAINERS,
     *(".avi", ".mxf", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ogv"),
@@ -29,11 +29,7 @@ def is_clip(path: Path) -> bool:
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """A folder's pictures by their names, in which numbers count as numbers.
-
-    Raises:
-        InputError: there is none.
-    """
+    """A folder's pictures in the order of their names, in which 9 comes before 10."""
     paths = [
         path
         for path in folder.iterdir()

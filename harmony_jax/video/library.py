@@ -1,4 +1,4 @@
-"""PyAV, which has FFmpeg's libraries. Without it, importing what reads clips is an InputError."""
+"""PyAV, which brings FFmpeg's libraries. Without PyAV, importing this raises InputError."""
 
 from typing import Any
 
@@ -14,6 +14,6 @@ except ImportError as error:
 
 
 def reason(error: Exception) -> str:
-    """What FFmpeg says of an error, without its name for it."""
+    """FFmpeg's text of an error, without the error's number."""
     text = getattr(error, "strerror", None) or str(error)
     return " ".join(text.split())

@@ -68,13 +68,15 @@ class MaskSource:
         Raises:
             InputError: it has another aspect than the frame, or cannot be read.
         """
-        mask = frame.alpha() if self.path is None else next(self._masks, None)
-        if mask is None and self.path is None:
-            raise InputError("no mask, and no alpha channel that could be one: pass a mask")
-        if mask is None:
-            return None
-        if self.path is not None:
-            mask = self._fitted(mask, frame)
+        if self.path is None:
+            mask = frame.alpha()
+            if mask is None:
+                raise InputError("no mask, and no alpha channel that could be one: pass a mask")
+        else:
+            found = next(self._masks, None)
+            if found is None:
+                return None
+            mask = self._fitted(found, frame)
         if self._inverted is None and mask.any():
             self._inverted = looks_inverted(mask)
         return 255 - mask if self._inverted else mask

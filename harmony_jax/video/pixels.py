@@ -24,9 +24,9 @@ _WEIGHTS = {
 _RGB_MATRIX, _UNKNOWN_MATRIX = 0, (2, 3)
 FULL_RANGE = 2
 _HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics
-_HIGH_DEFINITION = 720  # from so many rows on, a frame that names no matrix has BT.709
+_HIGH_DEFINITION = 720  # rows from which a frame without a named matrix has BT.709
 
-# By the size of chroma where luma has 16 columns and 16 rows.
+# By columns and rows of chroma where luma has 16 of each.
 _SUBSAMPLINGS = {
     (16, 16): "444",
     (8, 16): "422",
@@ -35,8 +35,8 @@ _SUBSAMPLINGS = {
     (4, 16): "411",
     (4, 4): "410",
 }
-# Parts of names of formats whose numbers are not integers from 0 up.
-_NO_INTEGERS = ("f16", "f32", "xyz", "msb")
+# Formats with these in their names have no planar format of the same integers.
+_UNSUPPORTED = ("f16", "f32", "xyz", "msb")
 
 
 class Meaning(NamedTuple):
@@ -80,7 +80,7 @@ def planar_format(format_: Any, label: str) -> str:
         InputError: there is none, as for floating point, Bayer patterns or 5 bits.
     """
     kind, components = type(format_), format_.components
-    if len(components) in (1, 3, 4) and not any(part in format_.name for part in _NO_INTEGERS):
+    if len(components) in (1, 3, 4) and not any(part in format_.name for part in _UNSUPPORTED):
         alpha = "a" if components[-1].is_alpha else ""
         bits = components[0].bits
         depth = "" if bits == 8 else f"{bits}le"
@@ -102,7 +102,7 @@ def planar_format(format_: Any, label: str) -> str:
 
 
 def check_colors(frame: Any, label: str) -> None:
-    """Raises InputError for HDR, which no network has seen, and for unknown matrices."""
+    """Raises InputError for HDR, which the networks have never seen, and for unknown matrices."""
     if frame.color_trc in _HDR:
         raise InputError(
             f"{label}: an HDR clip ({_HDR[frame.color_trc]}), brighter than white: convert it to "
@@ -130,7 +130,7 @@ def planes_of(frame: Any) -> Planes:
         is_grey = len(arrays) == 1
         # A grey frame that names no range has the full one.
         is_full = frame.color_range == FULL_RANGE or (is_grey and frame.color_range == 0)
-        meaning = yuv_meaning(matrix_of(frame), is_full, bits)
+        meaning = _yuv_meaning(matrix_of(frame), is_full, bits)
         if is_grey:
             gain = meaning.matrix[:, :1]
             meaning = meaning._replace(
@@ -146,14 +146,8 @@ def matrix_of(frame: Any) -> int:
     return 1 if frame.height >= _HIGH_DEFINITION else 5
 
 
-def yuv_meaning(matrix: int, is_full: bool, bits: int) -> Meaning:
-    """What Y, U and V mean.
-
-    Args:
-        matrix: its number in ITU-T H.273.
-        is_full: whether Y goes from 0 to 255 (in 8 bits), and not from 16 to 235.
-        bits: of the numbers.
-    """
+def _yuv_meaning(matrix: int, is_full: bool, bits: int) -> Meaning:
+    """What Y, U and V mean; Y goes from 16 to 235, or in full range from 0 to 255 (in 8 bits)."""
     red, blue = _WEIGHTS[matrix]
     green = 1 - red - blue
     from_red, from_blue = 2 * (1 - red), 2 * (1 - blue)

@@ -2,7 +2,6 @@
 
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -14,31 +13,9 @@ from harmony_jax.video.masked_frames import MaskedFrames
 from harmony_jax.video.reading import Clip
 
 
-class ShownFrame(NamedTuple):
-    """A frame to look at, uint8 RGB, upright.
-
-    Attributes:
-        number: of the frame, from 0.
-        before: as it came.
-        after: harmonized by itself, without the frames around it.
-    """
-
-    number: int
-    before: np.ndarray
-    after: np.ndarray
-
-
-class Preview(NamedTuple):
-    """Some frames of a clip, how many it has in all, and what there is to say about it."""
-
-    frames: list[ShownFrame]
-    total: int
-    remarks: list[str]
-
-
 def preview(
     harmonizer: Harmonizer, clip: Path, mask: Path | None, most: int, max_pixels: int
-) -> Preview:
+) -> tuple[list[tuple[int, np.ndarray, np.ndarray]], int, list[str]]:
     """Harmonizes a few frames of a file of video, from its beginning to its end.
 
     Args:
@@ -47,6 +24,11 @@ def preview(
         mask: a file of video, a picture for all frames, or None: alpha.
         most: frames, 8 or fewer.
         max_pixels: larger frames are refused.
+
+    Returns:
+        Each frame's number, from 0, with its pixels before and after, uint8 RGB, upright; how many
+        frames the clip has in all; and what there is to say about it. A frame is harmonized by
+        itself, without those around it.
     """
     with closing(Clip(clip)) as source, closing(MaskSource(mask)) as masks:
         frames = MaskedFrames(source, masks, max_pixels)
@@ -67,8 +49,8 @@ def preview(
             if transform is not None:
                 frames.changed += 1
                 frame.recolor(transform, 1.0)
-            shown.append(ShownFrame(number, before, to_uint8(frame.rgb())))
+            shown.append((number, before, to_uint8(frame.rgb())))
         frames.check()
         # Frames that are not shown were not harmonized, which is no remark.
         remarks = [text for text in frames.remarks("the output") if "stay as they are" not in text]
-        return Preview(shown, frames.count, remarks)
+        return shown, frames.count, remarks

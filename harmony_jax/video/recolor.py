@@ -118,13 +118,7 @@ def _grid(side: slice, size: int, count: int) -> slice:
 
 
 def _places(side: slice, share: float, count: int) -> np.ndarray:
-    """Where the centres of a plane's rows, or columns, lie among the grid's.
-
-    Args:
-        side: the rows.
-        share: of the whole picture that a row covers.
-        count: of the grid's rows.
-    """
+    """Where the centres of rows lie among the grid's `count`; each is a `share` of the picture."""
     centres = (np.arange(side.start, side.stop, dtype=np.float32) + 0.5) * share
     return np.clip(centres * count - 0.5, 0, count - 1)
 

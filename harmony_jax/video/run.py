@@ -25,7 +25,7 @@ from harmony_jax.video.frames import AnyFrame
 from harmony_jax.video.mask_sources import Invert, MaskSource
 from harmony_jax.video.masked_frames import MaskedFrames
 from harmony_jax.video.pipeline import Ahead, mapped
-from harmony_jax.video.reading import Clip, FolderClip
+from harmony_jax.video.reading import AnyClip, Clip, FolderClip
 from harmony_jax.video.writing import clip_writer, folder_writer
 
 _LOGGER = logging.getLogger(__name__)
@@ -90,47 +90,43 @@ def harmonize_clip(
     Raises:
         InputError: nothing was written.
     """
+    checked_strength(settings.strength)
+    check_steadiness(settings.steadiness)
     try:
-        return _harmonize_clip(model, clip, mask, output, settings)
+        for path in (clip, mask):
+            if path is not None and not path.exists():
+                raise InputError(f"{path}: no such file or folder: check the path")
+        output = _output(clip, mask, output, settings)
+        check_writable(output.parent)
+        source = FolderClip(clip, settings.rate or _DEFAULT_RATE) if clip.is_dir() else Clip(clip)
+        inverted, values = settings.invert_masks, settings.mask_values
+        with closing(source), closing(MaskSource(mask, inverted, values)) as masks:
+            frames = MaskedFrames(source, masks, settings.max_pixels)
+            _write(model, frames, source, output, settings)
     except OSError as error:
         place = error.filename or output
         raise InputError(f"{place}: cannot be used ({error.strerror}): choose another") from error
-
-
-def _harmonize_clip(
-    model: Model,
-    clip: Path,
-    mask: Path | None,
-    output: Path,
-    settings: VideoSettings,
-) -> Path:
-    checked_strength(settings.strength)
-    check_steadiness(settings.steadiness)
-    for path in (clip, mask):
-        if path is not None and not path.exists():
-            raise InputError(f"{path}: no such file or folder: check the path")
-    output = _output(clip, mask, output, settings)
-    check_writable(output.parent)
-    rate = settings.rate or _DEFAULT_RATE
-    source = FolderClip(clip, rate) if clip.is_dir() else Clip(clip)
-    masks = MaskSource(mask, settings.invert_masks, settings.mask_values)
-    with closing(source), closing(masks):
-        frames = MaskedFrames(source, masks, settings.max_pixels)
-        with (
-            clip_writer(output, source, settings.codec, settings.quality)
-            if _is_file(output)
-            else folder_writer(output, settings.ending, source)
-        ) as writer:
-            if not isinstance(model, Harmonizer):
-                model = Harmonizer.from_checkpoint(model)
-            with closing(_harmonized(model, frames, settings)) as harmonized:
-                for frame in _with_progress(harmonized, source.count):
-                    writer.write(frame)
-            frames.check()
-            writer.finish(is_cut=frames.masks_ended)
     for remark in frames.remarks(output):
         _LOGGER.warning("%s", remark)
     return output
+
+
+def _write(
+    model: Model, frames: MaskedFrames, source: AnyClip, output: Path, settings: VideoSettings
+) -> None:
+    with (
+        clip_writer(output, source, settings.codec, settings.quality)
+        if _is_file(output)
+        else folder_writer(output, settings.ending, source)
+    ) as writer:
+        if not isinstance(model, Harmonizer):
+            model = Harmonizer.from_checkpoint(model)
+        harmonized = _harmonized(model, frames, settings)
+        with closing(harmonized), closing(_with_progress(harmonized, source.count)) as shown:
+            for frame in shown:
+                writer.write(frame)
+        frames.check()
+        writer.finish(is_cut=frames.masks_ended)
 
 
 def _output(clip: Path, mask: Path | None, output: Path, settings: VideoSettings) -> Path:
@@ -151,9 +147,9 @@ def _output(clip: Path, mask: Path | None, output: Path, settings: VideoSettings
     if not _is_file(output):
         for name, value in (("codec", settings.codec), ("quality", settings.quality)):
             if value is not None:
-                raise InputError(f"{name} {value}: is for a file of video, {output} is a folder")
+                raise InputError(f"{output}: is a folder: leave the {name} {value} out")
     elif settings.ending is not None:
-        raise InputError(f"format {settings.ending[1:]}: is for a folder, {output} is a file")
+        raise InputError(f"{output}: is a clip: leave the format {settings.ending[1:]} out")
     return output
 
 
@@ -185,7 +181,9 @@ def _harmonized(
             yield from done
 
 
-def _with_progress(frames: Iterator[AnyFrame], count: int | None) -> Iterator[AnyFrame]:
+def _with_progress(
+    frames: Iterator[AnyFrame], count: int | None
+) -> Generator[AnyFrame, None, None]:
     with (
         logging_redirect_tqdm([logging.getLogger("harmony_jax")]),
         tqdm(total=count, unit="frame", disable=None) as bar,

@@ -32,17 +32,17 @@ def video_routes(harmonizer: Harmonizer, max_upload_bytes: int, max_pixels: int)
         from harmony_jax.video.preview import preview
 
         with _uploaded(max_upload_bytes) as (clip, mask, folder):
-            found = preview(harmonizer, clip, mask, _FRAMES, max_pixels)
-            remarks = [_as_uploaded(remark, folder) for remark in found.remarks]
+            shown, count, found = preview(harmonizer, clip, mask, _FRAMES, max_pixels)
+            remarks = [_as_uploaded(remark, folder) for remark in found]
         frames = [
             {
-                "number": frame.number,
-                "before": transfer.preview(Picture(frame.before)),
-                "after": transfer.preview(Picture(frame.after)),
+                "number": number,
+                "before": transfer.preview(Picture(before)),
+                "after": transfer.preview(Picture(after)),
             }
-            for frame in found.frames
+            for number, before, after in shown
         ]
-        return {"count": found.total, "remarks": remarks, "frames": frames}
+        return {"count": count, "remarks": remarks, "frames": frames}
 
     @routes.post("/video/download")
     def download() -> flask.Response:

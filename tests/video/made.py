@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import av
@@ -18,16 +19,12 @@ BRIGHTER = np.zeros(12, np.float32)  # a transform: adds to red, green and blue
 BRIGHTER[3::4] = 40, 20, -30
 
 
-class _AnySize:
-    def check_image_size(self, height: int, width: int) -> None:
-        pass
-
-
 class Painted(Harmonizer):
     """A harmonizer whose network answers with the same transform, or one for each frame seen."""
 
     def __init__(self, answer: Callable[[np.ndarray], np.ndarray] | None = None):
-        self._model, self._image_size = _AnySize(), SIZE
+        self._model = SimpleNamespace(check_image_size=lambda height, width: None)
+        self._image_size = SIZE
         self._recolor = Recolor()
         self._answer = answer or (lambda seen: BRIGHTER)
         self.seen: list[np.ndarray] = []
@@ -66,32 +63,29 @@ def frame_of(planes: Sequence[np.ndarray], format_: str) -> Any:
 
 
 def planes_in(frame: Any) -> list[np.ndarray]:
-    """A frame's planes as bytes or numbers of two bytes, without padding; packed ones as bytes."""
-    kinds = [component.bits > 8 for component in frame.format.components]
-    sizes: dict[int, tuple[int, int]] = {}
+    """Copies of the planes of a planar frame."""
+    found = {}
     for component in frame.format.components:
-        count = sum(other.plane == component.plane for other in frame.format.components)
-        sizes[component.plane] = component.height, component.width * count
-    kind = np.dtype("<u2" if any(kinds) else np.uint8)
-    found = []
-    for number, plane in enumerate(frame.planes):
-        height, width = sizes[number]
-        rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
-        found.append(rows[:height, : width * kind.itemsize].copy().view(kind))
-    return found
+        plane = frame.planes[component.plane]
+        kind = np.dtype("<u2" if component.bits > 8 else np.uint8)
+        rows = np.frombuffer(plane, kind).reshape(-1, plane.line_size // kind.itemsize)
+        found[component.plane] = rows[: component.height, : component.width].copy()
+    return [found[number] for number in sorted(found)]
+
+
+def rgb_in(frame: Any) -> np.ndarray:
+    """A frame of BT.709 as RGB, by FFmpeg's conversion."""
+    colors = {"src_colorspace": "ITU709", "dst_color_range": "JPEG"}
+    return frame.reformat(format="gbrp", **colors).to_ndarray().astype(int)
 
 
 def random_planes(
     format_: str, rng: np.random.Generator, size: tuple[int, int] = (HEIGHT, WIDTH)
 ) -> list[np.ndarray]:
-    """Smooth random planes of a format whose components lie in planes of their own."""
-    described = av.VideoFormat(format_, size[1], size[0])
-    planes: dict[int, np.ndarray] = {}
-    for component in described.components:
-        full = (1 << component.bits) - 1
-        values = rng.integers(full // 4, full * 3 // 4, (component.height, component.width))
-        planes[component.plane] = values.astype("<u2" if component.bits > 8 else np.uint8)
-    return [planes[number] for number in sorted(planes)]
+    """Random planes of a planar format."""
+    planes = planes_in(av.VideoFrame(size[1], size[0], format_))
+    full = (1 << av.VideoFormat(format_).components[0].bits) - 1
+    return [rng.integers(full // 4, full * 3 // 4, p.shape).astype(p.dtype) for p in planes]
 
 
 def write_clip(
@@ -146,6 +140,14 @@ def circle(number: int = 0, size: tuple[int, int] = (HEIGHT, WIDTH)) -> np.ndarr
     rows, columns = np.mgrid[: size[0], : size[1]]
     distance = np.hypot(rows - size[0] / 2, columns - size[1] / 3 - 2 * number)
     return np.rint(np.clip((size[0] / 4 - distance) / 3 + 0.5, 0, 1) * 255).astype(np.uint8)
+
+
+def touched(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Which numbers of a plane, perhaps of subsampled chroma, cover a pixel of the mask."""
+    tall, wide = (-(-big // small) for big, small in zip(mask.shape, shape, strict=True))
+    whole = np.zeros((shape[0] * tall, shape[1] * wide), bool)
+    whole[: mask.shape[0], : mask.shape[1]] = mask > 0
+    return whole.reshape(shape[0], tall, shape[1], wide).any((1, 3))
 
 
 def mask_clip(path: Path, masks: Sequence[np.ndarray], codec: str = "ffv1") -> Path:

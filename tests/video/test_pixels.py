@@ -44,23 +44,25 @@ def test_a_matrix_that_is_not_named(height, weight):
     assert np.abs(rgb_of(planes_of(frame))[0, 0, 0] - red).max() <= 0.5
 
 
-def test_black_and_white_of_each_depth():
-    for name, black, white in (
-        ("yuv420p", 16, 235),
-        ("yuv420p10le", 64, 940),
-        ("yuv422p12le", 256, 3760),
-        ("gray10le", 0, 1023),
-    ):
-        planes = random_planes(name, RNG, (8, 8))
-        planes[0][:, :4], planes[0][:, 4:] = black, white
-        for plane in planes[1:]:
-            plane[:] = 1 << (10 if "10" in name else 12 if "12" in name else 8) - 1
-        frame = frame_of(planes, name)
-        pixels = rgb_of(planes_of(frame))
-        full = np.iinfo(pixels.dtype).max
-        assert (pixels[:, :4] == 0).all()
-        assert (pixels[:, 4:] == full).all()
-        assert set(np.unique(brightness_of(planes_of(frame)))) == {0, 255}
+@pytest.mark.parametrize(
+    ("name", "black", "white", "neutral"),
+    [
+        ("yuv420p", 16, 235, 128),
+        ("yuv420p10le", 64, 940, 512),
+        ("yuv422p12le", 256, 3760, 2048),
+        ("gray10le", 0, 1023, None),
+    ],
+)
+def test_black_and_white_of_each_depth(name, black, white, neutral):
+    planes = random_planes(name, RNG, (8, 8))
+    planes[0][:, :4], planes[0][:, 4:] = black, white
+    for plane in planes[1:]:
+        plane[:] = neutral
+    found = planes_of(frame_of(planes, name))
+    pixels = rgb_of(found)
+    assert (pixels[:, :4] == 0).all()
+    assert (pixels[:, 4:] == np.iinfo(pixels.dtype).max).all()
+    assert set(np.unique(brightness_of(found))) == {0, 255}
 
 
 def test_what_the_network_sees_is_the_picture():

@@ -1,6 +1,5 @@
 """The page's routes, without a browser."""
 
-import base64
 import io
 import re
 import sys
@@ -10,10 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from werkzeug.datastructures import FileStorage
 from werkzeug.http import parse_options_header
-from werkzeug.test import encode_multipart
 
 from harmony_jax import Harmonizer
 from harmony_jax.photos.folders import harmonize_picture
@@ -21,6 +18,7 @@ from harmony_jax.photos.formats import ENDINGS, Picture, decode_picture, encode_
 from harmony_jax.web import app
 from harmony_jax.web.app import create_app
 from harmony_jax.web.transfer import PREVIEW_SIDE
+from tests.web.made import picture, png, post
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 256, (60, 80, 3)).astype(np.uint8)
@@ -38,32 +36,13 @@ def client(harmonizer):
     return create_app(harmonizer, max_upload_bytes=1_000_000, max_pixels=5_000_000).test_client()
 
 
-def png(pixels: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def post(client, path: str, **fields):
-    """Sends fields as a form: bytes as files, encoded without the client's own temporary file."""
-    form = {
-        name: FileStorage(io.BytesIO(value), f"{name}.png") if isinstance(value, bytes) else value
-        for name, value in fields.items()
-    }
-    boundary, data = encode_multipart(form)
-    return client.post(path, data=data, content_type=f"multipart/form-data; boundary={boundary}")
-
-
-def picture(address: str) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))))
-
-
-def test_the_page_and_its_files_come_from_the_server_alone(client):
-    page = client.get("/")
+@pytest.mark.parametrize(("path", "script"), [("/", "page.js"), ("/video", "video.js")])
+def test_the_pages_and_their_files_come_from_the_server_alone(client, path, script):
+    page = client.get(path)
     assert page.status_code == 200
     assert 'data-max-upload-bytes="1000000"' in page.text
     assert page.headers["Content-Security-Policy"].startswith("default-src 'self';")
-    for name in ("page.js", "shared.js", "page.css"):
+    for name in (script, "shared.js", "page.css"):
         assert f"/static/{name}" in page.text
         with client.get(f"/static/{name}") as answer:
             text = answer.text
@@ -104,12 +83,6 @@ def test_an_alpha_channel_is_offered_as_mask(client):
     assert post(client, "/photo", photo=png(opaque)).get_json()["alpha_mask"] is None
 
 
-def test_a_mask_is_shown_at_the_previews_size(client):
-    answer = post(client, "/mask", mask=png(MASK), width="40", height="30").get_json()
-    np.testing.assert_array_equal(picture(answer["mask"]), MASK[::2, ::2])
-    assert (answer["width"], answer["height"]) == (80, 60)  # its own, which the page compares
-
-
 def test_the_preview_is_the_result(client, harmonizer):
     answer = post(client, "/harmonize", photo=png(IMAGE), mask=png(MASK)).get_json()
     result, blend_mask = harmonize_picture(harmonizer, Picture(IMAGE), MASK)
@@ -143,38 +116,29 @@ def test_a_download_is_the_python_apis_result(client, harmonizer, ending):
     ],
 )
 def test_a_download_keeps_the_photos_name(client, name, stem):
-    form = {"strength": "1", "ending": ".png"}
-    form["photo"] = FileStorage(io.BytesIO(png(np.dstack([IMAGE, MASK]))), name)
-    boundary, data = encode_multipart(form)
-    answer = client.post(
-        "/download", data=data, content_type=f"multipart/form-data; boundary={boundary}"
-    )
+    photo = FileStorage(io.BytesIO(png(np.dstack([IMAGE, MASK]))), name)
+    answer = post(client, "/download", photo=photo, strength="1", ending=".png")
     header = parse_options_header(answer.headers["Content-Disposition"])
     assert header[1]["filename"] == f"{stem}_harmonized.png"
 
 
-def test_masks_of_every_kind_are_taken(client):
+def test_a_mask_is_shown_at_the_previews_size_with_a_remark(client):
     red = np.zeros((60, 80, 3), np.uint8)
     red[MASK > 0] = (128, 0, 0)
-    answer = post(client, "/mask", mask=png(red), width="80", height="60").get_json()
-    np.testing.assert_array_equal(picture(answer["mask"]), MASK)
+    answer = post(client, "/mask", mask=png(red), width="40", height="30").get_json()
+    np.testing.assert_array_equal(picture(answer["mask"]), MASK[::2, ::2])
+    assert (answer["width"], answer["height"]) == (80, 60)  # its own, which the page compares
     assert answer["remark"] is None
     red[:5, :5] = (0, 128, 0)
     answer = post(client, "/mask", mask=png(red), width="80", height="60").get_json()
-    assert answer["remark"].startswith("has 2 values besides its background 0,0,0")
-    answer = post(client, "/mask", mask=png(IMAGE), width="80", height="60")
-    assert "4,800 colours: is it the photo?" in answer.get_json()["error"]
-    answer = post(client, "/mask", mask=png(MASK), width="60", height="80")
-    assert "turn the mask by 90 degrees" in answer.get_json()["error"]
+    assert "2 values" in answer["remark"]
 
 
 def test_a_cutout_is_shown_where_it_is_not_transparent(client):
-    alpha = np.zeros((60, 80), np.uint8)
-    alpha[20:40, 20:50] = 255
-    answer = post(client, "/cutout", cutout=png(np.dstack([IMAGE, alpha]))).get_json()
+    cutout = np.dstack([IMAGE, MASK])
+    answer = post(client, "/cutout", cutout=png(cutout)).get_json()
     assert [answer[key] for key in ("left", "top", "width", "height")] == [20, 20, 30, 20]
-    shown = picture(answer["preview"])
-    np.testing.assert_array_equal(shown, np.dstack([IMAGE, alpha])[20:40, 20:50])
+    np.testing.assert_array_equal(picture(answer["preview"]), cutout[20:40, 20:50])
 
 
 def test_a_pasted_download_is_the_python_apis_result(client, harmonizer):
@@ -186,9 +150,9 @@ def test_a_pasted_download_is_the_python_apis_result(client, harmonizer):
     assert post(client, "/harmonize", **fields).status_code == 200
     for change, message in (
         ({"at": "5"}, "expected X,Y"),
-        ({"scale": "0"}, "scale 0.0: expected more than 0"),
-        ({"at": "500,0"}, "lies outside of the background, 80 x 60"),
-        ({"cutout": png(IMAGE)}, "the cutout has no alpha channel"),
+        ({"scale": "0"}, "scale 0.0"),
+        ({"at": "500,0"}, "outside of the background"),
+        ({"cutout": png(IMAGE)}, "no alpha channel"),
     ):
         refused = post(client, "/harmonize", **(fields | change))
         assert refused.status_code == 400
@@ -209,23 +173,25 @@ def test_inverted_and_alpha_masks(client):
     [
         ("/photo", {}, "photo: the file is empty"),
         ("/photo", {"photo": b""}, "photo.png: the file is empty"),
-        ("/photo", {"photo": b"text"}, "photo.png: not a picture, or a damaged one"),
+        ("/photo", {"photo": b"text"}, "photo.png: not a picture"),
         ("/photo", {"photo": png(IMAGE)[:-60]}, "photo.png: damaged PNG"),
-        ("/photo", {"photo": png(np.zeros((2500, 2500, 3), np.uint8))}, "at most 5 megapixels"),
+        ("/photo", {"photo": png(np.zeros((2500, 2500, 3), np.uint8))}, "5 megapixels"),
         ("/mask", {"mask": b"text", "width": "4", "height": "4"}, "mask.png: not a picture"),
-        ("/harmonize", {"photo": png(IMAGE)}, "no mask, and no alpha channel"),
-        ("/harmonize", {"photo": png(IMAGE), "mask": png(MASK * 0)}, "the mask has no foreground"),
-        ("/harmonize", {"photo": png(IMAGE), "mask": png(MASK | 255)}, "no background to fit to"),
-        ("/harmonize", {"photo": png(IMAGE[:1, :1]), "mask": png(MASK)}, "1 x 1 pixels: too small"),
+        ("/mask", {"mask": png(IMAGE), "width": "80", "height": "60"}, "4,800 colours"),
+        ("/mask", {"mask": png(MASK), "width": "60", "height": "80"}, "90 degrees"),
+        ("/harmonize", {"photo": png(IMAGE)}, "no mask"),
+        ("/harmonize", {"photo": png(IMAGE), "mask": png(MASK * 0)}, "no foreground"),
+        ("/harmonize", {"photo": png(IMAGE), "mask": png(MASK | 255)}, "no background"),
+        ("/harmonize", {"photo": png(IMAGE[:1, :1]), "mask": png(MASK)}, "1 x 1 pixels"),
         (
             "/download",
             {"photo": png(IMAGE), "mask": png(MASK), "strength": "7", "ending": ".png"},
-            "strength 7.0: expected a number from 0 to 1",
+            "strength 7.0",
         ),
         (
             "/download",
             {"photo": png(IMAGE), "mask": png(MASK), "strength": "1", "ending": ".exe"},
-            "format '.exe': choose one of .png",
+            "format '.exe'",
         ),
     ],
 )
@@ -239,10 +205,10 @@ def test_bad_input_is_one_clear_line(client, path, fields, message):
 def test_uploads_too_large(client):
     answer = post(client, "/photo", photo=b"x" * 3_000_000)
     assert answer.status_code == 413
-    assert answer.get_json()["error"] == "the upload is larger than 1 MB: make it smaller"
+    assert "the upload is larger than 1 MB" in answer.get_json()["error"]
     answer = post(client, "/photo", photo=b"x" * 1_500_000)  # both files together may have 2 MB
     assert answer.status_code == 400
-    assert answer.get_json()["error"] == "photo.png is larger than 1 MB: make it smaller"
+    assert "photo.png is larger than 1 MB" in answer.get_json()["error"]
 
 
 def test_other_sites_cannot_reach_it_by_their_name(client):
