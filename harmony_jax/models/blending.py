@@ -2,13 +2,12 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
 from harmony_jax.arrays import Image, Mask
 from harmony_jax.models.interfaces import Output
-from harmony_jax.models.layers import LayerMaker
+from harmony_jax.models.layers import LayerMaker, constants
 
 
 class Projection(nnx.Module):
@@ -16,7 +15,7 @@ class Projection(nnx.Module):
 
     def __init__(self, make: LayerMaker, inputs: int, outputs: int):
         self.kernel = make.kernel(1, 1, inputs, outputs)
-        self.bias = nnx.Param(jax.device_put(np.zeros(outputs, np.float32)))
+        self.bias = constants(outputs)
         self.precision = make.precision
 
 

@@ -10,7 +10,7 @@ from flax import nnx
 
 from harmony_jax import InputError, Output, create_model
 from harmony_jax.models import HarmonizationModel, is_pretrained
-from tests.compiling import fused
+from tests.compiling import of_large_models
 
 SMALL = {"depth": 4, "channels": 8, "max_channels": 16, "dropout": 0.0}
 SMALL_BACKBONES = {
@@ -105,7 +105,7 @@ def test_choices_give_different_outputs():
         lambda graph, state, *inputs: nnx.merge(graph, state)(*inputs).image,
         static_argnums=0,
         # Without a backward pass they compile quicker so than as tests/conftest.py says.
-        compiler_options=fused(),
+        compiler_options=of_large_models(),
     )
     outputs = [
         run(
