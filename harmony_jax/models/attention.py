@@ -16,7 +16,7 @@ from harmony_jax.models.layers import Buffer, LayerMaker, Linear, Named, Sequent
 from harmony_jax.models.resizing import resize
 
 Features = Float[Array, "batch height width features"]
-SizedMask = Float[Array, "batch mask_height mask_width 1"]  # its size is its own
+SizedMask = Float[Array, "batch mask_height mask_width 1"]  # of any size
 
 _BLUR_SIZE = 7  # pixels
 _BLUR_SIGMA = 1.0  # pixels

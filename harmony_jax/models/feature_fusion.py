@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from harmony_jax.errors import InputError
 from harmony_jax.models.channel_padding import Channels, pad_axis, segments_of
-from harmony_jax.models.layers import LayerMaker, concatenate
+from harmony_jax.models.layers import LayerMaker, Named, concatenate
 
 FUSE_INTO = ("encoder", "decoder", "both")
 FUSE_MODES = ("cat", "catc", "sum")
@@ -18,12 +18,12 @@ class BackboneFeatures(NamedTuple):
     """Feature maps on offer, and their use.
 
     Attributes:
-        channels: of each map, or of each array that lies there side by side; the finest map comes
-            first, and each has half the resolution of the one before.
+        channels: of each map, or of each array side by side in it; the finest map comes first, and
+            each has half the resolution of the one before.
         level: of the finest map; a map of level n has a stride of 2 ** n pixels.
         into: `encoder`, `decoder` or `both`.
-        mode: `cat` concatenates, `catc` also brings the channels back to their number by a 1x1
-            convolution, `sum` adds the map after a 1x1 convolution.
+        mode: `cat` concatenates, `catc` also restores the number of channels by a 1x1 convolution,
+            `sum` adds the map after a 1x1 convolution.
     """
 
     channels: tuple[Channels, ...]
@@ -98,13 +98,13 @@ class Connectors(nnx.Dict):
 
 
 class Encoder(nnx.Module):
-    """Blocks of decreasing resolution, that of a backbone's map joined before its block.
+    """Blocks of decreasing resolution; a backbone's map is joined before the block of its level.
 
     Args:
         make: layer maker.
         channels: of each block's output.
         features: what the backbone offers.
-        make_block: makes the block of a level with so many input channels.
+        make_block: makes a block from its level and input channels.
         between: applied between two blocks.
     """
 
@@ -113,7 +113,7 @@ class Encoder(nnx.Module):
         make: LayerMaker,
         channels: tuple[int, ...],
         features: BackboneFeatures | None,
-        make_block: Callable[[int, Channels], nnx.Module],
+        make_block: Callable[[int, Channels], Named],
         between: Callable[[Array], Array] | None = None,
     ):
         self.dtype, self.between = make.dtype, between

@@ -1,6 +1,6 @@
 """What every model, base network and backbone offers, so that any can be joined with any."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from flax import nnx
@@ -69,8 +69,8 @@ class BaseNetwork(HarmonizationModel):
     depth: int
     size_step: int
     least_size: int
-    encoder: nnx.Module
-    decoder: nnx.Module
+    encoder: Callable[..., list[Array]]
+    decoder: Callable[..., Output]
 
     def __call__(
         self,
@@ -106,7 +106,7 @@ class Backbone(nnx.Module):
 
     Args:
         make: layer maker.
-        channels: of each map, or of each array that lies side by side in it.
+        channels: of each map, or of each array side by side in it.
         pyramid_channels: of each map of the feature pyramid; 0: no pyramid.
         pyramid_depth: number of the pyramid's maps.
 

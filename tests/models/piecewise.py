@@ -28,7 +28,7 @@ PARTS = (
     BatchNorm,
 )
 
-_inside = False  # a part that is compiled: its own parts belong to it
+_inside = False  # in a part that is compiled; parts of it are compiled with it
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def compiled_in_parts() -> Iterator[None]:
 
 def _compiled(call: Callable) -> Callable:
     def call_compiled(self: nnx.Module, *inputs: Any) -> Any:
-        if _inside:
+        if _inside or any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(inputs)):
             return call(self, *inputs)
         return _jitted()(call, *nnx.split(self), inputs)
 
