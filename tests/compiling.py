@@ -17,7 +17,7 @@ _OLDER_LOOPS = f"--{_FUSION_EMITTERS}=false"
 
 
 def quick_flags() -> list[str]:
-    """XLA's flags, of those that jaxlib has: with one that it has not it ends the process."""
+    """XLA's flags, of those that jaxlib knows: an unknown one ends the process."""
     tried = subprocess.run(
         [sys.executable, "-c", "import jax; jax.devices()"],
         env={**os.environ, "XLA_FLAGS": _OLDER_LOOPS, "JAX_PLATFORMS": "cpu"},
@@ -27,9 +27,12 @@ def quick_flags() -> list[str]:
     return [f"--{OPTIMIZATION}=1", *([] if tried.returncode else [_OLDER_LOOPS])]
 
 
-def fused() -> dict[str, bool]:
-    """Compiler options of a program whose fused loops are those that users have.
+def of_large_models() -> dict[str, bool | int]:
+    """Compiler options of large models, whose fused loops are those that users have.
 
-    Large models compile and run quicker so, and training amplifies that the others round otherwise.
+    With these they compile quicker, and training amplifies that the older ones round otherwise.
+    LLVM optimizes nothing: the time goes into convolutions, which it does not compile.
     """
-    return {_FUSION_EMITTERS: True} if _OLDER_LOOPS in os.environ["XLA_FLAGS"] else {}
+    flags = os.environ["XLA_FLAGS"]
+    quick = {OPTIMIZATION: 0} if f"--{OPTIMIZATION}=1" in flags else {}
+    return quick | ({_FUSION_EMITTERS: True} if _OLDER_LOOPS in flags else {})

@@ -3,6 +3,7 @@
 import gzip
 import json
 import zlib
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ def make_weights(keys_and_shapes: list, seed: int = 0) -> dict[str, np.ndarray]:
     return {key: _weight(key, tuple(shape), seed) for key, shape in keys_and_shapes}
 
 
+@lru_cache(maxsize=2500)  # several models have one backbone
 def _weight(key: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
     if "mask_blurring" in key:  # no weight: the fixed Gaussian, 7x7 with sigma 1
         y, x = np.mgrid[-3:4, -3:4]

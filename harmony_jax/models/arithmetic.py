@@ -1,8 +1,8 @@
-"""Numbers inside a model: its type, how exactly float32 is multiplied, what is rounded when.
+"""Types and precision inside a model.
 
-Activations between layers, and the operands of convolutions, are of the compute type. Everything
-else is computed in float32 and rounded once, at the end: in bfloat16 a chain of steps that each
-round would lose several of its 8 digits, and XLA fuses the casts into the loops that are there.
+Activations between layers and the operands of convolutions have the compute type. Everything else
+is computed in float32 and rounded once, at the end: in bfloat16, a chain of steps that each round
+would lose several of its 8 binary digits. XLA fuses the casts into loops that exist anyway.
 """
 
 import jax.numpy as jnp
@@ -25,21 +25,17 @@ EXACT = lax.Precision.HIGHEST
 
 
 def precision_of(name: str) -> Precision:
-    """How products of float32 are computed, by its name in configs.
-
-    Raises:
-        InputError: there is none of this name.
-    """
+    """How float32 products are computed, by its name in configs."""
     if name not in PRECISIONS:
         raise InputError(f"precision {name!r}: choose {', '.join(PRECISIONS)}")
     return PRECISIONS[name]
 
 
 def set_precision(model: nnx.Module, name: str) -> None:
-    """Sets, in place, the precision of all layers of a model, which it was built with."""
+    """Sets, in place, the precision of all layers of a model."""
     model.set_attributes(precision=precision_of(name), raise_if_not_found=False)
 
 
 def widen(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """The values as float32, or as they are if their type has more digits."""
+    """The values as float32, or unchanged if their type is wider."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))

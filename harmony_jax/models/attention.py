@@ -10,19 +10,20 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from harmony_jax.models.arithmetic import widen
-from harmony_jax.models.convolution import Geometry, convolve
-from harmony_jax.models.layers import Buffer, LayerMaker, Linear, Sequential, relu
+from harmony_jax.models.convolution import convolve
+from harmony_jax.models.convolution_cpu import Geometry
+from harmony_jax.models.layers import Buffer, LayerMaker, Linear, Named, Sequential, relu
 from harmony_jax.models.resizing import resize
 
 Features = Float[Array, "batch height width features"]
-SizedMask = Float[Array, "batch mask_height mask_width 1"]  # its size is its own
+SizedMask = Float[Array, "batch mask_height mask_width 1"]  # of any size
 
 _BLUR_SIZE = 7  # pixels
 _BLUR_SIGMA = 1.0  # pixels
 
 
 class ChannelAttention(nnx.Module):
-    """Weighs channels by what their mean and maximum over the image say."""
+    """Weighs channels by a function of their means and maxima over the image."""
 
     def __init__(self, make: LayerMaker, features: int):
         self.attention_transform = _channel_gate(make, 2 * features, features)
@@ -31,14 +32,14 @@ class ChannelAttention(nnx.Module):
         return self.weighed(x).astype(x.dtype)
 
     def weighed(self, x: Features) -> Features:
-        """The same in float32, not yet rounded to the type of `x`."""
+        """The same in float32, before it is rounded to the type of `x`."""
         x = widen(x)
         pooled = jnp.concatenate([x.mean((1, 2)), x.max((1, 2))], -1)
         return x * self.attention_transform(pooled)[:, None, None]
 
 
 class MaskedChannelAttention(nnx.Module):
-    """Weighs channels by their maxima over foreground and background, and their mean."""
+    """Weighs channels by a function of their maxima over foreground and background, and means."""
 
     def __init__(self, make: LayerMaker, features: int):
         self.attention_transform = _channel_gate(make, 3 * features, features)
@@ -66,7 +67,8 @@ class SpatialSeparatedAttention(nnx.Module):
         self.mix_gate = ChannelAttention(make, features)
         middle = int(width * features)
         self.learning_block = Sequential(
-            [ConvNormReLU(make, features, middle), ConvNormReLU(make, middle, features)]
+            Named("block", make.conv_batchnorm(inputs, outputs, 3))
+            for inputs, outputs in ((features, middle), (middle, features))
         )
         self.mask_blurring = GaussianBlur()
 
@@ -77,21 +79,12 @@ class SpatialSeparatedAttention(nnx.Module):
         return (background + mask * (foreground - background)).astype(x.dtype)
 
 
-class ConvNormReLU(nnx.Module):
-    """3x3 convolution without bias, batch normalisation, ReLU."""
-
-    def __init__(self, make: LayerMaker, inputs: int, outputs: int):
-        self.block = make.conv_batchnorm(inputs, outputs, 3)
-
-    def __call__(self, x: Array) -> Array:
-        return self.block(x)
-
-
 class GaussianBlur(nnx.Module):
     """Blurs a mask by a fixed kernel, which is part of the weights.
 
-    The released training scripts overwrite the Gaussian by random numbers, because their
-    initializer takes it for a convolution; here it stays one. Released weights bring their own.
+    The released training scripts overwrite the Gaussian with random numbers, because their
+    initializer takes it for a convolution's kernel. Here it stays a Gaussian. Released weights
+    bring their own kernel.
     """
 
     def __init__(self) -> None:

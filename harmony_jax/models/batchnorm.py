@@ -19,17 +19,17 @@ Statistics = Float[Array, " features"]
 _Normalized = tuple[Features, Statistics, Statistics]  # with mean and biased variance
 _Residuals = tuple[Features, Statistics, Statistics, Statistics]
 
-# Values of an image. 16 images of 4x4 with 512 channels are half a megabyte, which any cache holds:
-# one pass takes 0.06 ms on a CPU core, and two as well.
+# Pixels of a map that is read twice. 16 maps of 4x4 with 512 channels are half a megabyte, which
+# any cache holds: two passes take as long as one on a CPU core, 0.06 ms.
 _FEW = 16
 
 
 class BatchNorm(nnx.Module):
     """Batch normalisation with PyTorch's conventions.
 
-    Differs from `nnx.BatchNorm` in the running variance, which is the *unbiased* one: at the
-    bottleneck, where a channel has as many values as the batch has images, the two are far apart.
-    Statistics are always float32. `num_batches_tracked` counts training steps as PyTorch does.
+    Unlike `nnx.BatchNorm`, it keeps the *unbiased* variance. At the bottleneck, where a channel has
+    as many values as the batch has images, the two are far apart. Statistics are always float32.
+    `num_batches_tracked` counts training steps as PyTorch does.
     """
 
     momentum = 0.1
@@ -46,7 +46,7 @@ class BatchNorm(nnx.Module):
 
     def __call__(self, x: Features) -> Features:
         x = x.astype(self.dtype)
-        # Of channels that are padding all four are 0, and so is what they become.
+        # All four are 0 in padded channels, and so is the result.
         held = self.scale, self.bias, self.mean, self.var
         scale, bias, old_mean, old_var = (pad_to(variable[...], x.shape[-1]) for variable in held)
         if self.use_running_average:
@@ -56,8 +56,8 @@ class BatchNorm(nnx.Module):
         # PyTorch refuses a single value; dividing by one keeps such a step finite.
         unbiased = var * (count / max(count - 1, 1))
         features = self.mean.shape[0]
-        # Not `[...] =`, which asks traced arrays for a sharding: the message of that error, which
-        # no one sees, was half of the time of tracing an HRNet's step.
+        # Not `[...] =`, which asks traced arrays for their sharding. Writing the message of that
+        # error, which nobody sees, took half of the time of tracing an HRNet's step.
         self.mean.set_value((old_mean + self.momentum * (mean - old_mean))[:features])
         self.var.set_value((old_var + self.momentum * (unbiased - old_var))[:features])
         self.num_batches_tracked.set_value(self.num_batches_tracked[...] + 1)
@@ -70,8 +70,8 @@ def _normalize(
 ) -> _Normalized:
     """Normalises by the batch's statistics, and returns mean and biased variance.
 
-    `near_mean` is any guess of the mean, in which the result's rounding alone depends. Gradients
-    flow through the first result alone: the statistics are there to be kept.
+    `near_mean` is any guess of the mean; it affects only rounding. Gradients flow only through the
+    first result.
     """
     mean, var = _batch_statistics(x, near_mean)
     return _affine(x, mean, var, scale, bias, epsilon), mean, var
@@ -87,7 +87,7 @@ def _normalize_forward(
 def _normalize_backward(
     epsilon: float, residuals: _Residuals, gradients: _Normalized
 ) -> tuple[Features, Statistics, Statistics, Statistics]:
-    """The textbook's two sums; automatic differentiation takes five."""
+    """Takes the textbook's two sums; automatic differentiation takes five."""
     x, mean, inverse_std, scale = residuals
     gradient = gradients[0].astype(jnp.float32)
     normalized = (x.astype(jnp.float32) - mean) * inverse_std
@@ -104,12 +104,12 @@ _normalize.defvjp(_normalize_forward, _normalize_backward)
 def _batch_statistics(x: Features, near_mean: Statistics) -> tuple[Statistics, Statistics]:
     x = x.astype(jnp.float32)
     if x.shape[1] * x.shape[2] <= _FEW:
-        # A second pass over so little is free, and a bottleneck needs it: of two close values,
-        # the difference of mean square and squared mean keeps few digits.
+        # A second pass over so little is free, and a bottleneck needs it: if its few values are
+        # close, mean square minus squared mean keeps few digits.
         mean = x.mean((0, 1, 2))
         return mean, jnp.square(x - mean).mean((0, 1, 2))
-    # One pass, which is what matters for large maps. Shifted to near the mean, the two numbers
-    # that are subtracted are not both large; clipped, as rounding may go below zero.
+    # One pass, as large maps are slow to read. The shift to near the mean keeps the two numbers
+    # that are subtracted small; the difference may round to below zero.
     deviation = x - near_mean
     total, total_of_squares = _sums(deviation, jnp.square(deviation))
     offset = total / _count(x)
@@ -118,14 +118,13 @@ def _batch_statistics(x: Features, near_mean: Statistics) -> tuple[Statistics, S
 
 
 def _count(x: Features) -> float:
-    """Values of a channel; of a pod's batch more than int32 holds."""
+    """Values of a channel; a pod's batch may have more than int32 holds."""
     return float(x.size // x.shape[-1])
 
 
 def _sums(a: Features, b: Features) -> tuple[Statistics, Statistics]:
-    """Each channel's sum, of both."""
-    # XLA adds up over devices what one sum is of; of a pair of sums every device would get every
-    # other's, and add them itself.
+    """Each channel's sum in both arrays."""
+    # Across devices XLA all-reduces a single sum, but gathers a pair of sums on every device.
     cuda = _sums_apart if is_divided() else _sums_at_once
     return by_platform(a, b, cpu=_sums_apart, default=_sums_apart, cuda=cuda)
 

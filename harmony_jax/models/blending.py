@@ -2,13 +2,12 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
 from harmony_jax.arrays import Image, Mask
 from harmony_jax.models.interfaces import Output
-from harmony_jax.models.layers import LayerMaker
+from harmony_jax.models.layers import LayerMaker, constants
 
 
 class Projection(nnx.Module):
@@ -16,7 +15,7 @@ class Projection(nnx.Module):
 
     def __init__(self, make: LayerMaker, inputs: int, outputs: int):
         self.kernel = make.kernel(1, 1, inputs, outputs)
-        self.bias = nnx.Param(jax.device_put(np.zeros(outputs, np.float32)))
+        self.bias = constants(outputs)
         self.precision = make.precision
 
 
@@ -28,8 +27,8 @@ def to_output(
 ) -> Output:
     """Projects a decoder's last features to colours and, given `conv_attention`, blends.
 
-    Both projections are one matrix product, so that the full-resolution features are read once;
-    the result is float32.
+    Both projections are one float32 matrix product, so that the full-resolution features are read
+    once.
     """
     if conv_attention is None:
         return Output(_project(features, to_rgb), None)
@@ -40,8 +39,8 @@ def to_output(
 def blend(image: Image, rgb: Image, keep_logit: Mask) -> Output:
     """Mixes the input with the predicted colours (paper, equation 1).
 
-    The released weights predict the weight of the *input*, `sigmoid(3 * keep_logit)`; the paper's
-    blend mask is one minus it.
+    Released models predict the weight of the *input*, `sigmoid(3 * keep_logit)`. The paper's blend
+    mask is one minus that.
     """
     blend_mask = jax.nn.sigmoid(-3.0 * keep_logit)
     return Output(image + blend_mask * (rgb - image), blend_mask)

@@ -1,10 +1,10 @@
 """Channels padded with zeros to multiples of 8, as a GPU's tensor cores take them.
 
-cuDNN brings a convolution whose channels are no multiple of 8 to one whose are, in kernels of its
-own before and after it. HRNet's 18 and 36 channels are padded by the model instead, and stay so
-from one layer to the next. Parameters and statistics keep their shapes: layers pad what they
-compute with. A padded channel is zero, and so is its gradient, so that a training may hold the
-arrays padded (`training.layout`); layers take them so as well.
+If channels are not a multiple of 8, cuDNN pads them in kernels of its own before and after each
+convolution. HRNet's 18 and 36 channels are padded by the model instead, and stay padded from one
+layer to the next. Parameters and statistics keep their shapes: layers pad what they compute with.
+A padded channel is zero, and so is its gradient. So training may hold the arrays padded
+(`training.layout`), which layers accept too.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,18 +20,19 @@ from jaxtyping import Array
 _MULTIPLE = 8
 _PLATFORMS = ("gpu",)
 
-# A number of channels, or those of several arrays that lie side by side.
+# A number of channels, or the numbers of several arrays side by side.
 Channels = int | Sequence[int]
 
 _outputs_padded: ContextVar[bool] = ContextVar("outputs_padded", default=False)
 
 
 def pad_channels(model: nnx.Module, platform: str) -> None:
-    """Sets, in place, whether networks that can pad their channels do: where they are faster.
+    """Sets, in place, whether networks that can pad their channels do.
+
+    They do in bfloat16 on a GPU.
 
     Args:
-        model: with compute types; of float32, whose products are exact by default, no platform
-            wants multiples.
+        model: from `create_model`.
         platform: that it will run on, as devices name it.
     """
     module: Any
@@ -49,7 +50,7 @@ def padded_parts(model: nnx.Module) -> list[str]:
 
 @contextmanager
 def outputs_padded(are: bool) -> Iterator[None]:
-    """Within it, convolutions pad their output channels, or do not."""
+    """Within it, convolutions pad their output channels or do not."""
     token = _outputs_padded.set(are)
     try:
         yield
@@ -63,12 +64,12 @@ def are_outputs_padded() -> bool:
 
 
 def segments_of(channels: Channels) -> tuple[int, ...]:
-    """The channels of each array that lies there."""
+    """The channels of each array."""
     return (channels,) if isinstance(channels, int) else tuple(channels)
 
 
 def pad_axis(x: Array, axis: int, segments: Sequence[int] = ()) -> Array:
-    """Zeros behind each segment of an axis, by default the whole, up to the next multiple of 8."""
+    """Zeros after each segment of an axis, by default the whole, up to the next multiple of 8."""
     axis %= x.ndim
     parts, start = [], 0
     for size in segments or x.shape[axis : axis + 1]:
@@ -84,7 +85,7 @@ def padded(channels: int) -> int:
 
 
 def pad_to(x: Array, channels: int) -> Array:
-    """Zeros behind the last axis, up to so many channels."""
+    """Zeros at the end of the last axis, up to so many channels."""
     return _pad(x, x.ndim - 1, channels - x.shape[-1])
 
 

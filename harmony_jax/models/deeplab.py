@@ -9,11 +9,11 @@ from jax import lax
 from jaxtyping import Array
 
 from harmony_jax.arrays import Image, Mask
-from harmony_jax.models.feature_pyramid import FeaturePyramid
 from harmony_jax.models.interfaces import Backbone, FeatureMap
 from harmony_jax.models.layers import (
     DepthwiseConv,
     LayerMaker,
+    Named,
     Sequential,
     apply_dropout,
     concatenate,
@@ -33,9 +33,8 @@ class DeepLabBackbone(Backbone):
     Args:
         make: layer maker.
         deeplab_channels: of the map.
-        pyramid_channels: of each map of the feature pyramid; 0: no pyramid.
-        pyramid_depth: number of the pyramid's maps.
-        dropout: rate behind the spatial pyramid pooling, in training.
+        pyramid_channels, pyramid_depth: see `Backbone`.
+        dropout: rate after the spatial pyramid pooling, in training.
     """
 
     def __init__(
@@ -48,22 +47,16 @@ class DeepLabBackbone(Backbone):
         dropout: float,
     ):
         self.deeplab = DeepLabV3Plus(make, deeplab_channels, dropout)
-        self.output_channels = (deeplab_channels,)
-        self.has_pyramid = pyramid_channels > 0
-        if self.has_pyramid:
-            self.downsize = FeaturePyramid(make, deeplab_channels, pyramid_channels, pyramid_depth)
-            self.output_channels = (pyramid_channels,) * pyramid_depth
+        super().__init__(make, (deeplab_channels,), pyramid_channels, pyramid_depth)
 
-    def __call__(
+    def maps(
         self,
         image: Image,
         mask: Mask,
         mask_features: FeatureMap | None,
         rngs: nnx.Rngs | None,
     ) -> list[FeatureMap]:
-        """Computes the feature maps, the finest first; see `Backbone`."""
-        features = self.deeplab(image, mask_features, rngs)
-        return self.downsize(features) if self.has_pyramid else [features]
+        return [self.deeplab(image, mask_features, rngs)]
 
 
 class DeepLabV3Plus(nnx.Module):
@@ -71,8 +64,9 @@ class DeepLabV3Plus(nnx.Module):
 
     def __init__(self, make: LayerMaker, channels: int, dropout: float):
         self.backbone = ResNet34(make)
-        self.head = Head(make, channels + _SKIP_CHANNELS, channels)
-        self.skip_project = SkipProject(make, self.backbone.skip_channels)
+        self.head = _head(make, channels + _SKIP_CHANNELS, channels)
+        skip = make.conv_batchnorm(self.backbone.skip_channels, _SKIP_CHANNELS, 1)
+        self.skip_project = Named("skip_project", skip)
         self.aspp = SpatialPyramidPooling(make, self.backbone.output_channels, channels, dropout)
 
     def __call__(
@@ -140,47 +134,22 @@ class ImagePooling(nnx.Module):
         return jnp.broadcast_to(pooled, (*x.shape[:3], pooled.shape[-1]))
 
 
-class SkipProject(nnx.Module):
-    """1x1 convolution of the skip."""
-
-    def __init__(self, make: LayerMaker, inputs: int):
-        self.skip_project = make.conv_batchnorm(inputs, _SKIP_CHANNELS, 1)
-
-    def __call__(self, x: FeatureMap) -> FeatureMap:
-        return self.skip_project(x)
-
-
-class Head(nnx.Module):
+def _head(make: LayerMaker, inputs: int, outputs: int) -> Named:
     """Two separable convolutions and a 1x1 convolution."""
-
-    def __init__(self, make: LayerMaker, inputs: int, outputs: int):
-        self.block = Sequential(
-            [
-                SeparableConv(make, inputs, outputs),
-                SeparableConv(make, outputs, outputs),
-                make.conv(outputs, outputs, 1),
-            ]
-        )
-
-    def __call__(self, x: FeatureMap) -> FeatureMap:
-        return self.block(x)
+    separable = [_separable_conv(make, inputs, outputs), _separable_conv(make, outputs, outputs)]
+    return Named("block", Sequential([*separable, make.conv(outputs, outputs, 1)]))
 
 
-class SeparableConv(nnx.Module):
+def _separable_conv(make: LayerMaker, inputs: int, outputs: int) -> Named:
     """Depthwise and pointwise convolution, batch normalisation, ReLU."""
-
-    def __init__(self, make: LayerMaker, inputs: int, outputs: int):
-        pointwise = make.conv_batchnorm(inputs, outputs, 1)
-        self.body = Sequential([DepthwiseConv(make, inputs), *pointwise])
-
-    def __call__(self, x: FeatureMap) -> FeatureMap:
-        return self.body(x)
+    pointwise = make.conv_batchnorm(inputs, outputs, 1)
+    return Named("body", Sequential([DepthwiseConv(make, inputs), *pointwise]))
 
 
 def _stage(
     make: LayerMaker, inputs: int, outputs: int, blocks: int, stride: int = 1, dilation: int = 1
 ) -> Sequential:
-    # The first convolution of a dilated stage still has the dilation of the stage before.
+    # The first convolution of a dilated stage has the dilation of the stage before.
     first = (max(dilation // 2, 1), dilation)
     return Sequential(
         BasicBlock(
@@ -208,10 +177,10 @@ def _by_windows(x: FeatureMap) -> FeatureMap:
 
 
 def _by_strides(x: FeatureMap) -> FeatureMap:
-    """For maps of even sides, without a padding; converters have their limits there."""
+    """The same without padding, which converters support only in part; for even sides."""
     for axis in (1, 2):
         even, odd = (lax.slice_in_dim(x, start, None, 2, axis) for start in (0, 1))
-        first = lax.slice_in_dim(even, 0, 1, axis=axis)  # is in the first window already
+        first = lax.slice_in_dim(even, 0, 1, axis=axis)  # repeats what its window has already
         before = jnp.concatenate([first, lax.slice_in_dim(odd, 0, -1, axis=axis)], axis)
         x = jnp.maximum(jnp.maximum(before, even), odd)
     return x

@@ -1,6 +1,6 @@
 """Where and how a base network takes the feature maps of a backbone (paper, section 3.3)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from flax import nnx
@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from harmony_jax.errors import InputError
 from harmony_jax.models.channel_padding import Channels, pad_axis, segments_of
-from harmony_jax.models.layers import LayerMaker, concatenate
+from harmony_jax.models.layers import LayerMaker, Named, concatenate
 
 FUSE_INTO = ("encoder", "decoder", "both")
 FUSE_MODES = ("cat", "catc", "sum")
@@ -18,12 +18,12 @@ class BackboneFeatures(NamedTuple):
     """Feature maps on offer, and their use.
 
     Attributes:
-        channels: of each map, or of each array that lies there side by side; the finest map comes
-            first, and each has half the resolution of the one before.
+        channels: of each map, or of each array side by side in it; the finest map comes first, and
+            each has half the resolution of the one before.
         level: of the finest map; a map of level n has a stride of 2 ** n pixels.
         into: `encoder`, `decoder` or `both`.
-        mode: `cat` concatenates, `catc` also brings the channels back to their number by a 1x1
-            convolution, `sum` adds the map after a 1x1 convolution.
+        mode: `cat` concatenates, `catc` also restores the number of channels by a 1x1 convolution,
+            `sum` adds the map after a 1x1 convolution.
     """
 
     channels: tuple[Channels, ...]
@@ -33,10 +33,12 @@ class BackboneFeatures(NamedTuple):
 
 
 class FeatureConnector(nnx.Module):
-    """Joins one feature map to the activations of its resolution."""
+    """Joins one feature map, the backbone's number `index`, to the activations of its size."""
 
-    def __init__(self, make: LayerMaker, mode: str, inputs: int, features: Channels):
-        self.mode, self.features = mode, sum(segments_of(features))
+    def __init__(
+        self, make: LayerMaker, mode: str, inputs: int, features: Channels, index: int = 0
+    ):
+        self.mode, self.features, self.index = mode, sum(segments_of(features)), index
         joined = (inputs, *segments_of(features))
         if mode == "catc":
             self.reduce_conv = make.conv(joined, inputs, 1)
@@ -51,7 +53,7 @@ class FeatureConnector(nnx.Module):
     ) -> Float[Array, "batch height width outputs"]:
         if self.mode == "sum":
             return self.reduce_conv(features) + x
-        if features.shape[-1] > self.features:  # padded: then all that lies side by side is
+        if features.shape[-1] > self.features:  # padded, so all arrays side by side must be
             x = pad_axis(x, -1)
         joined = concatenate(x, features)
         return joined if self.mode == "cat" else self.reduce_conv(joined)
@@ -76,10 +78,11 @@ class Connectors(nnx.Dict):
     ):
         connectors = {}
         if features is not None and features.into in (side, "both"):
-            for level, channels in enumerate(features.channels, features.level):
+            for i, channels in enumerate(features.channels):
+                level = features.level + i
                 if level in inputs:
                     connectors[f"connector{level}"] = FeatureConnector(
-                        make, features.mode, inputs[level], channels
+                        make, features.mode, inputs[level], channels, i
                     )
         super().__init__(connectors)
 
@@ -88,13 +91,52 @@ class Connectors(nnx.Dict):
         name = f"connector{level}"
         return self[name].output_channels if name in self else inputs
 
+    def connect(self, level: int, x: Array, features: Sequence[Array]) -> Array:
+        """Applies the level's connector, if there is one, to its map of `features`."""
+        name = f"connector{level}"
+        return self[name](x, features[self[name].index]) if name in self else x
 
-def connect(
-    connectors: Connectors, level: int, x: Array, features: Sequence[Array], first_level: int
-) -> Array:
-    """Applies the level's connector, if there is one, to its map of `features`."""
-    name = f"connector{level}"
-    return connectors[name](x, features[level - first_level]) if name in connectors else x
+
+class Encoder(nnx.Module):
+    """Blocks of decreasing resolution; a backbone's map is joined before the block of its level.
+
+    Args:
+        make: layer maker.
+        channels: of each block's output.
+        features: what the backbone offers.
+        make_block: makes a block from its level and input channels.
+        between: applied between two blocks.
+    """
+
+    def __init__(
+        self,
+        make: LayerMaker,
+        channels: tuple[int, ...],
+        features: BackboneFeatures | None,
+        make_block: Callable[[int, Channels], Named],
+        between: Callable[[Array], Array] | None = None,
+    ):
+        self.dtype, self.between = make.dtype, between
+        inputs = (4, *channels)
+        levels = range(len(channels))
+        self.connectors = Connectors(make, features, "encoder", {i: inputs[i] for i in levels[2:]})
+        blocks = [make_block(i, self.connectors.output_channels(i, inputs[i])) for i in levels]
+        self.block0, self.block1 = blocks[:2]
+        self.blocks_connected = nnx.Dict({f"block{i}": blocks[i] for i in levels[2:]})
+
+    def __call__(
+        self, x: Float[Array, "batch height width 4"], features: Sequence[Array]
+    ) -> list[Array]:
+        """Returns the output of each block, the highest resolution first."""
+        x = x.astype(self.dtype)
+        outputs: list[Array] = []
+        blocks = (self.block0, self.block1, *self.blocks_connected.values())
+        for level, block in enumerate(blocks):
+            if outputs and self.between is not None:
+                x = self.between(x)
+            x = block(self.connectors.connect(level, x, features))
+            outputs.append(x)
+        return outputs
 
 
 def check_fusion(features: BackboneFeatures) -> None:

@@ -5,9 +5,7 @@ Attribute names follow the released PyTorch modules, so that parameter paths are
 
 import re
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jaxtyping import Array
 
@@ -21,16 +19,24 @@ from harmony_jax.models.interfaces import (
     HarmonizationModel,
     Output,
 )
-from harmony_jax.models.layers import LayerMaker, Sequential, concatenate, leaky_relu
+from harmony_jax.models.layers import (
+    LayerMaker,
+    Named,
+    Sequential,
+    concatenate,
+    constants,
+    leaky_relu,
+)
 from harmony_jax.models.resizing import resize
 
 MASK_FUSIONS = ("sum", "rgb", "none")
 
 _STEM_CHANNELS = 64  # of the backbones' first convolution
 _INITIAL_SCALE = 0.1  # of the mask's features
+_FUSION_CHANNELS = 8  # between the two convolutions of `rgb`
 
-# HRNet without its OCR head, and the ResNet inside DeepLab: what ImageNet weights exist for. The
-# group is the name that they have there.
+# ImageNet weights exist for HRNet without its OCR head, and for the ResNet inside DeepLab. The
+# group is the key that they have there.
 _PRETRAINED = re.compile(r"backbone\.(?:hrnet\.(?!conv3x3_ocr\.|ocr_)|deeplab\.backbone\.)(.+)")
 
 
@@ -60,8 +66,8 @@ class ForegroundAware(HarmonizationModel):
         make: layer maker.
         base: `DeepImageHarmonization` or `UNetHarmonization`, made for the backbone's features.
         backbone: `HRNetBackbone` or `DeepLabBackbone`.
-        mask_fusion: how the backbone gets the mask: `sum` adds its convolution behind the
-            backbone's first, `rgb` mixes it into the image, `none` leaves the backbone unaware.
+        mask_fusion: how the backbone gets the mask: `sum` adds a convolution of the mask after the
+            backbone's first one, `rgb` mixes it into the image, `none` leaves it out.
         halve_backbone_input: whether the backbone sees image and mask at half the size.
     """
 
@@ -84,7 +90,7 @@ class ForegroundAware(HarmonizationModel):
             conv = make.conv(1, _STEM_CHANNELS, 3, stride=2)
             self.mask_conv = Sequential([conv, LearnedScale(_INITIAL_SCALE)])
         elif mask_fusion == "rgb":
-            self.fusion = InputFusion(make)
+            self.fusion = _input_fusion(make)
 
     def __call__(self, image: Image, mask: Mask, *, rngs: nnx.Rngs | None = None) -> Output:
         """Harmonizes a batch; see `HarmonizationModel`."""
@@ -93,11 +99,9 @@ class ForegroundAware(HarmonizationModel):
 
     @property
     def size_divisor(self) -> int:
-        """Pictures of any size are padded to multiples of it."""
         return self.model.size_divisor
 
     def check_image_size(self, height: int, width: int) -> None:
-        """Raises InputError unless the network can take the size in pixels."""
         self.model.check_image_size(height, width)
 
     def backbone_features(
@@ -108,35 +112,23 @@ class ForegroundAware(HarmonizationModel):
             size = (image.shape[1] // 2, image.shape[2] // 2)
             image, mask = resize(image, size), resize(mask, size)
         if self.mask_fusion == "rgb":
-            image = self.fusion(image, mask)
+            image = self.fusion(concatenate(image, mask))
         mask_features = self.mask_conv(mask) if self.mask_fusion == "sum" else None
         return self.backbone(image, mask, mask_features, rngs)
-
-
-class InputFusion(nnx.Module):
-    """Mixes the mask into the image by 1x1 convolutions."""
-
-    features = 8
-
-    def __init__(self, make: LayerMaker):
-        self.fusion_conv = Sequential(
-            [
-                make.conv(4, self.features, 1),
-                leaky_relu,
-                make.batchnorm(self.features),
-                make.conv(self.features, 3, 1),
-            ]
-        )
-
-    def __call__(self, image: Array, mask: Array) -> Array:
-        return self.fusion_conv(concatenate(image, mask))
 
 
 class LearnedScale(nnx.Module):
     """Multiplies by the absolute value of one learned number."""
 
     def __init__(self, initial: float):
-        self.factor = nnx.Param(jax.device_put(np.full(1, initial, np.float32)))
+        self.factor = constants(1, initial)
 
     def __call__(self, x: Array) -> Array:
         return (widen(x) * jnp.abs(self.factor[...])).astype(x.dtype)
+
+
+def _input_fusion(make: LayerMaker) -> Named:
+    """Mixes the mask into the image by 1x1 convolutions."""
+    first, last = make.conv(4, _FUSION_CHANNELS, 1), make.conv(_FUSION_CHANNELS, 3, 1)
+    layers = [first, leaky_relu, make.batchnorm(_FUSION_CHANNELS), last]
+    return Named("fusion_conv", Sequential(layers))

@@ -7,7 +7,6 @@ from flax import nnx
 
 from harmony_jax.arrays import Image, Mask
 from harmony_jax.models.channel_padding import Channels, outputs_padded
-from harmony_jax.models.feature_pyramid import FeaturePyramid
 from harmony_jax.models.interfaces import Backbone, FeatureMap
 from harmony_jax.models.layers import LayerMaker, Sequential, add, concatenate, relu
 from harmony_jax.models.materialize import materialize
@@ -32,8 +31,7 @@ class HRNetBackbone(Backbone):
         ocr_channels: key channels of the OCR head, whose output has twice as many; 0: no head.
         multiscale: whether to return HRNet's four scales. The OCR head is then not applied, but
             its weights remain, as in the released models.
-        pyramid_channels: of each map of the feature pyramid; 0: no pyramid.
-        pyramid_depth: number of the pyramid's maps.
+        pyramid_channels, pyramid_depth: see `Backbone`.
         dropout: rate in the OCR head, in training.
     """
 
@@ -52,32 +50,25 @@ class HRNetBackbone(Backbone):
         self.multiscale = multiscale
         self.hrnet = HighResolutionNet(make, width, small, ocr_channels, dropout)
         scales = self.hrnet.scale_channels
-        channels: Channels = 2 * ocr_channels if ocr_channels else scales
-        self.has_pyramid = pyramid_channels > 0 and not multiscale
-        if multiscale:
-            self.output_channels = scales
-        elif self.has_pyramid:
-            self.downsize = FeaturePyramid(make, channels, pyramid_channels, pyramid_depth)
-            self.output_channels = (pyramid_channels,) * pyramid_depth
-        else:
-            self.output_channels = (channels,)
+        one_map: tuple[Channels, ...] = (2 * ocr_channels if ocr_channels else scales,)
+        super().__init__(
+            make,
+            scales if multiscale else one_map,
+            0 if multiscale else pyramid_channels,
+            pyramid_depth,
+        )
 
-    def __call__(
+    def maps(
         self,
         image: Image,
         mask: Mask,
         mask_features: FeatureMap | None,
         rngs: nnx.Rngs | None,
     ) -> list[FeatureMap]:
-        """Computes the feature maps, the finest first; see `Backbone`.
-
-        Their channels are padded if HRNet's are (`channel_padding`).
-        """
+        """The maps without a pyramid; their channels are padded if HRNet's are."""
         with outputs_padded(self.hrnet.pads_channels):
-            features = self.hrnet.scales(image, mask_features)
-            if not self.multiscale:
-                features = [self.hrnet.head(features, mask, rngs)]
-        return self.downsize(features[0]) if self.has_pyramid else features
+            scales = self.hrnet.scales(image, mask_features)
+            return scales if self.multiscale else [self.hrnet.head(scales, mask, rngs)]
 
 
 class HighResolutionNet(nnx.Module):
@@ -163,7 +154,7 @@ class Transition(nnx.List):
 
 
 class FusionModule(nnx.Module):
-    """Residual branches, one a scale, whose results are summed into each other."""
+    """Residual branches, one for each scale, whose results are added to each other."""
 
     def __init__(self, make: LayerMaker, channels: tuple[int, ...], blocks: int):
         self.branches = nnx.List(

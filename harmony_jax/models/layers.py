@@ -23,12 +23,8 @@ from harmony_jax.models.channel_padding import (
     pad_to,
     segments_of,
 )
-from harmony_jax.models.convolution import (
-    Geometry,
-    convolve,
-    convolve_transposed,
-    depthwise_convolve,
-)
+from harmony_jax.models.convolution import convolve, convolve_transposed, depthwise_convolve
+from harmony_jax.models.convolution_cpu import Geometry
 from harmony_jax.models.platform_forms import by_platform
 
 relu = jax.nn.relu
@@ -40,16 +36,16 @@ class LayerMaker:
 
     Kernels are normal with variance `init_variance / mean(fan_in, fan_out)`, as the released
     initializer ("XavierGluon") draws them; biases are 0. NumPy draws them on the host, from one
-    key of `rngs` and the number of the kernel, so that they are the same on any platform, and
-    nothing is compiled: JAX compiles a program for each shape, 16 s for an HRNet.
+    key of `rngs` and the kernel's number. So they are the same on any platform, and nothing is
+    compiled: JAX compiles a program for each shape, which takes 16 s for an HRNet.
 
     Attributes:
         rngs: source of the initial kernels.
         dtype: compute type; parameters and statistics are float32.
         init_variance: 2 in most of the released recipes.
-        precision: of products of float32.
-        gradient_dtype: type in which the gradients of kernels are accumulated, and summed over
-            devices; at least as wide as `dtype`, and by default the same.
+        precision: of float32 products.
+        gradient_dtype: type in which gradients of kernels are accumulated and summed over devices;
+            at least as wide as `dtype`, and by default the same.
     """
 
     rngs: nnx.Rngs
@@ -60,7 +56,7 @@ class LayerMaker:
 
     @property
     def kernel_dtype(self) -> DTypeLike:
-        """What a kernel is cast to before its layer, whose gradient then has this type."""
+        """The type that a kernel is cast to before use, and that its gradient then has."""
         return self.gradient_dtype or self.dtype
 
     def kernel(self, *shape: int) -> nnx.Param:
@@ -68,7 +64,7 @@ class LayerMaker:
         mean_fan = math.prod(shape[:-2]) * (shape[-2] + shape[-1]) / 2
         std = math.sqrt(self.init_variance / mean_fan)
         draw = partial(_draw_normal, number=next(self._numbers), std=std, shape=shape)
-        if isinstance(self._key, jax.core.Tracer):  # only shapes are wanted, or it is compiled
+        if isinstance(self._key, jax.core.Tracer):  # under `nnx.eval_shape` or `jax.jit`
             result = jax.ShapeDtypeStruct(shape, jnp.float32)
             return nnx.Param(jax.pure_callback(draw, result, self._key))
         return nnx.Param(jax.device_put(draw(self._key)))
@@ -92,10 +88,7 @@ class LayerMaker:
         dilation: int = 1,
         bias: bool = True,
     ) -> "Conv":
-        """A convolution; by default padded to keep the size (over the stride).
-
-        `inputs` are those of each array, where several lie side by side.
-        """
+        """A convolution; by default padded to keep the size (over the stride)."""
         if padding is None:
             padding = dilation * (kernel_size - 1) // 2
         segments = segments_of(inputs)
@@ -141,6 +134,17 @@ class Sequential(nnx.List):
         return x
 
 
+class Named(nnx.Module):
+    """Applies one layer, held under a name of the released modules for the sake of its path."""
+
+    def __init__(self, name: str, layer: nnx.Module):
+        self.name = name
+        setattr(self, name, layer)
+
+    def __call__(self, x: Array) -> Array:
+        return getattr(self, self.name)(x)
+
+
 class Conv(nnx.Module):
     """Convolution with a square kernel. Parameters in float32, computed in `dtype`.
 
@@ -156,11 +160,7 @@ class Conv(nnx.Module):
         segments: tuple[int, ...],
     ):
         self.kernel = kernel
-        self.bias = (
-            None
-            if bias_features is None
-            else nnx.Param(jax.device_put(np.zeros(bias_features, np.float32)))
-        )
+        self.bias = None if bias_features is None else constants(bias_features)
         self.geometry, self.segments = geometry, segments
         self.dtype, self.kernel_dtype = make.dtype, make.kernel_dtype
         self.precision = make.precision
@@ -187,7 +187,7 @@ class ConvTranspose(nnx.Module):
     def __init__(self, make: LayerMaker, inputs: Channels, outputs: int, padding: int):
         self.segments = segments_of(inputs)
         self.kernel = make.kernel(4, 4, outputs, sum(self.segments))
-        self.bias = nnx.Param(jax.device_put(np.zeros(outputs, np.float32)))
+        self.bias = constants(outputs)
         self.geometry = Geometry(2, padding)
         self.dtype, self.kernel_dtype = make.dtype, make.kernel_dtype
         self.precision = make.precision
@@ -222,7 +222,7 @@ class Linear(nnx.Module):
 
     def __init__(self, make: LayerMaker, inputs: int, outputs: int):
         self.kernel = make.kernel(inputs, outputs)
-        self.bias = nnx.Param(jax.device_put(np.zeros(outputs, np.float32)))
+        self.bias = constants(outputs)
         self.precision = make.precision
 
     def __call__(self, x: Float[Array, "*shape inputs"]) -> Float[Array, "*shape outputs"]:
@@ -234,10 +234,15 @@ class Buffer(nnx.BatchStat):
     """An array that belongs to a model's weights and is not trained."""
 
 
-def elu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """ELU as `exp(x) - 1`, half the time of `expm1` on a CPU.
+def constants(number: int, value: float = 0.0) -> nnx.Param:
+    """A float32 parameter that starts from one value."""
+    return nnx.Param(jax.device_put(np.full(number, value, np.float32)))
 
-    The two differ by a rounding of 1 in float32 (6e-8), which is that of the values around it.
+
+def elu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """ELU as `exp(x) - 1`, which takes half the time of `expm1` on a CPU.
+
+    The two differ by at most the rounding of 1 in float32 (6e-8).
     """
     wide = widen(x)
     return jnp.where(wide > 0, wide, jnp.exp(jnp.minimum(wide, 0)) - 1).astype(x.dtype)
@@ -259,7 +264,7 @@ def add(first: Array, *others: Array) -> Array:
 def apply_dropout(
     dropout: nnx.Dropout, x: Float[Array, "*shape"], rngs: nnx.Rngs | None
 ) -> Float[Array, "*shape"]:
-    """Drops and scales up values in training; the scale has more digits than bfloat16."""
+    """Dropout in training, computed in float32: its scale has more digits than bfloat16."""
     return x if dropout.deterministic else dropout(widen(x), rngs=rngs).astype(x.dtype)
 
 
@@ -269,13 +274,13 @@ def concatenate(*arrays: Array) -> Array:
 
 
 def max_pool(x: Float[Array, "batch height width features"], window: int) -> Array:
-    """Maximum over windows that do not overlap; rows and columns left over are dropped."""
+    """Maximum over adjacent windows; rows and columns that fill none are dropped."""
     batch, height, width, features = x.shape
     height, width = height // window, width // window
     x = x[:, : height * window, : width * window]
     x = x.reshape(batch, height, window, width, window, features).max((2, 4))
     if x.dtype == jnp.float32:
         return x
-    # XLA:CPU of jaxlib 0.12 makes one kernel of a reduction and the bfloat16 convolutions after it,
-    # and that kernel's results are NaN in places. The barrier keeps them apart.
+    # XLA:CPU of jaxlib 0.12 fuses a reduction with the bfloat16 convolutions after it, and the
+    # result is NaN in places. The barrier keeps them apart.
     return by_platform(x, cpu=lax.optimization_barrier, default=lambda x: x)

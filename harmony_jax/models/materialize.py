@@ -1,4 +1,4 @@
-"""Keeps XLA:CPU from computing a value again in each place that uses it."""
+"""Keeps XLA:CPU from computing a value again wherever it is used."""
 
 import jax
 import jax.numpy as jnp
@@ -10,13 +10,12 @@ from harmony_jax.models.platform_forms import by_platform
 
 @jax.custom_vjp
 def materialize(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Returns `x`, used by several others; on a CPU it is computed once and kept.
+    """Returns `x`; on a CPU it is computed once, however many values depend on it.
 
-    XLA:CPU fuses cheap producers into every consumer. Along residual connections that goes back
-    to the first block: each use of a block's output added up all blocks before it again, a
-    quarter of the training step of HRNet. An `optimization_barrier` around `x` is removed before
-    fusion. A loop is not fused, and this one never runs: the count of its trips is behind a
-    barrier while loops are simplified.
+    XLA:CPU fuses cheap producers into every consumer. Along residual connections that reaches back
+    to the first block: each use of a block's output added up all earlier blocks again, which took
+    a quarter of HRNet's training step. An `optimization_barrier` around `x` is removed before
+    fusion. A loop is not fused. This one never runs; the barrier hides its zero trips from XLA.
     """
     return _kept(x)
 

@@ -27,7 +27,7 @@ Regions = Float[Array, "batch 1 regions features"]
 
 
 class ObjectContext(nnx.Module):
-    """Adds to each pixel what the regions hold on average, weighted by likeness.
+    """Adds to each pixel the mean features of the regions, weighted by similarity.
 
     Args:
         make: layer maker.
@@ -84,14 +84,14 @@ class RegionAttention(nnx.Module):
 def gather_regions(x: Features, mask: FeatureMap) -> Regions:
     """Mean features of foreground and background, weighted by the softmax of the mask itself.
 
-    The softmax runs over all positions, so that the weight of a pixel inside a region is e times
-    that of one outside.
+    The softmax is over all positions, so a pixel inside a region weighs e times as much as one
+    outside.
     """
     batch, height, width, channels = x.shape
     mask = resize(mask.astype(jnp.float32), (height, width))
     masks = concatenate(mask, 1 - mask).reshape(batch, height * width, 2)
-    # Not rounded to the type of `x`: there are two weights or few more, and thousands of positions
-    # that the same rounding would weigh too high or too low.
+    # Not rounded to the type of `x`: only a few distinct weights occur, so the same rounding would
+    # change the weight of thousands of positions.
     weight = jax.nn.softmax(masks, axis=1)
     positions = widen(x).reshape(batch, height * width, channels)
     regions = jnp.einsum("bpr,bpc->brc", weight, positions, precision=EXACT)

@@ -1,7 +1,7 @@
 """Models by their released names: a base network, and for most a backbone."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from typing import Any, NamedTuple, get_args
 
@@ -80,18 +80,12 @@ _JOIN = {"mask_fusion": "sum", "fuse_into": "encoder", "fuse_mode": "cat"}
 # Of every model; see `LayerMaker`.
 _COMMON = {"init_variance": 2.0}
 
-# Of an argument's type: what its values are, and what messages call them.
-_KINDS: dict[type, tuple[type, str]] = {
-    int: (Integral, "a whole number"),
-    float: (Real, "a number"),
-    bool: (bool, "true or false"),
-    str: (str, "a text"),
-}
-_FROM_TEXT: dict[type, Any] = {
-    int: int,
-    float: float,
-    bool: lambda text: {"true": True, "false": False}[text.lower()],
-    str: str,
+# For an argument's type: type of its values, their name in messages, conversion from text.
+_KINDS: dict[type, tuple[type, str, Callable[[str], Any]]] = {
+    int: (Integral, "a whole number", int),
+    float: (Real, "a number", float),
+    bool: (bool, "true or false", lambda text: {"true": True, "false": False}[text.lower()]),
+    str: (str, "a text", str),
 }
 
 _MODELS = {
@@ -132,30 +126,23 @@ def list_backbones() -> list[str]:
 
 
 def released_image_size(name: str) -> int:
-    """Pixels a side that a model was released for.
-
-    Raises:
-        InputError: unknown name.
-    """
+    """Pixels a side that a model was released for."""
     return _BASES[_find(name).base].image_size
 
 
 def parse_argument(text: str) -> tuple[str, Any]:
-    """An argument of `create_model` from text: "channels=8" is ("channels", 8).
-
-    Raises:
-        InputError: not of this form, no such argument, or a value of another type.
-    """
+    """An argument of `create_model` from text: "channels=8" is ("channels", 8)."""
     key, equals, value = text.partition("=")
     types = _argument_types()
     if not equals:
         raise InputError(f"{text!r}: expected NAME=VALUE, such as fuse_into=both")
     if key not in types:
         raise InputError(f"unknown argument {key!r}: choose from {', '.join(sorted(types))}")
+    _, called, from_text = _KINDS[types[key]]
     try:
-        return key, _FROM_TEXT[types[key]](value)
+        return key, from_text(value)
     except (KeyError, ValueError) as error:
-        raise InputError(f"{text}: expected {_KINDS[types[key]][1]}") from error
+        raise InputError(f"{text}: expected {called}") from error
 
 
 def create_model(
@@ -173,15 +160,14 @@ def create_model(
     Args:
         name: a released name, one of `list_models()`.
         rngs: source of the initial weights, such as `nnx.Rngs(0)`.
-        backbone: a backbone to put in place of the released one, one of `list_backbones()`; any
-            goes with any model.
+        backbone: one of `list_backbones()`, instead of the released one; any fits any model.
         dtype: compute type; parameters and statistics stay float32.
-        precision: of products of float32, forward and backward: `highest` is float32 itself, which
-            is what exact needs; `default` is the accelerator's own (GPU: TF32, TPU: bfloat16);
-            `high` is between the two on a TPU. On a CPU all three are float32.
-        gradient_dtype: type in which gradients of kernels are accumulated, and summed over devices;
+        precision: of float32 products, forward and backward: `highest` is exact float32;
+            `default` is the accelerator's own (GPU: TF32, TPU: bfloat16); `high` is between the
+            two on a TPU. On a CPU all three are float32.
+        gradient_dtype: type in which gradients of kernels are accumulated and summed over devices;
             by default `dtype`.
-        **overrides: arguments that differ from the released ones: those of the base network
+        **overrides: arguments that differ from the released ones, of the base network
             (`DeepImageHarmonization`, `UNetHarmonization`), of the backbone (`HRNetBackbone`,
             `DeepLabBackbone`) and of their junction: `mask_fusion` (sum, rgb, none), `fuse_into`
             (encoder, decoder, both), `fuse_mode` (cat, catc, sum).
@@ -189,9 +175,6 @@ def create_model(
     Returns:
         A module with `model(image, mask) -> Output`, NHWC. In training mode a model with dropout
         also needs `rngs=nnx.Rngs(dropout=...)`, unless it was made with `dropout=0.0`.
-
-    Raises:
-        InputError: unknown name, backbone, precision, override or value.
     """
     preset = _find(name)
     base = _BASES[preset.base]
@@ -247,7 +230,7 @@ def _find(name: str) -> _Model:
 
 
 def _argument_types() -> dict[str, type]:
-    """The type of every argument that some model has, None aside."""
+    """The type of every argument that some model has, without None."""
     types: dict[str, type] = {"backbone": str, "init_variance": float, **dict.fromkeys(_JOIN, str)}
     parts: list[_Base | _Backbone] = [*_BASES.values(), *_BACKBONES.values()]
     for network in {part.network for part in parts}:
@@ -262,7 +245,7 @@ def _check_types(arguments: Mapping[str, Any]) -> None:
     """Raises InputError if a value is of another type than its argument."""
     types = _argument_types()
     for key, value in arguments.items():
-        kind, called = _KINDS[types[key]]
+        kind, called, _ = _KINDS[types[key]]
         number_for_bool = isinstance(value, bool) and kind is not bool
         if value is not None and (number_for_bool or not isinstance(value, kind)):
             raise InputError(f"{key} {value!r}: expected {called}")

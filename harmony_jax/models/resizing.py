@@ -12,8 +12,8 @@ from jaxtyping import Array, Float
 from harmony_jax.models.arithmetic import EXACT, widen
 from harmony_jax.models.platform_forms import by_platform
 
-# Of products of float32 that stand for a narrower type: its values are exact in them, and weights
-# are rounded far finer than the result. On a TPU half the work of the exact ones.
+# Precision for narrower types computed in float32: their values are exact in it, and weights are
+# rounded far more finely than the result. On a TPU it is half the work of exact products.
 _NARROW = lax.Precision.HIGH
 
 
@@ -23,7 +23,7 @@ def resize(
     """Resizes bilinearly as PyTorch does with `align_corners=True`.
 
     Args:
-        x: any type; computed in float32, whatever a model's precision, and rounded once.
+        x: of any type; computed in float32, whatever a model's precision, and rounded once.
         size: the new height and width, each at least 1.
     """
     height, width = size
@@ -73,7 +73,7 @@ def _by_products(x: Array, *, size: tuple[int, int]) -> Array:
 
 
 def _by_gathering_at_once(x: Array, *, size: tuple[int, int]) -> Array:
-    """The same with no array in between: XLA:GPU makes it part of the kernel that takes it."""
+    """The same without intermediate arrays: XLA:GPU fuses it into the kernel that uses it."""
     (above, below, down), (left, right, along) = (
         _neighbours(old, new) for old, new in zip(x.shape[1:3], size, strict=True)
     )
@@ -103,14 +103,14 @@ def _by_gathering(x: Array, *, size: tuple[int, int]) -> Array:
 
 
 def _transposed_by_gathering(y: Array, *, size: Sequence[int]) -> Array:
-    """Each old position's sum of the new ones around it, of which there are few."""
+    """Sums, for each old position, the few new ones around it."""
     dtype, y = y.dtype, widen(y)
     for axis, old in zip((1, 2), size, strict=True):
         new = y.shape[axis]
         if old != new:
             weights = _weights(old, new)
             taps = np.count_nonzero(weights, 0).max()
-            # The heaviest first; where an old position has fewer, the rest weighs 0.
+            # The largest weights first; if an old position has fewer, the others are 0.
             nearest = np.argsort(-weights, 0, kind="stable")[:taps]
             parts = []
             for index in nearest:
@@ -122,7 +122,7 @@ def _transposed_by_gathering(y: Array, *, size: Sequence[int]) -> Array:
 
 
 def _neighbours(old: int, new: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each new position: the old ones before and after it, and how far it is between them."""
+    """For each new position: the old ones before and after it, and where it lies between them."""
     position = _positions(old, new)
     before = np.minimum(position.astype(np.int32), old - 1)
     return before, np.minimum(before + 1, old - 1), position - before

@@ -7,17 +7,18 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from harmony_jax.arrays import Image, Mask
 from harmony_jax.errors import InputError
 from harmony_jax.models.attention import MaskedChannelAttention, SpatialSeparatedAttention
 from harmony_jax.models.blending import Projection, to_output
 from harmony_jax.models.channel_padding import Channels
-from harmony_jax.models.feature_fusion import BackboneFeatures, Connectors, connect
+from harmony_jax.models.feature_fusion import BackboneFeatures, Connectors, Encoder
 from harmony_jax.models.interfaces import BaseNetwork, FeatureMap, Output
 from harmony_jax.models.layers import (
     LayerMaker,
+    Named,
     Sequential,
     concatenate,
     max_pool,
@@ -66,12 +67,19 @@ class UNetHarmonization(BaseNetwork):
         if attention not in _ATTENTIONS:
             raise InputError(f"attention {attention!r}: choose {' or '.join(_ATTENTIONS)}")
         self.depth = depth
-        self.encoder = UNetEncoder(
-            make, depth, channels, max_channels, batchnorm_from, backbone_features
+        self.size_step = self.least_size = 2 ** (depth - 1)
+        widths = tuple(min(channels * 2**i, max_channels) for i in range(depth))
+
+        def down_block(level: int, inputs: Channels) -> Named:
+            batchnorm = level >= batchnorm_from
+            return Named("convs", _double_conv(make, inputs, widths[level], batchnorm))
+
+        self.encoder = Encoder(
+            make, widths, backbone_features, down_block, partial(max_pool, window=2)
         )
         self.decoder = UNetDecoder(
             make,
-            self.encoder.block_channels,
+            widths,
             partial(SpatialSeparatedAttention, width=attention_width)
             if attention == "spatial_separated"
             else MaskedChannelAttention,
@@ -79,83 +87,6 @@ class UNetHarmonization(BaseNetwork):
             image_fusion,
             backbone_features,
         )
-
-    def __call__(
-        self,
-        image: Image,
-        mask: Mask,
-        features: Sequence[FeatureMap] = (),
-        *,
-        rngs: nnx.Rngs | None = None,
-    ) -> Output:
-        """Harmonizes a batch; see `HarmonizationModel`. There is no dropout.
-
-        Raises:
-            InputError: a side is not a multiple of 2 ** (depth - 1).
-        """
-        self.check_image_size(image.shape[1], image.shape[2])
-        blocks = self.encoder(concatenate(image, mask), features)
-        return self.decoder(blocks, image, mask, features)
-
-    @property
-    def size_divisor(self) -> int:
-        """Pictures of any size are padded to multiples of it."""
-        return 2 ** (self.depth + 1)
-
-    def check_image_size(self, height: int, width: int) -> None:
-        """Raises InputError unless the network can take the size in pixels."""
-        step = 2 ** (self.depth - 1)
-        if height % step or width % step or min(height, width) < step:
-            raise InputError(
-                f"image size {height}x{width} (height x width): a U-Net of depth {self.depth} "
-                f"takes multiples of {step}"
-            )
-
-
-class UNetEncoder(nnx.Module):
-    """`depth` pairs of convolutions, each pair at half the resolution of the one before."""
-
-    def __init__(
-        self,
-        make: LayerMaker,
-        depth: int,
-        channels: int,
-        max_channels: int,
-        batchnorm_from: int,
-        features: BackboneFeatures | None,
-    ):
-        self.dtype = make.dtype
-        self.features_level = features.level if features else 0
-        self.block_channels = tuple(min(channels * 2**i, max_channels) for i in range(depth))
-        inputs = (4, *self.block_channels)
-        self.connectors = Connectors(
-            make, features, "encoder", {i: inputs[i] for i in range(2, depth)}
-        )
-        blocks = [
-            DownBlock(
-                make,
-                self.connectors.output_channels(i, inputs[i]),
-                self.block_channels[i],
-                batchnorm=i >= batchnorm_from,
-            )
-            for i in range(depth)
-        ]
-        self.block0, self.block1 = blocks[:2]
-        self.blocks_connected = nnx.Dict({f"block{i}": blocks[i] for i in range(2, depth)})
-
-    def __call__(
-        self, x: Float[Array, "batch height width 4"], features: Sequence[FeatureMap]
-    ) -> list[Array]:
-        """Returns the output of each block, the highest resolution first."""
-        x = x.astype(self.dtype)
-        outputs: list[Array] = []
-        blocks = (self.block0, self.block1, *self.blocks_connected.values())
-        for level, block in enumerate(blocks):
-            if outputs:
-                x = max_pool(x, 2)
-            x = block(connect(self.connectors, level, x, features, self.features_level))
-            outputs.append(x)
-        return outputs
 
 
 class UNetDecoder(nnx.Module):
@@ -170,22 +101,19 @@ class UNetDecoder(nnx.Module):
         image_fusion: bool,
         features: BackboneFeatures | None,
     ):
-        self.features_level = features.level if features else 0
         inputs = encoder_channels[::-1]
         self.depth = depth = len(inputs)
         self.connectors = Connectors(
             make, features, "decoder", {depth - 1 - i: inputs[i] for i in range(depth - 1)}
         )
         self.up_blocks = nnx.List(
-            [
-                UpBlock(
-                    make,
-                    self.connectors.output_channels(depth - 1 - i, inputs[i]),
-                    inputs[i + 1],
-                    attention if i >= attend_from else None,
-                )
-                for i in range(depth - 1)
-            ]
+            UpBlock(
+                make,
+                self.connectors.output_channels(depth - 1 - i, inputs[i]),
+                inputs[i + 1],
+                attention if i >= attend_from else None,
+            )
+            for i in range(depth - 1)
         )
         self.conv_attention = Projection(make, inputs[-1], 1) if image_fusion else None
         self.to_rgb = Projection(make, inputs[-1], 3)
@@ -199,19 +127,9 @@ class UNetDecoder(nnx.Module):
     ) -> Output:
         x = encoder_outputs[-1]
         for i, block in enumerate(self.up_blocks):
-            x = connect(self.connectors, self.depth - 1 - i, x, features, self.features_level)
+            x = self.connectors.connect(self.depth - 1 - i, x, features)
             x = block(x, encoder_outputs[-2 - i], mask)
         return to_output(x, image, self.to_rgb, self.conv_attention)
-
-
-class DownBlock(nnx.Module):
-    """Two convolutions; pooling is left to the encoder."""
-
-    def __init__(self, make: LayerMaker, inputs: Channels, outputs: int, *, batchnorm: bool):
-        self.convs = DoubleConv(make, inputs, outputs, batchnorm=batchnorm)
-
-    def __call__(self, x: Array) -> Array:
-        return self.convs(x)
 
 
 class UpBlock(nnx.Module):
@@ -224,8 +142,8 @@ class UpBlock(nnx.Module):
         outputs: int,
         attention: Callable[[LayerMaker, int], nnx.Module] | None,
     ):
-        self.upconv = Sequential([_double_size, ConvReLU(make, inputs, outputs, batchnorm=False)])
-        self.convs = DoubleConv(make, 2 * outputs, outputs, batchnorm=True)
+        self.upconv = Sequential([_double_size, _conv_relu(make, inputs, outputs, False)])
+        self.convs = _double_conv(make, 2 * outputs, outputs, True)
         self.attention = attention(make, 2 * outputs) if attention else None
 
     def __call__(self, x: Array, skip: Array, mask: Array) -> Array:
@@ -233,30 +151,14 @@ class UpBlock(nnx.Module):
         return self.convs(x if self.attention is None else self.attention(x, mask))
 
 
-class DoubleConv(nnx.Module):
-    """Two 3x3 convolutions, each with optional batch normalisation and ReLU."""
-
-    def __init__(self, make: LayerMaker, inputs: Channels, outputs: int, *, batchnorm: bool):
-        self.block = Sequential(
-            [
-                ConvReLU(make, inputs, outputs, batchnorm=batchnorm),
-                ConvReLU(make, outputs, outputs, batchnorm=batchnorm),
-            ]
-        )
-
-    def __call__(self, x: Array) -> Array:
-        return self.block(x)
+def _double_conv(make: LayerMaker, inputs: Channels, outputs: int, batchnorm: bool) -> Named:
+    first = _conv_relu(make, inputs, outputs, batchnorm)
+    return Named("block", Sequential([first, _conv_relu(make, outputs, outputs, batchnorm)]))
 
 
-class ConvReLU(nnx.Module):
-    """3x3 convolution, optional batch normalisation, ReLU."""
-
-    def __init__(self, make: LayerMaker, inputs: Channels, outputs: int, *, batchnorm: bool):
-        norm = make.batchnorm(outputs) if batchnorm else None
-        self.block = Sequential([make.conv(inputs, outputs, 3), norm, relu])
-
-    def __call__(self, x: Array) -> Array:
-        return self.block(x)
+def _conv_relu(make: LayerMaker, inputs: Channels, outputs: int, batchnorm: bool) -> Named:
+    conv = make.conv(inputs, outputs, 3)
+    return Named("block", Sequential([conv, make.batchnorm(outputs) if batchnorm else None, relu]))
 
 
 def _double_size(x: Array) -> Array:

@@ -26,9 +26,9 @@ class Converted(NamedTuple):
 
     Attributes:
         name, overrides: the model, as `create_model` takes it.
-        image_size: that it works at, pixels a side.
+        image_size: that it was trained at, pixels a side.
         num_arrays: keys of its state_dict.
-        num_parameters: numbers that training would change.
+        num_parameters: numbers that training changes.
     """
 
     name: str
@@ -50,31 +50,22 @@ def convert(
 
     Args:
         source: a weight file (`read_state_dict`), or a checkpoint as `open_checkpoint` takes.
-        output: a new weight file (`write_model_file`); any other name is a workdir to be, which
-            `load_model`, `Harmonizer.from_checkpoint` and `main.py --checkpoint` take.
-        name: the model; needed for a file that does not say it. Checkpoints, and .safetensors
-            written here, know their model, its arguments and image size: here these can only
-            be repeated.
+        output: a new weight file (`write_model_file`), or with any other name a new workdir for
+            `load_model`, `Harmonizer.from_checkpoint` and evaluation.
+        name: the model, needed for a file that does not name it. Checkpoints, and .safetensors
+            files written here, name their model, its arguments and its image size; here these can
+            only be repeated.
         overrides: arguments of the model (`create_model`) that differ from the released ones.
         image_size: that the model was trained at; by default the released one.
         dtype: of a weight file's large arrays (`write_model_file`); a workdir is float32.
-
-    Raises:
-        InputError: the source cannot be read, is not of this model, or the output is there
-            already, cannot be written or has no such dtype.
     """
     if not source.exists():
         raise InputError(f"{source}: no such file or folder: check the path")
-    if source.is_dir() and not is_weight_file(output):
-        raise InputError(
-            f"{output}: {source} is a checkpoint already: name an output that ends in .pth or "
-            ".safetensors"
-        )
-    if dtype != "float32" and not is_weight_file(output):
-        raise InputError(
-            f"{output}: a workdir holds float32, not {dtype}: name an output that ends in .pth or "
-            ".safetensors"
-        )
+    if not is_weight_file(output) and (source.is_dir() or dtype != "float32"):
+        fault = f"{source} is a checkpoint already"
+        if dtype != "float32":
+            fault = f"a workdir holds float32, not {dtype}"
+        raise InputError(f"{output}: {fault}: name an output that ends in .pth or .safetensors")
     if source.is_dir() or file_metadata(source) is not None:
         model, loaded = load_model(source)
         metadata = loaded.metadata
@@ -98,7 +89,7 @@ def _of_unnamed_file(
     source: Path, name: str | None, overrides: Mapping[str, Any], image_size: int | None
 ) -> tuple[HarmonizationModel, Metadata]:
     if name is None:
-        raise InputError(f"{source}: does not say its model: name it with --model")
+        raise InputError(f"{source}: does not say which model it holds: name the model")
     size = released_image_size(name) if image_size is None else image_size
     metadata = {"model": {"name": name, "overrides": dict(overrides)}, "image_size": size}
     return load_model_file(source, metadata), metadata
@@ -111,17 +102,15 @@ def _check_repeated(
     overrides: Mapping[str, Any] | None,
     image_size: int | None,
 ) -> None:
-    """Raises InputError if something is asked for that differs from what the source says."""
+    """Raises InputError if an argument differs from what the source says."""
     found = metadata["model"]
+    asked = described(found["name"], overrides or {})
+    fault = None
     if name not in (None, found["name"]):
-        raise InputError(f"{place}: holds a {found['name']}, not a {name}: leave --model out")
-    if overrides and overrides != found["overrides"]:
-        raise InputError(
-            f"{place}: holds a {described(**found)}, not a {described(found['name'], overrides)}: "
-            "leave --override out"
-        )
-    if image_size not in (None, metadata["image_size"]):
-        raise InputError(
-            f"{place}: of image size {metadata['image_size']}, not {image_size}: leave "
-            "--image-size out"
-        )
+        fault = f"holds a {found['name']}, not a {name}"
+    elif overrides and overrides != found["overrides"]:
+        fault = f"holds a {described(**found)}, not a {asked}"
+    elif image_size not in (None, metadata["image_size"]):
+        fault = f"has the image size {metadata['image_size']}, not {image_size}"
+    if fault is not None:
+        raise InputError(f"{place}: {fault}: leave that argument out")

@@ -44,21 +44,14 @@ def cache_folder() -> Path:
 def download(name: str, folder: Path | None = None, base_address: str = BASE_ADDRESS) -> Path:
     """Fetches a released checkpoint, unless it is in the folder already.
 
-    A download that was interrupted leaves FILE.part, and the next one continues it if the server
-    still has the same file. Of several processes that want the same file one fetches it, and the
-    others wait for it. A bar on the terminal shows the progress.
+    An interrupted download leaves FILE.part, which the next one continues if the server still has
+    the same file. If several processes want the same file, one fetches it, and the others wait. A
+    bar on the terminal shows the progress.
 
     Args:
         name: a model that was released with weights, one of `FILES`.
-        folder: where to keep the file; by default `cache_folder()`.
-        base_address: http(s) address that the file's name is added to.
-
-    Returns:
-        The file.
-
-    Raises:
-        InputError: unknown name, no answer or an unwilling one, a lost connection, or a folder
-            that cannot be written.
+        folder: where the file is kept; by default `cache_folder()`.
+        base_address: http(s) address that the file's name is appended to.
     """
     if name not in FILES:
         raise InputError(f"no released checkpoint of {name!r}: choose one of {', '.join(FILES)}")
@@ -72,11 +65,11 @@ def download(name: str, folder: Path | None = None, base_address: str = BASE_ADD
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with _locked(target):
-            if not target.is_file():  # else another process was faster
+            if not target.is_file():  # another process may have been faster
                 _fetch(f"{base_address.rstrip('/')}/{target.name}", part, notes)
                 part.replace(target)
                 notes.unlink()
-    except OSError as error:  # those of the network are InputErrors by now
+    except OSError as error:  # network errors have become InputErrors
         raise InputError(
             f"{error.filename or part}: cannot be written ({error.strerror}): choose another "
             "cache folder"
@@ -95,16 +88,14 @@ def _locked(target: Path) -> AcquireReturnProxy:
 
 
 def _fetch(address: str, part: Path, notes: Path) -> None:
-    """Completes `part`; `notes` says what it is a part of."""
+    """Completes `part`; `notes` says which file it is a part of."""
     known = _read_notes(notes)
     if known.get("address") != address:
         part.unlink(missing_ok=True)
     start = part.stat().st_size if part.exists() else 0
-    headers = {}
-    if start:
-        headers["Range"] = f"bytes={start}-"
-        if known["validator"]:  # the server sends the whole file if it is no longer the same
-            headers["If-Range"] = known["validator"]
+    headers = {"Range": f"bytes={start}-"} if start else {}
+    if start and known["validator"]:
+        headers["If-Range"] = known["validator"]  # the whole file, if it has changed
     with _open(address, headers) as response:
         status, (first, total) = response.status, _content_range(response.headers)
         if start and total == known["length"]:
@@ -115,22 +106,21 @@ def _fetch(address: str, part: Path, notes: Path) -> None:
                 return
         part.unlink(missing_ok=True)
         if status == http.HTTPStatus.OK:
-            total = _content_length(response.headers)
-            known = {
-                "address": address,
-                "validator": _validator(response.headers),
-                "length": total,
-            }
-            notes.write_text(json.dumps(known))
+            length = response.headers.get("Content-Length", "")
+            total = int(length) if length.isdigit() else None
+            validator = _validator(response.headers)
+            notes.write_text(
+                json.dumps({"address": address, "validator": validator, "length": total})
+            )
             _receive(response, address, part, total)
             return
     if not start:
         raise InputError(f"{address}: the server answered {status}: check the address")
-    _fetch(address, part, notes)  # another file by now: from its beginning
+    _fetch(address, part, notes)  # the file has changed: fetch all of it
 
 
 def _open(address: str, headers: dict[str, str]) -> _Answer:
-    """The server's answer, which may be that there is nothing left to send."""
+    """The server's answer; a part that is complete already gets status 416."""
     try:
         request = urllib.request.Request(address, headers=headers)
         return urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS)
@@ -159,7 +149,7 @@ def _receive(response: _Answer, address: str, part: Path, total: int | None) -> 
             total=total,
             unit="B",
             unit_scale=True,
-            disable=None,  # where there is no terminal
+            disable=None,  # only on a terminal
         ) as bar,
     ):
         while chunk := _read(response, address):
@@ -183,25 +173,19 @@ def _lost(address: str, detail: str) -> InputError:
 
 def _read_notes(path: Path) -> dict:
     try:
-        notes = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):  # nothing begun, or cut off while it began
+        return json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):  # no download, or interrupted while writing them
         return {}
-    return notes
 
 
 def _validator(headers: Message) -> str | None:
-    """What a server recognises the same bytes by; weak tags do not promise them."""
+    """What identifies the same bytes; weak tags do not."""
     tag = headers.get("ETag")
     return tag if tag and not tag.startswith("W/") else headers.get("Last-Modified")
 
 
-def _content_length(headers: Message) -> int | None:
-    length = headers.get("Content-Length", "")
-    return int(length) if length.isdigit() else None
-
-
 def _content_range(headers: Message) -> tuple[int | None, int | None]:
-    """First byte sent and length of the whole file; `bytes */10` says that none was sent."""
+    """First byte sent and length of the whole file; `bytes */10` has no first byte."""
     match = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+)", headers.get("Content-Range", ""))
     if not match:
         return None, None

@@ -1,4 +1,4 @@
-"""A model as one file that runs without this package: StableHLO for JAX, or ONNX."""
+"""Models as files that run without this package: StableHLO for JAX, or ONNX."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,12 +20,12 @@ from harmony_jax.variables import split
 PLATFORMS = ("cpu", "cuda", "tpu")
 INPUTS = ("composite", "mask")
 
-# Newer ones lack parts of JAX that jax2onnx 0.17 reads; pyproject.toml's `export` says the same.
+# jax2onnx 0.17 needs parts that newer ones lack; so says the extra `export` in pyproject.toml.
 MAX_JAX = (0, 11)
 
 # Of the ONNX standard; what onnxruntime 1.18 and newer read.
 _OPSET = 21
-# What an exported program's output, on the scale of [0, 255], may differ from the model's.
+# How much an exported program's output may differ from the model's, in [0, 255].
 TOLERANCE = 1e-3 * 255
 
 
@@ -36,17 +36,13 @@ def export_stablehlo(
 
     `jax.export.deserialize(data).call(composite, mask)` runs it: `composite` float32 [batch,
     image_size, image_size, 3] RGB in [0, 255] and `mask` float32 [batch, image_size, image_size],
-    1 on the foreground, for any batch size. It gives a dictionary: `harmonized` as the composite,
-    and, of models with a blending layer, `blend_mask` as the mask (the paper's M_A).
+    1 on the foreground, for any batch size. It returns a dictionary: `harmonized` as the composite
+    and, if the model has a blending layer, `blend_mask` as the mask (the paper's M_A).
 
     Args:
         model: in evaluation mode.
         image_size: pixels a side.
         platforms: to run on, of `PLATFORMS`; each gets the form that is fastest there.
-
-    Raises:
-        InputError: an unknown platform, a size that the model cannot take, or flatbuffers is not
-            installed.
     """
     model.check_image_size(image_size, image_size)
     unknown = [platform for platform in platforms if platform not in PLATFORMS]
@@ -66,16 +62,8 @@ def export_stablehlo(
 def export_onnx(model: HarmonizationModel, image_size: int) -> bytes:
     """Exports a model, with its weights, as an ONNX file's content.
 
-    Its inputs are named `composite` and `mask`, its outputs `harmonized` and `blend_mask`; shapes
-    and ranges as in `export_stablehlo`.
-
-    Args:
-        model: in evaluation mode.
-        image_size: pixels a side.
-
-    Raises:
-        InputError: a size that the model cannot take, jax2onnx is not installed, or JAX is newer
-            than it can take.
+    Its inputs are `composite` and `mask`, its outputs `harmonized` and `blend_mask`, with shapes
+    and ranges as in `export_stablehlo`. The model is in evaluation mode.
     """
     model.check_image_size(image_size, image_size)
     if jax.__version_info__[:2] > MAX_JAX:
@@ -105,29 +93,19 @@ def export_onnx(model: HarmonizationModel, image_size: int) -> bytes:
 
 
 def this_platform() -> str:
-    """Which of `PLATFORMS` programs run on here."""
+    """The one of `PLATFORMS` that programs run on here."""
     platform = jax.default_backend()
     return "cuda" if platform == "gpu" else platform
 
 
 def stablehlo_difference(data: bytes, model: HarmonizationModel, image_size: int) -> float:
-    """How far a StableHLO export's outputs are from the model's on this machine, in [0, 255].
-
-    Args:
-        data: exported for `this_platform`, among others.
-        model: what was exported.
-        image_size: pixels a side.
-    """
+    """How much the outputs of a StableHLO export for `this_platform` differ, in [0, 255]."""
     exported = jax.export.deserialize(bytearray(data))
     return _difference(exported.call, model, image_size)
 
 
 def onnx_difference(data: bytes, model: HarmonizationModel, image_size: int) -> float:
-    """How far an ONNX export's outputs in onnxruntime are from the model's, in [0, 255].
-
-    Raises:
-        InputError: onnxruntime is not installed.
-    """
+    """How much the outputs of an ONNX export in onnxruntime differ, in [0, 255]."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -135,7 +113,6 @@ def onnx_difference(data: bytes, model: HarmonizationModel, image_size: int) -> 
             "checking ONNX needs onnxruntime: pip install 'harmony_jax[export]'"
         ) from error
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-
     names = [output.name for output in session.get_outputs()]
 
     def run(*inputs: np.ndarray) -> dict[str, np.ndarray]:
@@ -148,9 +125,9 @@ def onnx_difference(data: bytes, model: HarmonizationModel, image_size: int) -> 
 def _difference(
     run: Callable[[np.ndarray, np.ndarray], Any], model: HarmonizationModel, image_size: int
 ) -> float:
-    """On two pictures of noise, each with a square for a foreground; blend masks count as 255.
+    """The largest difference on two pictures of noise with a rectangular foreground.
 
-    The model itself is computed with exact products, whatever it was exported with.
+    That of blend masks is multiplied by 255. The model's own products are exact.
     """
     model = nnx.clone(model)
     set_precision(model, "highest")
@@ -176,7 +153,7 @@ def _arguments(batch: Any, image_size: int) -> tuple[jax.ShapeDtypeStruct, jax.S
 
 
 def _program(model: HarmonizationModel) -> Callable[[Array, Array], dict[str, Array]]:
-    """Pixels in, pixels out; the weights are constants in it."""
+    """From pixels to pixels; the weights are constants."""
     graph, variables = split(model)
 
     def run(

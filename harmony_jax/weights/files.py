@@ -15,13 +15,13 @@ from harmony_jax.weights.torch_file import read_torch_file, write_torch_file
 TORCH_ENDINGS = (".pth", ".pt", ".bin")
 SAFETENSORS_ENDING = ".safetensors"
 
-# DataParallel puts the first before every key; HRNet's training code the second, which the
-# released loader takes off. A foreground-aware model has other keys beside its own `model.`.
+# DataParallel puts the first before every key, HRNet's training code the second. In a foreground-
+# aware model `model.` is part of the name: it has other keys as well.
 _PREFIXES = ("module.", "model.")
 
 
 def is_weight_file(path: str | os.PathLike[str]) -> bool:
-    """Whether the name ends as files do that `read_state_dict` and `write_state_dict` take."""
+    """Whether the name has an ending that `read_state_dict` and `write_state_dict` take."""
     return Path(path).suffix.lower() in (*TORCH_ENDINGS, SAFETENSORS_ENDING)
 
 
@@ -29,16 +29,12 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """Reads a file's weights; nothing in the file is ever executed.
 
     Args:
-        path: .pth, .pt or .bin as `torch.save` writes them today and wrote them before 1.6, or
-            .safetensors. The weights may be nested under `state_dict`; a prefix `module.` or
-            `model.` that every key has is taken off.
+        path: .safetensors, or .pth, .pt or .bin of any version of PyTorch. The weights may be
+            nested under `state_dict`; a prefix `module.` or `model.` of all keys is removed.
 
     Returns:
-        PyTorch key to array, which may be read-only: floating point as float32, all else as it is.
-
-    Raises:
-        InputError: no such file, not a file of weights, a damaged one, or one that asks to execute
-            code.
+        PyTorch key to array, which may be read-only: floating point as float32, other types
+        unchanged.
     """
     path = Path(path)
     _check_ending(path)
@@ -56,11 +52,7 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 def read_texts(path: str | os.PathLike[str]) -> dict[str, str]:
-    """The texts that `write_state_dict` put beside the weights; none in PyTorch's files.
-
-    Raises:
-        InputError: as `read_state_dict`.
-    """
+    """The texts that `write_state_dict` put beside the weights; none in PyTorch's files."""
     path = Path(path)
     _check_ending(path)
     if path.suffix.lower() != SAFETENSORS_ENDING:
@@ -83,16 +75,13 @@ def write_state_dict(
     Args:
         path: .pth, .pt or .bin, for `model.load_state_dict(torch.load(path))`; or .safetensors.
         state_dict: PyTorch key to array, as `to_torch_state_dict` gives it.
-        texts: kept beside the weights in .safetensors, for `read_texts`; PyTorch's files keep none.
-
-    Raises:
-        InputError: the file is there already, cannot be written or has another ending.
+        texts: for `read_texts`; only .safetensors keeps them.
     """
     path = Path(path)
     _check_ending(path)
     if path.exists():
         raise InputError(f"{path}: is there already: choose another name or remove it")
-    # Copies in C order: both formats write memory as it lies, and JAX's arrays are read-only.
+    # Copies in C order, as both formats write the memory unchanged.
     arrays = {key: np.array(value, order="C") for key, value in state_dict.items()}
     if path.suffix.lower() == SAFETENSORS_ENDING:
         write_file(path, safetensors.numpy.save(arrays, dict(texts) if texts else None))
@@ -109,7 +98,7 @@ def _check_ending(path: Path) -> None:
 
 
 def _check_start(path: Path) -> None:
-    """Raises InputError if there is no such file, it cannot be read or is empty."""
+    """Raises InputError if a file cannot be read or is empty."""
     try:
         with path.open("rb") as file:
             start = file.read(1)
@@ -141,10 +130,10 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
 
 
 def _float32(array: np.ndarray) -> np.ndarray:
-    """Floating point as float32, without a copy where it is; all else as it is."""
+    """Floating point as float32, other types unchanged."""
     if not jnp.issubdtype(array.dtype, jnp.floating):
         return array
-    with np.errstate(all="ignore"):  # what is too large becomes infinite, as in PyTorch
+    with np.errstate(all="ignore"):  # numbers that are too large become infinite, as in PyTorch
         return array.astype(np.float32, copy=False)
 
 

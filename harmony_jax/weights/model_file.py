@@ -1,8 +1,8 @@
 """A whole model in one weight file.
 
-A .safetensors file says itself which model it holds, in a text beside the arrays: `harmony_jax`,
-which is JSON: `{"image_size": 256, "model": {"name": "hrnet18s_idih256", "overrides": {"fuse_into":
-"both"}}}`. PyTorch's files, and .safetensors of other programs, hold arrays alone.
+The text `harmony_jax` in a .safetensors file's metadata says which model the file holds, in JSON:
+`{"image_size": 256, "model": {"name": "hrnet18s_idih256", "overrides": {"fuse_into": "both"}}}`.
+PyTorch's files, and .safetensors of other programs, hold nothing but arrays.
 """
 
 import json
@@ -20,15 +20,15 @@ from harmony_jax.variables import split
 from harmony_jax.weights.files import read_state_dict, read_texts, write_state_dict
 from harmony_jax.weights.torch_keys import load_torch_state_dict, to_torch_state_dict
 
-# Of a file as of a checkpoint: `model` (`name` and `overrides`) and `image_size`.
+# Of a file or a checkpoint: `model` (`name` and `overrides`) and `image_size`.
 Metadata = dict[str, Any]
 
-DTYPES = ("float32", "float16")  # that files are written in; `read_state_dict` gives float32
+DTYPES = ("float32", "float16")  # of written files; `read_state_dict` returns float32
 
 # Smaller arrays, biases and statistics, stay float32: they are a hundredth of a file.
 _LEAST_HALVED = 4097  # numbers
 
-_TEXT = "harmony_jax"  # one, as safetensors keeps no order of several
+_TEXT = "harmony_jax"  # a single text, as safetensors does not keep the order of several
 
 
 def write_model_file(
@@ -39,11 +39,8 @@ def write_model_file(
     Args:
         path: a new file (`write_state_dict`).
         model: whose parameters and running statistics are written.
-        metadata: `model` (`name` and `overrides`) and `image_size`; what else there is stays out.
-        dtype: of the large arrays, one of `DTYPES`: float16 halves the file, rounding.
-
-    Raises:
-        InputError: as `write_state_dict`, or a number is too large for float16.
+        metadata: `model` (`name` and `overrides`) and `image_size`; other entries are left out.
+        dtype: of the large arrays, one of `DTYPES`; float16 rounds them and halves the file.
     """
     said = {"model": metadata["model"], "image_size": metadata["image_size"]}
     texts = {_TEXT: json.dumps(said, sort_keys=True)}
@@ -54,11 +51,7 @@ def write_model_file(
 
 
 def file_metadata(path: Path) -> Metadata | None:
-    """Which model a file holds, or None if it does not say.
-
-    Raises:
-        InputError: the file cannot be read, or what it says is no model.
-    """
+    """Which model a file holds, or None if it does not say."""
     text = read_texts(path).get(_TEXT)
     if text is None:
         return None
@@ -68,7 +61,7 @@ def file_metadata(path: Path) -> Metadata | None:
         image_size = int(found["image_size"])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"{path}: its metadata does not say a model ({text[:100]!r}): write the file again"
+            f"{path}: its metadata names no model ({text[:100]!r}): write the file again"
         ) from error
     return {"model": {"name": name, "overrides": overrides}, "image_size": image_size}
 
@@ -84,11 +77,8 @@ def load_model_file(
     Args:
         path: as `read_state_dict` takes.
         metadata: which model it is (`file_metadata`).
-        sharding: where its arrays go; by default on this process's first device.
-        **overrides: arguments of the model to set otherwise, such as `dtype`.
-
-    Raises:
-        InputError: the file cannot be read or holds another model, or there is no such model.
+        sharding: of its arrays; by default they go to this process's first device.
+        **overrides: arguments of the model to change, such as `dtype`.
     """
     name, arguments = metadata["model"]["name"], metadata["model"]["overrides"]
     state_dict = read_state_dict(path)
@@ -103,8 +93,8 @@ def load_model_file(
         load_torch_state_dict(model, state_dict)
     except InputError as error:
         raise InputError(
-            f"{path}: is not a {described(name, arguments)}: {error} (a model with other "
-            "arguments is read with --override NAME=VALUE)"
+            f"{path}: is not a {described(name, arguments)}: {error} (does the model have other "
+            "arguments?)"
         ) from error
     model.eval()
     if sharding is None:

@@ -23,24 +23,19 @@ def checkpoint_path(
     """Where a checkpoint lies; a released model's is made on first use.
 
     Args:
-        path_or_name: a path; `ready` or None, the model that comes with the package; or the name
-            of a model released with weights, one of `harmony_jax.weights.downloads.FILES`. Its
-            file is fetched into ~/.cache/harmony_jax and converted once. A path goes before a
-            name, but not before None.
+        path_or_name: a path; `ready` or None for the model that comes with the package; or the name
+            of a released model, one of `harmony_jax.weights.downloads.FILES`. Its file is fetched
+            into ~/.cache/harmony_jax and converted once. An existing path is preferred to a name.
         base_address: where released files are fetched from.
 
     Returns:
-        The path as given, or a .safetensors file: of the package, or in
+        The path as given, or a .safetensors file: the package's, or one in
         ~/.cache/harmony_jax/models.
-
-    Raises:
-        InputError: neither a path that exists nor such a name; a download or conversion failed;
-            or the package's own file is damaged.
     """
     if path_or_name is None:
         return _ready_file()
     path = Path(path_or_name)
-    if os.path.exists(path):  # which is False of what may not be looked into
+    if os.path.exists(path):  # False without permission, where `Path.exists` raises an error
         return path
     name = str(path_or_name)
     if name == READY:
@@ -53,25 +48,25 @@ def checkpoint_path(
     converted = cache_folder() / "models" / f"{name}.safetensors"
     with _converting:
         if not converted.is_file():
-            # Loads JAX and every model, for the first use alone.
+            # Imported here, as it loads JAX and all models.
             from harmony_jax.weights.convert import convert
 
             try:
                 convert(download(name, base_address=base_address), converted, name)
             except InputError:
-                if not converted.is_file():  # else another process was faster
+                if not converted.is_file():  # another process may have been faster
                     raise
     return converted
 
 
 def _ready_file() -> Path:
-    """The package's own weights; raises InputError unless they are as they were shipped."""
+    """The package's own weights, checked against their checksum."""
     try:
-        damage = "damaged" if zlib.crc32(READY_FILE.read_bytes()) != READY_CRC else None
+        if zlib.crc32(READY_FILE.read_bytes()) == READY_CRC:
+            return READY_FILE
+        damage = "damaged"
     except OSError as error:
         damage = f"cannot be read ({error.strerror})"
-    if damage is not None:
-        raise InputError(
-            f"{READY_FILE}: the weights that come with the package: {damage}: reinstall harmony_jax"
-        )
-    return READY_FILE
+    raise InputError(
+        f"{READY_FILE}: the weights that come with the package: {damage}: reinstall harmony_jax"
+    )

@@ -1,9 +1,9 @@
 """PyTorch's files of weights, read and written without PyTorch.
 
-Since version 1.6 `torch.save` writes a zip archive, uncompressed: FOLDER/data.pkl is the pickle of
-the state dict, FOLDER/data/KEY the storages' bytes. Before, a file was five pickles one after the
-other (a magic number, a version, the machine, the state dict, the storages' keys), then the
-storages, each behind its number of elements.
+Since version 1.6 `torch.save` writes an uncompressed zip archive: FOLDER/data.pkl is the pickle of
+the state dict, FOLDER/data/KEY the storages' bytes. An older file is a sequence of five pickles (a
+magic number, a version, the machine, the state dict, the storages' keys), then of the storages,
+each after its number of elements.
 """
 
 import io
@@ -11,7 +11,7 @@ import pickle
 import struct
 import sys
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,7 +22,6 @@ from harmony_jax.errors import InputError
 from harmony_jax.weights.torch_pickle import (
     MAX_BYTES,
     Named,
-    Storage,
     Tensor,
     kind,
     pickled,
@@ -30,18 +29,18 @@ from harmony_jax.weights.torch_pickle import (
     unpickle,
 )
 
-_ZIP = b"PK"  # what files begin with
+_ZIP = b"PK"  # start of the file
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C  # of the format before 1.6
 _LEGACY_VERSION = 1001
 _VERSION = b"3\n"  # of the archive's layout
 _FOLDER = "archive"
 _ALIGNMENT = 64
-_HEADER_BYTES = 30  # of a member in a zip archive, then its name and extra fields
+_HEADER_BYTES = 30  # of a member in a zip archive; its name and extra fields follow
 _EXTRA = struct.Struct("<2sH")
 _COUNT = struct.Struct("<q")
 
-# How much larger than the file its arrays may be together, which share and repeat bytes of it; and
-# what any file may have.
+# How many times larger than the file all arrays together may be, as they share and repeat bytes;
+# and how many bytes any file may have.
 _MAX_GROWTH = 4
 _ALWAYS_BYTES = 1 << 20
 
@@ -49,16 +48,12 @@ _ALWAYS_BYTES = 1 << 20
 def read_torch_file(path: Path) -> dict[str, np.ndarray]:
     """Reads the tensors of a state dict, which may be nested under `state_dict`.
 
-    Memory stays within a few times the file's size; of a training's file, the storages of its other
-    tensors are not read.
+    Memory stays within a few times the file's size. Storages of a training's other tensors are not
+    read.
 
     Returns:
-        Key to array, of the types in the file (bfloat16 and float8 by ml_dtypes); read-only views
+        Key to array, of the types in the file (bfloat16 and float8 by ml_dtypes): read-only views
         of the storages' bytes, strided and shared as the tensors were.
-
-    Raises:
-        InputError: the file is damaged, is none of PyTorch's, holds something else than named
-            tensors, or names what only code could make.
     """
     with path.open("rb") as file:
         start = file.read(len(_ZIP))
@@ -81,14 +76,11 @@ def read_torch_file(path: Path) -> dict[str, np.ndarray]:
 
 
 def write_torch_file(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes a file that every `torch.load` since 1.6 reads as an OrderedDict of tensors.
+    """Writes, whole or not at all, a file that every `torch.load` since 1.6 reads.
 
     Args:
-        path: the file to write, whole or not at all.
-        arrays: key to array, in C order.
-
-    Raises:
-        InputError: the file cannot be written, or an array has a type that PyTorch has not.
+        path: of the file.
+        arrays: key to array, in C order; PyTorch gets an OrderedDict of tensors.
     """
     try:
         description = pickled(arrays)
@@ -105,7 +97,7 @@ def write_torch_file(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def _add(archive: zipfile.ZipFile, name: str, data: bytes | memoryview) -> None:
-    """Adds a member whose data begin at a multiple of 64 bytes, as PyTorch's do to be mapped."""
+    """Adds a member whose data begin at a multiple of 64 bytes, so that PyTorch can map them."""
     info = zipfile.ZipInfo(f"{_FOLDER}/{name}")
     begin = archive.start_dir + _HEADER_BYTES + len(info.filename) + _EXTRA.size
     padding = -begin % _ALIGNMENT
@@ -118,7 +110,7 @@ def _read_archive(path: Path, archive: zipfile.ZipFile) -> dict[str, np.ndarray]
     folders = [name.removesuffix("/data.pkl") for name in names if name.endswith("/data.pkl")]
     if len(folders) != 1:
         raise pickle.UnpicklingError("it has no data.pkl")
-    (folder,) = folders
+    folder = folders[0]
     if f"{folder}/constants.pkl" in names:
         raise InputError(
             f"{path}: refused: a TorchScript program, not weights: save model.state_dict() alone"
@@ -131,7 +123,7 @@ def _read_archive(path: Path, archive: zipfile.ZipFile) -> dict[str, np.ndarray]
     order = "little"
     if f"{folder}/byteorder" in names:  # since 2.1
         order = _member(path, archive, f"{folder}/byteorder").decode()
-    storages = _storages(tensors.values())
+    storages = {tensor.storage for tensor in tensors.values()}
     if sum(storage.num_bytes for storage in storages) > _num_bytes(path):
         raise pickle.UnpicklingError("its storages are larger than the file")
     data = {}
@@ -146,7 +138,7 @@ def _read_archive(path: Path, archive: zipfile.ZipFile) -> dict[str, np.ndarray]
 
 
 def _member(path: Path, archive: zipfile.ZipFile, name: str) -> bytes:
-    """A member's bytes, their checksum found right."""
+    """A member's bytes, checked against their checksum."""
     info = archive.getinfo(name)
     if info.compress_type != zipfile.ZIP_STORED:
         raise InputError(
@@ -174,7 +166,7 @@ def _read_legacy(path: Path, file: BinaryIO) -> dict[str, np.ndarray]:
             raise _too_long(path) from error
         raise
     tensors = _tensors(path, content)
-    needed = _storages(tensors.values())
+    needed = {tensor.storage for tensor in tensors.values()}
     file.seek(head.tell())
     data = {}
     for key in keys:
@@ -198,16 +190,13 @@ def _tensors(path: Path, content: Any) -> dict[str, Tensor]:
             f"{path}: holds a {kind(content)}, not a state_dict: save model.state_dict() alone"
         )
     for key, value in content.items():
+        if isinstance(key, str) and isinstance(value, Tensor):
+            continue
         if isinstance(key, str) and isinstance(value, Named) and value.is_tensor:
-            raise InputError(
-                f"{path}: entry {quoted(key)} is no plain array ({kind(value)}): save it dense, "
-                "as float32"
-            )
-        if not isinstance(key, str) or not isinstance(value, Tensor):
-            raise InputError(
-                f"{path}: entry {quoted(key)} is a {kind(value)}, expected names and tensors: save "
-                "model.state_dict() alone"
-            )
+            fault = f"is no plain array ({kind(value)}): save it dense, as float32"
+        else:
+            fault = f"is a {kind(value)}, expected names and tensors: save model.state_dict() alone"
+        raise InputError(f"{path}: entry {quoted(key)} {fault}")
     claimed = sum(tensor.num_bytes for tensor in content.values())
     if claimed > max(_MAX_GROWTH * _num_bytes(path), _ALWAYS_BYTES):
         raise InputError(
@@ -217,14 +206,10 @@ def _tensors(path: Path, content: Any) -> dict[str, Tensor]:
     return content
 
 
-def _storages(tensors: Iterable[Tensor]) -> set[Storage]:
-    return {tensor.storage for tensor in tensors}
-
-
 def _arrays(
     path: Path, tensors: Mapping[str, Tensor], data: Mapping[str, bytes], order: str
 ) -> dict[str, np.ndarray]:
-    """Views of the storages' bytes; those of another byte order than this machine's are swapped."""
+    """Views of the storages' bytes, or copies if their byte order is not this machine's."""
     if order not in ("little", "big"):
         raise pickle.UnpicklingError(f"byte order {quoted(order)}")
     arrays = {}

@@ -1,7 +1,7 @@
 """Weights of PyTorch models, to Flax and back: the released ones, and ImageNet's for backbones.
 
-Modules are named after the released ones, so a parameter's path is its PyTorch key but for the
-last name, and one small table of names and axes serves every model.
+Modules are named after the released ones, so a parameter's path differs from its PyTorch key only
+in the last name. One small table of names and axes serves every model.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ _LEAVES: dict[str, tuple[str, dict[int, tuple[int, ...]]]] = {
     "num_batches_tracked": ("num_batches_tracked", {}),
 }
 
-# Modules that only a classifier has: HRNet's and the ResNet's.
+# Modules that only classifiers have: HRNet's and the ResNet's.
 _CLASSIFIER_HEADS = ("classifier", "downsamp_modules", "final_layer", "incre_modules", "fc")
 
 _COUNTER = ".num_batches_tracked"  # PyTorch had none before 0.4.1
@@ -50,10 +50,10 @@ class Shared(NamedTuple):
     """What a model has in common with another one's arrays, by PyTorch key.
 
     Attributes:
-        taken: of the same key and shape.
-        new: keys of the model alone.
-        reshaped: keys of both whose shapes differ: the model's, and the other one's.
-        unused: keys of the other one alone.
+        taken: keys with the same shape in both.
+        new: keys of the model only.
+        reshaped: keys of both with different shapes: the model's, and the other one's.
+        unused: keys of the other one only.
     """
 
     taken: list[str]
@@ -68,10 +68,8 @@ def load_torch_state_dict(model: nnx.Module, state_dict: Mapping[str, np.ndarray
     Args:
         model: from `create_model`; may be abstract (`nnx.eval_shape`), so that nothing is
             initialised twice.
-        state_dict: PyTorch key to array, as `{k: v.numpy() for k, v in torch_dict.items()}`.
-
-    Raises:
-        InputError: a key is missing, left over or of another shape.
+        state_dict: PyTorch key to array, as `{k: v.numpy() for k, v in torch_dict.items()}`. A
+            missing, unknown or misshapen key is an InputError.
     """
     _fill(_torch_leaves(model), state_dict, "the model")
 
@@ -81,17 +79,14 @@ def load_backbone_state_dict(
 ) -> BackboneLoad:
     """Fills the pre-trained part of a model's backbone, in place, from an ImageNet classifier.
 
-    That part is what `harmony_jax.models.is_pretrained` says: HRNet without its OCR head, or the
-    ResNet-34 in DeepLab; parameters and running statistics. All else stays as it is.
+    That part (`harmony_jax.models.is_pretrained`) is HRNet without its OCR head, or the ResNet-34
+    in DeepLab: parameters and running statistics.
 
     Args:
         model: from `create_model`, with a backbone.
         state_dict: the classifier's, PyTorch key to array. Its head is ignored. The counters
-            `num_batches_tracked`, which old checkpoints lack, may be missing.
-
-    Raises:
-        InputError: the model has no such part, or a key is missing, left over or of another
-            shape; the model is then unchanged.
+            `num_batches_tracked`, which old checkpoints lack, may be missing. Any other missing,
+            unknown or misshapen key is an InputError, and the model is unchanged.
     """
     leaves = {}
     for key, leaf in _torch_leaves(model).items():
@@ -117,14 +112,11 @@ def load_backbone_state_dict(
 def load_shared_arrays(model: nnx.Module, state_dict: Mapping[str, np.ndarray]) -> Shared:
     """Fills a model, in place, with those arrays of another one whose key and shape agree.
 
-    A counter `num_batches_tracked` goes with the statistics that it counts for.
+    A counter `num_batches_tracked` is taken together with its statistics.
 
     Args:
-        model: whose other arrays stay as they are.
+        model: whose other arrays are unchanged.
         state_dict: PyTorch key to array, of any model.
-
-    Returns:
-        Which they are; without a parameter or statistic in common none is taken.
     """
     leaves = _torch_leaves(model)
     shapes = {key: _torch_shape(variable.shape, axes) for key, (variable, axes) in leaves.items()}
@@ -208,6 +200,6 @@ def _check_fits(
 
 
 def _listed(keys: list[str]) -> str:
-    """The first keys: those of a whole other model would fill a screen."""
+    """The first keys, as those of another model would fill a screen."""
     shown = ", ".join(keys[:_NUM_LISTED])
     return shown if len(keys) <= _NUM_LISTED else f"{shown} and {len(keys) - _NUM_LISTED} more"

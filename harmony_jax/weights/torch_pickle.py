@@ -1,27 +1,28 @@
 """The pickle inside PyTorch's files, read and written without PyTorch; nothing is executed.
 
-A pickle is a program for a small machine. Python's own runs it here, cut down: of its instructions
-those that a state dict needs, and names stay names (`Named`) instead of the functions and classes
-that they stand for, so that nothing the machine holds can be called. What PyTorch's rebuilding
-functions would make is described by `Tensor` and `Storage`. `pickle.Unpickler` with a `find_class`
-of one's own would not do: a memo index of four bytes makes it ask for gigabytes, and BUILD sets
-attributes of whatever `find_class` returned.
+A pickle is a program for a small machine. Here Python's own implementation runs it, but only with
+the instructions that a state dict needs. Names of functions and classes stay names (`Named`), so
+nothing can be called. `Tensor` and `Storage` describe what PyTorch's functions would make.
+
+The faster `pickle.Unpickler` with a `find_class` would not be safe: a memo index of four bytes
+makes it allocate gigabytes, BUILD sets attributes of whatever `find_class` returned, and hashing
+nested tuples overflows its stack.
 """
 
 import io
+import math
 import pickle
 import reprlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NamedTuple, NoReturn
 
 import jax.numpy as jnp
 import numpy as np
 
 from harmony_jax.errors import InputError
 
-# A state dict of 20,000 arrays fits; a pickle's objects take up to 90 times its length.
+# Enough for a state dict of 20,000 arrays. The objects take up to 90 times a pickle's length.
 MAX_BYTES = 4 << 20
 
 _MAX_DIMENSIONS = 32
@@ -47,7 +48,7 @@ _STORAGES = {
     "torch.storage.UntypedStorage": np.dtype(np.uint8),  # counted in bytes
     "torch.storage._UntypedStorage": np.dtype(np.uint8),
 }
-# Number types that no storage of their own has name themselves.
+# Tensors of number types without a storage type name these.
 _DTYPES = {
     **{f"torch.{dtype.name}": dtype for dtype in _STORAGE_DTYPES.values()},
     "torch.uint16": np.dtype(np.uint16),
@@ -64,7 +65,7 @@ _TENSORS = (f"{_REBUILD}tensor", f"{_REBUILD}tensor_v2", f"{_REBUILD}tensor_v3")
 _PARAMETERS = (f"{_REBUILD}parameter", f"{_REBUILD}parameter_with_state")
 _WITH_ATTRIBUTES = "torch._tensor._rebuild_from_type_v2"
 _SIZE = "torch.Size"
-# What lies beside weights in a training's file, and tensors that are no plain arrays: passed over.
+# Beside weights in a training's file, and tensors that are no plain arrays: known, but not read.
 _OTHERS = (
     "collections.Counter",
     "_codecs.encode",
@@ -76,18 +77,8 @@ _OTHERS = (
     f"{_REBUILD}meta_tensor_no_storage",
     f"{_REBUILD}sparse_tensor",
 )
-_KNOWN = frozenset(
-    [
-        *_STORAGES,
-        *_DTYPES,
-        _ORDERED_DICT,
-        *_TENSORS,
-        *_PARAMETERS,
-        _WITH_ATTRIBUTES,
-        _SIZE,
-        *_OTHERS,
-    ]
-)
+_KNOWN = {*_STORAGES, *_DTYPES, _ORDERED_DICT, *_TENSORS, *_PARAMETERS, _WITH_ATTRIBUTES, _SIZE}
+_KNOWN |= set(_OTHERS)
 
 _INSTRUCTIONS = (
     *(pickle.PROTO, pickle.STOP, pickle.MARK, pickle.GLOBAL, pickle.BINPERSID),
@@ -103,8 +94,7 @@ _short = reprlib.Repr()
 _short.maxstring = 80
 
 
-@dataclass(frozen=True, slots=True)
-class Storage:
+class Storage(NamedTuple):
     """Numbers that lie in a file in one piece, `size` of them, under a key."""
 
     key: str
@@ -116,8 +106,7 @@ class Storage:
         return self.size * self.dtype.itemsize
 
 
-@dataclass(frozen=True, slots=True)
-class Tensor:
+class Tensor(NamedTuple):
     """A view into a storage; offset and strides count elements of `dtype`."""
 
     storage: Storage
@@ -129,14 +118,10 @@ class Tensor:
     @property
     def num_bytes(self) -> int:
         """Of a copy in one piece."""
-        size = self.dtype.itemsize
-        for length in self.shape:
-            size *= length
-        return size
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
+class Named(NamedTuple):
     """A class or function that a pickle names, or what calling it would give."""
 
     name: str
@@ -146,54 +131,53 @@ class Named:
         return self.name.startswith(_REBUILD)
 
 
-@dataclass(frozen=True, slots=True)
-class _View:
+class _View(NamedTuple):
     storage: Storage
     offset: int
 
 
 def quoted(value: Any) -> str:
-    """A name as a message can show it: in quotes, on one line, of bounded length."""
+    """A name for a message: in quotes, on one line, of bounded length."""
     return _short.repr(value)
 
 
 def kind(value: Any) -> str:
-    """What an unpickled value would be in PyTorch, in words."""
+    """What an unpickled value would be in PyTorch, for a message."""
     if isinstance(value, Named):
         return value.name
     return "Storage" if isinstance(value, _View) else type(value).__name__
 
 
 def unpickle(path: Path, file: io.BytesIO) -> tuple[Any, dict[str, Storage]]:
-    """Reads one pickle, and leaves the file behind its end.
+    """Reads one pickle, and leaves the file at its end.
 
     Args:
         path: for messages.
         file: of at most `MAX_BYTES`.
 
     Returns:
-        What was pickled: dicts (of any kind; keys are texts or numbers), lists, tuples, texts,
-        numbers, None, `Tensor` and `Named`; and all storages by key.
+        The pickled value, of dicts (keys are texts or numbers), lists, tuples, texts, numbers,
+        None, `Tensor` and `Named`; and all storages by key.
 
     Raises:
-        InputError: it asks for something that no state dict of plain tensors does.
-        Exception: it is damaged; errors of every kind.
+        InputError: it asks for something that no state dict of plain tensors needs.
+        Exception: of any kind, if it is damaged.
     """
     machine = _Machine(path, file)
     return machine.load(), machine.storages
 
 
 class _Machine(pickle._Unpickler):
-    """The one in Python, whose memo is a dict."""
+    """The implementation in Python, whose memo is a dict."""
 
     dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
-    # What its own methods keep and use.
+    # Of the base class.
     stack: list[Any]
     append: Callable[[Any], None]
     pop_mark: Callable[[], list[Any]]
 
     def __init__(self, path: Path, file: io.BytesIO):
-        super().__init__(file, encoding="utf-8")  # of texts that Python 2 wrote
+        super().__init__(file, encoding="utf-8")  # for texts that Python 2 wrote
         self.path = path
         self.storages: dict[str, Storage] = {}
 
@@ -207,7 +191,7 @@ class _Machine(pickle._Unpickler):
         return Named(full)
 
     def persistent_load(self, pid: Any) -> _View:
-        """A storage: ("storage", type, key, device, size), before 1.6 with a view or None."""
+        """A storage: ("storage", type, key, device, size), before 1.6 also a view or None."""
         if type(pid) is not tuple or len(pid) not in (5, 6) or pid[0] != "storage":
             raise pickle.UnpicklingError("a persistent id that is no storage's")
         type_, key, _, size = pid[1:5]
@@ -234,7 +218,7 @@ class _Machine(pickle._Unpickler):
         self.append(self._made(function.name, arguments))
 
     def load_build(self) -> None:
-        """Attributes, such as a state_dict's `_metadata`, are passed over."""
+        """Ignores attributes, such as a state_dict's `_metadata`."""
         del self.stack[-1]
         if type(self.stack[-1]) not in (dict, Named):
             raise pickle.UnpicklingError("attributes of what can have none")
@@ -265,23 +249,21 @@ class _Machine(pickle._Unpickler):
         return Named(name)
 
 
-_Machine.dispatch.update(
-    {code: _Machine.refuse for code in _Machine.dispatch if bytes([code]) not in _INSTRUCTIONS}
-)
-_Machine.dispatch.update(
-    {
-        pickle.REDUCE[0]: _Machine.load_reduce,
-        pickle.BUILD[0]: _Machine.load_build,
-        pickle.SETITEM[0]: _Machine.load_setitem,
-        pickle.SETITEMS[0]: _Machine.load_setitems,
-    }
-)
+_OWN = {
+    pickle.REDUCE: _Machine.load_reduce,
+    pickle.BUILD: _Machine.load_build,
+    pickle.SETITEM: _Machine.load_setitem,
+    pickle.SETITEMS: _Machine.load_setitems,
+}
+for _code in _Machine.dispatch:
+    if bytes([_code]) not in _INSTRUCTIONS:
+        _Machine.dispatch[_code] = _OWN.get(bytes([_code]), _Machine.refuse)
 
 
 def _ordered_dict(pairs: Any = None) -> dict[Any, Any]:
-    """Made of nothing, or as Python 2 wrote it: of [key, value] pairs.
+    """An empty one, or one of [key, value] pairs, as Python 2 wrote it.
 
-    They are moved into it, or one list called many times would fill any memory.
+    The pairs are moved into it: otherwise many calls with one list would fill any memory.
     """
     made: dict[Any, Any] = {}
     if pairs is None:
@@ -326,10 +308,9 @@ def _size(value: Any) -> int:
 
 
 def _put(target: Any, items: list[Any]) -> None:
-    """Sets a dict's items from keys and values in turn.
+    """Sets a dict's items from alternating keys and values, which are texts or numbers.
 
-    Only texts and numbers are keys: hashing tuples that lie in each other, deep enough, overflows
-    the stack.
+    Hashing deeply nested tuples would overflow the stack.
     """
     if type(target) is not dict:
         raise pickle.UnpicklingError("items of what is no dict")
@@ -343,10 +324,7 @@ def pickled(arrays: Mapping[str, np.ndarray]) -> bytes:
     """The pickle of an OrderedDict of tensors as `torch.save` makes it.
 
     Args:
-        arrays: in C order. The storage of each has its number in this order as its key.
-
-    Raises:
-        InputError: an array of a number type without a storage type.
+        arrays: in C order. The key of each storage is the array's position.
     """
     ordered_dict = _global(_ORDERED_DICT) + pickle.EMPTY_TUPLE + pickle.REDUCE
     parts = [pickle.PROTO, b"\x02", ordered_dict, pickle.MARK]
@@ -381,10 +359,5 @@ def _storage_name(key: str, dtype: np.dtype) -> str:
 
 
 def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Of a tensor in C order, in elements, as PyTorch counts them of empty ones too."""
-    strides: list[int] = []
-    step = 1
-    for length in reversed(shape):
-        strides.append(step)
-        step *= max(length, 1)
-    return tuple(reversed(strides))
+    """Of a tensor in C order, in elements, counted as PyTorch does for empty ones too."""
+    return tuple(math.prod(max(length, 1) for length in shape[i + 1 :]) for i in range(len(shape)))

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from harmony_jax.models import resizing
 from harmony_jax.models.attention import (
     ChannelAttention,
     MaskedChannelAttention,
     SpatialSeparatedAttention,
 )
 from harmony_jax.models.batchnorm import BatchNorm
-from harmony_jax.models.convolution import Geometry, convolve, depthwise_convolve
+from harmony_jax.models.convolution import convolve, depthwise_convolve
+from harmony_jax.models.convolution_cpu import Geometry
 from harmony_jax.models.foreground_aware import LearnedScale
 from harmony_jax.models.layers import (
     ConvTranspose,
@@ -28,6 +28,7 @@ from harmony_jax.models.layers import (
     leaky_relu,
 )
 from harmony_jax.models.ocr import RegionAttention, gather_regions
+from harmony_jax.models.resizing import resize
 
 RNG = np.random.default_rng(0)
 WIDE, NARROW = jnp.float32, jnp.bfloat16
@@ -63,9 +64,8 @@ FUNCTIONS = {
     "ELU": elu,
     "leaky ReLU": leaky_relu,
     "a sum of four": lambda x: add(x, x[::-1], x[:, ::-1], x[:, :, ::-1]),
-    "resizing up": lambda x: resizing.resize(x, (29, 17)),
-    "resizing down": lambda x: resizing.resize(x, (5, 7)),
-    "resizing by products": lambda x: resizing._by_products(x, size=(29, 17)),
+    "resizing up": lambda x: resize(x, (29, 17)),
+    "resizing down": lambda x: resize(x, (5, 7)),
     "channel attention": GATE,
     "channel attention by foreground": lambda x: MASKED_GATE(x, MASK),
     "learned scale": SCALE,

@@ -1,5 +1,6 @@
 """How backbones and base networks are joined, on small networks."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ from flax import nnx
 
 from harmony_jax import InputError, Output, create_model
 from harmony_jax.models import HarmonizationModel, is_pretrained
-from tests.compiling import fused
+from tests.models.piecewise import compiled_in_parts
 
 SMALL = {"depth": 4, "channels": 8, "max_channels": 16, "dropout": 0.0}
 SMALL_BACKBONES = {
@@ -19,6 +20,13 @@ SMALL_BACKBONES = {
 }
 SIDE = 32
 INTO = {"encoder": (True, False), "decoder": (False, True), "both": (True, True)}
+
+
+@pytest.fixture(autouse=True)
+def compiled_parts() -> Iterator[None]:
+    """HRNet's parts are compiled once for all tests."""
+    with compiled_in_parts():
+        yield
 
 
 def abstract_model(base: str, backbone: str, **overrides: Any) -> HarmonizationModel:
@@ -50,17 +58,20 @@ def fill(model: HarmonizationModel) -> HarmonizationModel:
 BASES = ("improved_dih256", "ssam256", "improved_sedih256")
 
 
-# What a backbone gives does not depend on who takes it, so HRNet, which is traced for seconds,
-# meets each base and each way once.
-@pytest.mark.parametrize(
-    ("base", "backbone", "into"),
-    [(base, "deeplab_r34", into) for base in BASES for into in INTO]
-    + [(base, "hrnet18s", into) for base, into in zip(BASES, INTO, strict=True)],
-)
-def test_any_base_takes_the_features_of_any_backbone_anywhere(base, backbone, into):
-    model = abstract_model(base, backbone, fuse_into=into)
-    found = ["connector2" in part.connectors for part in (model.model.encoder, model.model.decoder)]
+@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("into", INTO)
+def test_any_base_takes_features_anywhere(base, into):
+    model = abstract_model(base, "deeplab_r34", fuse_into=into).model
+    found = ["connector2" in part.connectors for part in (model.encoder, model.decoder)]
     assert found == list(INTO[into])  # level 2: stride 4
+    features = [jnp.zeros((2, SIDE // 4, SIDE // 4, 16))]
+    output = nnx.eval_shape(lambda m, i, k: m(i, k, features).image, model, *make_inputs())
+    assert output.shape == (2, SIDE, SIDE, 3)
+
+
+@pytest.mark.parametrize("backbone", SMALL_BACKBONES)
+def test_any_backbone_gives_them(backbone):
+    model = abstract_model("ssam256", backbone, fuse_into="both")
     output = nnx.eval_shape(lambda m, i, k: m(i, k).image, model, *make_inputs())
     assert output.shape == (2, SIDE, SIDE, 3)
 
@@ -85,33 +96,26 @@ def test_a_pyramid_enters_at_its_resolutions(into):
 @pytest.mark.parametrize("into", INTO)
 def test_the_output_depends_on_the_features_where_they_enter(into, mode):
     """Zeroing what reads them, in encoder or decoder, changes the output if it is in use."""
-    model = fill(abstract_model("improved_dih256", "hrnet18s", fuse_into=into, fuse_mode=mode))
+    model = fill(abstract_model("improved_dih256", "deeplab_r34", fuse_into=into, fuse_mode=mode))
     image, mask = make_inputs()
-    maps = model.backbone_features(image, mask)
-    run = jax.jit(lambda maps: model.model(image, mask, maps).image)
-    assert jnp.abs(run(maps) - run([features + 1 for features in maps])).max() > 1e-4
+    maps = [jnp.ones((2, SIDE // 4, SIDE // 4, 16))]
+
+    def run(maps):
+        return model.model(image, mask, maps).image
+
+    before = run(maps)
+    assert jnp.abs(before - run([features + 1 for features in maps])).max() > 1e-4
     for part, takes in zip((model.model.encoder, model.model.decoder), INTO[into], strict=True):
         assert bool(part.connectors) == takes
         if takes and mode != "cat":
+            part.connectors["connector2"].reduce_conv.kernel[...] *= 0.5
+            assert jnp.abs(before - run(maps)).max() > 1e-5
             before = run(maps)
-            connector = part.connectors["connector2"]
-            connector.reduce_conv.kernel[...] *= 0.5
-            after = model.model(image, mask, maps).image
-            assert jnp.abs(before - after).max() > 1e-5
 
 
 def test_choices_give_different_outputs():
-    run = jax.jit(
-        lambda graph, state, *inputs: nnx.merge(graph, state)(*inputs).image,
-        static_argnums=0,
-        # Without a backward pass they compile quicker so than as tests/conftest.py says.
-        compiler_options=fused(),
-    )
     outputs = [
-        run(
-            *nnx.split(fill(abstract_model("improved_dih256", "hrnet18s", **choice))),
-            *make_inputs(),
-        )
+        fill(abstract_model("improved_dih256", "hrnet18s", **choice))(*make_inputs()).image
         for choice in (
             {},
             {"fuse_into": "decoder"},
@@ -141,7 +145,7 @@ def test_the_backbone_sees_the_mask_unless_it_is_left_out(fusion, aware):
 def test_dropout_needs_keys_and_follows_them():
     model = fill(abstract_model("improved_dih256", "hrnet18s", dropout=0.5))
     image, mask = make_inputs()
-    model.train()
+    model.set_attributes(deterministic=False)
     with pytest.raises(ValueError, match="rngs"):
         model(image, mask)
 

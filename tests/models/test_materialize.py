@@ -28,9 +28,3 @@ def test_compiled_for_a_cpu_each_block_is_computed_once():
         return jax.jit(blocks).lower(*arrays).compile().as_text().count(" maximum(")
 
     assert num_maxima(keep=True) == 6 < num_maxima(keep=False)
-
-
-def test_accelerators_get_nothing():
-    function = jax.jit(materialize).trace(jnp.ones(3))
-    assert "while" in function.lower(lowering_platforms=("cpu",)).as_text()
-    assert "while" not in function.lower(lowering_platforms=("tpu",)).as_text()

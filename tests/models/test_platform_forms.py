@@ -8,63 +8,43 @@ import jax.numpy as jnp
 import pytest
 
 from harmony_jax.models.batchnorm import BatchNorm
-from harmony_jax.models.platform_forms import by_platform, forms_for, portable_forms
+from harmony_jax.models.platform_forms import by_platform, forms_for
 from harmony_jax.models.resizing import resize
+from tests.models.platforms import DEVICES, PLATFORMS, forms_of
+
+AMD = SimpleNamespace(platform="gpu", device_kind="AMD Instinct MI300X")
 
 
-def device(platform: str, kind: str = "") -> SimpleNamespace:
-    return SimpleNamespace(platform=platform, device_kind=kind)
-
-
-DEVICES = {
-    "cpu": device("cpu", "cpu"),
-    "cuda": device("gpu", "NVIDIA H200"),
-    "default": device("gpu", "AMD Instinct MI300X"),
-}
-
-
-@pytest.mark.parametrize("form", DEVICES)
-def test_a_known_device_gets_its_form_alone(form):
-    with forms_for([DEVICES[form]]):
-        found = by_platform(
-            jnp.zeros(()), cpu=lambda _: "cpu", cuda=lambda _: "cuda", default=lambda _: "default"
-        )
-    assert found == form
-
-
-def test_without_its_own_form_a_gpu_gets_the_default():
-    with forms_for([DEVICES["cuda"]]):
-        assert by_platform(jnp.zeros(()), cpu=lambda _: 1, default=lambda _: 2) == 2
+@pytest.mark.parametrize(
+    ("device", "expected"),
+    [(DEVICES["cpu"], "cpu"), (DEVICES["cuda"], "cuda"), (AMD, "default")],
+    ids=["cpu", "cuda", "amd"],
+)
+def test_a_known_device_gets_its_form(device, expected):
+    forms = {name: lambda _, name=name: name for name in ("cpu", "cuda", "default")}
+    x = jnp.zeros(())
+    with forms_for([device]):
+        assert by_platform(x, **forms) == expected
+        del forms["cuda"]
+        assert by_platform(x, **forms) == ("cpu" if expected == "cpu" else "default")
 
 
 def test_nothing_traced_for_one_device_is_taken_for_another():
-    x = jnp.ones((1, 4, 4, 2))
-
     def traced() -> str:
-        def gradient(x):
-            return jax.grad(lambda x: jnp.square(resize(x, (7, 8))).sum())(x)
+        return str(jax.make_jaxpr(lambda x: resize(x, (7, 8)))(jnp.ones((1, 4, 4, 2))))
 
-        return str(jax.make_jaxpr(gradient)(x)) + str(
-            jax.make_jaxpr(lambda x: resize(x, (7, 8)))(x)
-        )
-
-    with forms_for([DEVICES["cpu"]]):
-        on_cpu = traced()
-    with forms_for([device("tpu")]):
-        on_tpu = traced()
-    with portable_forms():
-        portable = traced()
-    anywhere = traced()
-    assert "gather" in on_cpu
-    assert "cond" not in on_cpu
-    assert "gather" not in on_tpu
-    assert "gather" in portable
-    assert "platform_index" in anywhere
+    texts = {}
+    for platform in PLATFORMS:
+        with forms_of(platform):
+            texts[platform] = traced()
+    assert [name for name, text in texts.items() if "gather" in text] == ["cpu", "cuda", "portable"]
+    assert [name for name, text in texts.items() if "cond" in text] == []
+    assert "platform_index" in traced()
 
 
 @pytest.mark.parametrize(("count", "at_once"), [(1, 2), (8, 0)])
 def test_sums_that_devices_add_up_are_apart(count, at_once):
-    """Batch normalisation's, forward and backward, on NVIDIA's GPUs."""
+    """Batch normalisation's, forward and backward, on NVIDIA GPUs."""
 
     def loss(x):
         return jnp.square(BatchNorm(3, dtype=jnp.float32)(x)).sum()

@@ -2,7 +2,6 @@ import logging
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 from flax import nnx
 
@@ -51,30 +50,8 @@ def test_image_sizes_the_network_cannot_take(size):
 @pytest.mark.parametrize("side", [0, -64, 100])
 def test_image_sizes_a_unet_cannot_take(side):
     model = nnx.eval_shape(lambda: create_model("ssam256", rngs=nnx.Rngs(0)))
-    with pytest.raises(InputError, match=rf"{side}x{side}.*a U-Net of depth \d takes multiples of"):
+    with pytest.raises(InputError, match=rf"{side}x{side}.*network of depth \d takes multiples of"):
         model.check_image_size(side, side)
-
-
-def test_bfloat16_stays_near_float32_and_keeps_its_state_in_float32():
-    models = [
-        create_model(
-            "improved_dih256", rngs=nnx.Rngs(0), depth=4, channels=16, max_channels=32, dtype=dtype
-        )
-        for dtype in (jnp.float32, jnp.bfloat16)
-    ]
-    rng = np.random.default_rng(0)
-    image = jnp.asarray(rng.standard_normal((2, 32, 32, 3)), jnp.float32)
-    mask = jnp.asarray(rng.random((2, 32, 32, 1)) > 0.5, jnp.float32)
-    for model in models:
-        model.eval()
-    exact, rounded = (model(image, mask).image for model in models)
-    assert rounded.dtype == jnp.float32
-    assert 0 < jnp.abs(exact - rounded).max() < 0.02 * jnp.ptp(exact)
-    state = nnx.state(models[1], (nnx.Param, nnx.BatchStat))
-    assert {leaf.dtype for leaf in jax.tree.leaves(state)} == {
-        jnp.dtype("float32"),
-        jnp.dtype("int32"),
-    }
 
 
 def test_creating_a_model_compiles_no_program_for_each_shape(caplog):

@@ -1,6 +1,5 @@
 """Full-size models against values measured on the released PyTorch code."""
 
-from functools import partial
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -28,7 +27,8 @@ from harmony_jax.training.layout import Layout
 from harmony_jax.training.optimizer import create_optimizer, rate_labels
 from harmony_jax.training.step import make_train_step
 from harmony_jax.weights.torch_keys import torch_key
-from tests.compiling import fused
+from tests.compiling import of_large_models
+from tests.models.piecewise import compiled_in_parts
 from tests.released import GOLDEN, golden, make_inputs, make_weights
 
 TRAINED = (
@@ -62,31 +62,36 @@ def case(request) -> Case:
     return make_case(request.param)
 
 
-def predict(model: HarmonizationModel, image: np.ndarray, mask: np.ndarray) -> tuple[Output, list]:
-    """The output, and the backbone's feature maps."""
+def predict(
+    model: HarmonizationModel, image: np.ndarray, mask: np.ndarray, is_whole: bool = False
+) -> tuple[Output, list]:
+    """The output, and the backbone's feature maps; compiled in parts or as a whole."""
     model = nnx.clone(model)
     model.eval()
-    graph, variables = nnx.split(model)
     backbone_features = ForegroundAware.backbone_features
 
-    on_cpu = jax.default_backend() == "cpu"
-
-    @partial(jax.jit, compiler_options=fused() if on_cpu else None)
-    def run(variables, image, mask):
+    def run(model, image, mask):
         maps = []
 
         def recorded(*inputs, **options):
-            found = backbone_features(*inputs, **options)
-            maps.extend(found)
-            return found
+            maps.extend(backbone_features(*inputs, **options))
+            return maps
 
         with mock.patch.object(ForegroundAware, "backbone_features", recorded):
-            return nnx.merge(graph, variables)(normalize(255 * image), mask), maps
+            return model(normalize(255 * image), mask), maps
 
+    inputs = jnp.asarray(image), jnp.asarray(mask)
+    if is_whole:
+        graph, variables = nnx.split(model)
+        whole = jax.jit(
+            lambda variables, *inputs: run(nnx.merge(graph, variables), *inputs),
+            compiler_options=of_large_models(),
+        )
+        return whole(variables, *inputs)
     # An accelerator would round the operands of products to bfloat16 or less.
-    precision = "default" if on_cpu else "highest"
-    with jax.default_matmul_precision(precision):
-        return run(variables, jnp.asarray(image), jnp.asarray(mask))
+    precision = "default" if jax.default_backend() == "cpu" else "highest"
+    with jax.default_matmul_precision(precision), compiled_in_parts():
+        return run(model, *inputs)
 
 
 def assert_within_range(found: np.ndarray, expected: np.ndarray) -> None:
@@ -129,7 +134,7 @@ def test_padded_channels_give_the_same():
     case = make_case("hrnet18s_multiscale_idih256")
     case.model.set_attributes(pads_channels=True)
     image, mask, _ = make_inputs(0, (256, 256), 1)
-    output, maps = predict(case.model, image, mask)
+    output, maps = predict(case.model, image, mask, is_whole=True)
     assert [features.shape[-1] for features in maps] == [24, 40, 72, 144]
     assert_within_range(output.image[:, 2::5, 2::5], case.expected["output"])
 
@@ -173,7 +178,7 @@ def test_training(name):
     layout = Layout(case.model, optimizer, mesh)
     state = layout.begin(case.model)
     step = make_train_step(layout, create_loss(config.loss), optimizer, mesh)
-    step = step.lower(state, batch).compile(compiler_options=fused())
+    step = step.lower(state, batch).compile(compiler_options=of_large_models())
 
     state, metrics = step(state, batch)
     losses = [float(metrics["loss"])]

@@ -32,6 +32,7 @@ from scripts.convert_weights import main
 from tests.made_data import tiny_config
 from tests.pytorch import torch
 from tests.released import golden, make_weights
+from tests.weights.refusals import failure
 
 NAME = "improved_dih256"
 SMALL = {"depth": 4, "channels": 8, "max_channels": 16}
@@ -60,17 +61,6 @@ def converted(released_file, tmp_path_factory) -> Path:
     workdir = tmp_path_factory.mktemp("converted") / "runs" / "idih"
     main([f"--model={NAME}", f"--input={released_file}", f"--output={workdir}"])
     return workdir
-
-
-def failure(*arguments: str) -> str:
-    """The line that a refused conversion prints."""
-    with pytest.raises(SystemExit) as exit_:
-        main(arguments)
-    line = exit_.value.code  # a text: printed to stderr, status 1
-    assert isinstance(line, str)
-    assert line.startswith("error: ")
-    assert "\n" not in line
-    return line
 
 
 def assert_same_weights(found: dict, expected: dict) -> None:
@@ -149,7 +139,7 @@ class QuietHandler(SimpleHTTPRequestHandler):
         (["--output=x"], "one of the arguments --input --download is required"),
         (["--input=a.pth", "--download=dih256", "--output=x"], "not allowed with"),
         (["--input=FILE", f"--model={NAME}"], "--output is missing"),
-        (["--input=FILE", "--output=x"], "does not say its model: name it with --model"),
+        (["--input=FILE", "--output=x"], "does not say which model it holds: name the model"),
         (["--input=FILE", "--output=x", "--model=idih"], "unknown model 'idih': choose one of"),
         (["--input=FILE", "--output=x", "--models=y"], "unrecognized arguments: --models=y"),
         (["--input=nothing.pth", "--output=x", f"--model={NAME}"], "nothing.pth: no such file"),
@@ -172,17 +162,18 @@ def test_mistakes_are_one_line(
     Path("empty").mkdir()
     names = {"FILE": str(released_file), "DIR": str(converted)}
     line = failure(
+        main,
         *(
             f"{flag}={names.get(value, value)}"
             for flag, value in (argument.split("=") for argument in arguments)
-        )
+        ),
     )
     assert expected in line
     assert {path.name for path in tmp_path.iterdir()} == {"notes.txt", "empty"}
 
 
 def test_a_file_of_another_model_is_named(released_file, tmp_path):
-    line = failure("--model=dih256", f"--input={released_file}", f"--output={tmp_path / 'x'}")
+    line = failure(main, "--model=dih256", f"--input={released_file}", f"--output={tmp_path / 'x'}")
     assert len(line) < 1000  # not each of its keys
     assert f"{released_file}: is not a dih256: " in line
     assert "2 not in the model: decoder.conv_attention.bias" in line

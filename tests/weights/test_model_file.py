@@ -16,6 +16,7 @@ from harmony_jax.weights.files import read_state_dict
 from harmony_jax.weights.model_file import write_model_file
 from harmony_jax.weights.saved_model import load_model, save_model
 from scripts.convert_weights import main
+from tests.weights.refusals import failure
 
 # The paper's best model, small: its features go to the decoder too, which a name does not say.
 BOTH = {
@@ -80,15 +81,6 @@ def assert_same(path, arrays: dict, metadata: dict) -> None:
         np.testing.assert_array_equal(found[key], value)
 
 
-def failure(*arguments: str) -> str:
-    """The one line that a refused conversion prints."""
-    with pytest.raises(SystemExit) as exit_:
-        main(arguments)
-    assert isinstance(exit_.value.code, str)
-    assert "\n" not in exit_.value.code
-    return exit_.value.code
-
-
 def test_safetensors_say_their_model_and_come_back(both, tmp_path):
     arrays, workdir = both
     file, again = tmp_path / "both.safetensors", tmp_path / "again"
@@ -120,8 +112,8 @@ def test_a_file_without_its_arguments_is_told_how_to_name_them(file, tmp_path):
     bare = tmp_path / "bare.safetensors"
     bare.write_bytes(safetensors.numpy.save(read_state_dict(file)))  # as other programs write it
     source, output = f"--input={bare}", f"--output={tmp_path / 'out'}"
-    assert "does not say its model: name it with --model" in failure(source, output)
-    line = failure(source, output, "--model=improved_dih256")
+    assert "does not say which model it holds: name the model" in failure(main, source, output)
+    line = failure(main, source, output, "--model=improved_dih256")
     assert f"{bare}: is not a improved_dih256: " in line
     assert "--override NAME=VALUE" in line
     with pytest.raises(InputError, match=r"does not say its model: make a workdir"):
@@ -136,22 +128,22 @@ def test_a_file_without_its_arguments_is_told_how_to_name_them(file, tmp_path):
         ("--override=depth=seven", "depth=seven: expected a whole number"),
         ("--override=multiscale=1", "multiscale=1: expected true or false"),
         ("--override=fuse=both", "unknown argument 'fuse': choose from attend_from, "),
-        ("--override=depth=5", "not a improved_dih256 with depth=5: leave --override out"),
-        ("--image-size=256", "of image size 32, not 256: leave --image-size out"),
-        ("--model=dih256", "holds a improved_dih256, not a dih256: leave --model out"),
+        ("--override=depth=5", "not a improved_dih256 with depth=5: leave"),
+        ("--image-size=256", "image size 32, not 256: leave"),
+        ("--model=dih256", "holds a improved_dih256, not a dih256: leave"),
     ],
 )
 def test_what_a_file_says_is_not_said_otherwise(file, tmp_path, argument, expected):
-    assert expected in failure(f"--input={file}", f"--output={tmp_path / 'out'}", argument)
+    assert expected in failure(main, f"--input={file}", f"--output={tmp_path / 'out'}", argument)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("{", "its metadata does not say a model"),
-        ("[1]", "its metadata does not say a model"),
-        (json.dumps({**SMALL, "image_size": None}), "its metadata does not say a model"),
+        ("{", "its metadata names no model"),
+        ("[1]", "its metadata names no model"),
+        (json.dumps({**SMALL, "image_size": None}), "its metadata names no model"),
         (json.dumps({**SMALL, "image_size": 40}), "image size 40x40"),
         (json.dumps({**SMALL, "model": {"name": "idih", "overrides": {}}}), "unknown model 'idih'"),
         (json.dumps(SMALL).replace("4", '"4"'), "depth '4': expected a whole number"),
@@ -181,7 +173,7 @@ def test_float16_halves_large_arrays_and_is_read_as_any(tmp_path):
     }
     assert_same(file, rounded, metadata)
     assert "holds float32, not float16" in failure(
-        f"--input={file}", f"--output={tmp_path / 'again'}", "--dtype=float16"
+        main, f"--input={file}", f"--output={tmp_path / 'again'}", "--dtype=float16"
     )
     assert not (tmp_path / "again").exists()
 

@@ -19,6 +19,7 @@ from harmony_jax import InputError
 from harmony_jax.weights.files import read_state_dict, write_state_dict
 from harmony_jax.weights.torch_file import read_torch_file, write_torch_file
 from tests.pytorch import needs_torch, torch
+from tests.weights.refusals import refusal
 
 FILES = sorted((Path(__file__).parents[1] / "golden" / "torch").glob("*.pth"))
 
@@ -75,16 +76,6 @@ def make_archive(
             archive.writestr(f"archive/{name}", data)
         archive.writestr("archive/version", "3\n")
     return path
-
-
-def refusal(path: Path) -> str:
-    with pytest.raises(InputError) as error:
-        read_state_dict(path)
-    message = str(error.value)
-    assert message.startswith(f"{path}: ")
-    assert message.isprintable()
-    assert len(message) < len(str(path)) + 300
-    return message
 
 
 def refused(folder: Path, description: bytes, storages: dict[str, bytes] | None = None) -> str:

@@ -1,0 +1,31 @@
+"""Lines that files and commands are refused with."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harmony_jax import InputError
+from harmony_jax.weights.files import read_state_dict
+
+
+def refusal(path: Path) -> str:
+    """The one short line that a file of weights is refused with."""
+    with pytest.raises(InputError) as error:
+        read_state_dict(path)
+    message = str(error.value)
+    assert message.startswith(f"{path}: ")
+    assert message.isprintable()
+    assert len(message) < len(str(path)) + 300
+    return message
+
+
+def failure(main: Callable, *arguments: str) -> str:
+    """The line that a command prints to stderr before it ends with status 1."""
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    line = exit_.value.code
+    assert isinstance(line, str)
+    assert line.startswith("error: ")
+    assert "\n" not in line
+    return line
