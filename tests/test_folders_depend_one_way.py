@@ -11,7 +11,7 @@ PACKAGE = ROOT / "harmony_jax"
 # Folders, and modules that lie in none. Each may import what stands in rows above its own, and
 # from its own row itself alone.
 ORDER = [
-    {"arrays", "errors"},
+    {"ahead", "arrays", "errors"},
     {"command_line", "disk", "losses", "normalization", "variables"},
     {"workdir"},
     {"devices"},

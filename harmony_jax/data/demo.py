@@ -18,7 +18,7 @@ from harmony_jax.data.composites.parameters import DRAWS, draw_one
 from harmony_jax.data.composites.recipe import Recipe
 from harmony_jax.data.composites.statistics import Statistics, object_statistics
 from harmony_jax.data.demo_outlines import OUTLINES
-from harmony_jax.data.sources import Sample
+from harmony_jax.data.sources import Sample, Source
 from harmony_jax.errors import InputError
 
 PHOTOS = {
@@ -40,7 +40,7 @@ MAX_PATCH_IOU = 0.3  # of a random training patch with a test object
 PATCH_RATIO = (0.03, 0.25)  # of the photo; crops of it show a patch larger
 
 
-class DemoSource:
+class DemoSource(Source):
     """Composites of recoloured objects in seven photos, with the photos as ground truth.
 
     Train and test share the seven photos, and differ in what is recoloured, and how: test has

@@ -184,7 +184,6 @@ def _evaluation_config(options: EvaluationOptions) -> ConfigDict:
                 "num_workers": options.get("num_workers", -1),
                 "validation_fraction": 0.0,
                 "validation_seed": 0,
-                "validation_by": "scene",
             },
             "evaluation": {
                 "image_size": image_size,

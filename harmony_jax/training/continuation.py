@@ -113,8 +113,6 @@ def check_continuation(found: Metadata, wanted: Metadata, folder: Path) -> None:
 
 def _reason_of_other_samples(before: dict[str, Any], now: dict[str, Any]) -> str:
     """Why the same data may give other samples: more or fewer are held out; empty if unknown."""
-    if "data.validation_by" not in before and now["data.validation_by"] != "photo":
-        return " (begun by code that held out otherwise: try --config.data.validation_by=photo)"
     every = "evaluation.every_epochs"
     if (before.get(every, 0) > 0) != (now[every] > 0):
         return f" (it began with {every} {before.get(every)}; with 0 nothing is held out)"

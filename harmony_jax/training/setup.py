@@ -38,7 +38,7 @@ from harmony_jax.weights.checkpoint import Checkpoints, Metadata
 
 _LOGGER = logging.getLogger(__name__)
 
-# In a step, ready for the next two (`Feed`), and being made.
+# In a step, ready for the next two (`Ahead`), and being made.
 _BATCHES = 4
 
 

@@ -5,13 +5,13 @@ from jax.experimental import multihost_utils
 
 from harmony_jax import InputError
 from harmony_jax.data.evaluation_data import EvaluationData, Sizing, sizing_of
-from harmony_jax.data.pipeline import close_batches
+from harmony_jax.data.sources import Source
 from tests.made_data import tiny_config
 
 SIZES = [(40, 60), (64, 64), (30, 100), (40, 60), (61, 33)]
 
 
-class Sized:
+class Sized(Source):
     """Samples of different sizes; sample i has the value i + 1 everywhere, number 3 is damaged."""
 
     def __init__(self, damaged: int = -1):
@@ -51,7 +51,7 @@ def rows(sizing: Sizing, source, processes: int = 1, batch_size: int = 4) -> dic
                 assert index not in found
                 found[index] = {key: array[row] for key, array in batch.items()}
     for part in parts:
-        close_batches(part.batches)
+        part.batches.close()
     return found
 
 
@@ -93,7 +93,7 @@ def test_an_unreadable_sample_is_noted_and_the_others_are_read(resize):
                 seen.append(index)
             elif index >= 0:
                 data.left_out.add(index)
-    close_batches(data.batches)
+    data.batches.close()
     assert sorted(seen) == [0, 1, 2, 4]
     assert data.left_out == {3}
     assert data.reason(3) == "sample3.jpg: damaged JPEG"
@@ -125,7 +125,7 @@ def test_processes_make_the_same_batches_of_a_photo_that_one_of_them_cannot_read
         found = []
         for number, source in enumerate(sources):  # noqa: B007
             found.append(EvaluationData(source, Sizing("none", 16, 50, 32), 4, 0))
-            close_batches(found[-1].batches)
+            found[-1].batches.close()
         return found
 
     monkeypatch.setattr(jax, "process_count", lambda: 2)

@@ -141,7 +141,7 @@ def test_folders_that_are_amiss(folder, tmp_path):
         ([row(0) + ",more"], "line 1: "),
         (['"a.jpg,b.png,c.jpg'], "line 1: "),
         ([row(0), row(1), row(0)], "line 3: composites/photo0.jpg stands in line 1 already"),
-        ([row(0), row(7)], "line 2: {folder}/composites/photo7.jpg: composite not found (3 of 6"),
+        ([row(0), row(7)], "{folder}/composites/photo7.jpg: composite not found (3 of 6"),
     ],
 )
 def test_lists_that_are_amiss(folder, written, lines, expected):

@@ -77,18 +77,6 @@ def metadata_of(root, **fields):
     return training_metadata(config, open_set(config, "train"))
 
 
-def test_a_training_that_held_out_by_photo_is_told_how_it_continues(mini_root):
-    """By code that knew no `data.validation_by`, and held out though nothing was validated."""
-    before = metadata_of(mini_root, evaluation__every_epochs=0, data__validation_by="photo")
-    del before["config"]["data"]["validation_by"]
-    now = metadata_of(mini_root, evaluation__every_epochs=0)
-    with pytest.raises(InputError, match=r"10 .* has 14 .*--config\.data\.validation_by=photo"):
-        check_continuation(before, now, FOLDER)
-    now = metadata_of(mini_root, evaluation__every_epochs=0, data__validation_by="photo")
-    check_continuation(before, now, FOLDER)
-    check_continuation(now, now, FOLDER)
-
-
 def test_a_training_that_began_with_validation_cannot_go_on_without(mini_root):
     before, now = metadata_of(mini_root), metadata_of(mini_root, evaluation__every_epochs=0)
     message = r"10 .* has 14 \(it began with evaluation\.every_epochs 2; with 0 nothing is held out"

@@ -11,11 +11,11 @@ from harmony_jax.data.composites.parameters import DRAWS, Parameters, draw_one
 from harmony_jax.data.composites.photo_set import PhotoSet
 from harmony_jax.data.composites.recipe import Recipe
 from harmony_jax.data.composites.statistics import Statistics
-from harmony_jax.data.sources import RawSample, Sample
+from harmony_jax.data.sources import RawSample, Sample, Source
 from harmony_jax.errors import InputError
 
 
-class PhotosSource:
+class PhotosSource(Source):
     """Random access to composites of photos, of each object a fixed one, at the photo's size.
 
     They are what is validated and evaluated on; training makes new ones of `raw` samples. They
@@ -29,6 +29,8 @@ class PhotosSource:
     Raises:
         InputError: there is one object alone, and it should take colours of others.
     """
+
+    recipe: Recipe
 
     def __init__(self, photos: PhotoSet, recipe: Recipe, seed: int = 0):
         if len(photos) < 2 and recipe.transfers:
