@@ -28,8 +28,8 @@ class Sizing(NamedTuple):
     """The size that pictures are evaluated at.
 
     Attributes:
-        resize: `square`: to image_size both ways, the benchmark's way; `longest`: shrunk if the
-            longest side is above longest_side; `none`: as they are.
+        resize: `square`: to image_size both ways, as published; `longest`: shrunk if the longest
+            side is above longest_side; `none`: as they are.
         image_size, longest_side: in pixels.
         divisor: unless `square`, pictures are padded with black to multiples of it for the
             network, evenly on both sides as in the released prediction.
@@ -83,13 +83,13 @@ class EvaluationData:
         source: the samples.
         sizing: their size.
         batch_size: samples over all processes.
-        num_workers: decoding processes, as in `pipeline.Batches`.
+        num_workers: as in `Batches`.
         predictions: of another program, to read along.
         process: index and count of this JAX process.
 
     Attributes:
         batches: of this process; close them.
-        left_out: indices of samples that could not be opened for their size.
+        left_out: indices of samples whose size could not be read.
     """
 
     def __init__(

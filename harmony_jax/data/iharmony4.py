@@ -60,7 +60,6 @@ class FilesSource(Source):
         return len(self.files)
 
     def __getitem__(self, index: int) -> Sample:
-        """Decodes one sample; errors as in `decode_sample`."""
         files = self.files[index]
         composite, real, mask = (
             (str(path), read_file(path)) for path in (files.composite, files.real, files.mask)
@@ -101,7 +100,7 @@ def photo_of(subset: str, name: str) -> str:
 
 
 def scene_of(photo: str) -> str:
-    """What photos show, of `photo_of`: several of Hday2night are one place at several times.
+    """What a photo (of `photo_of`) shows: several of Hday2night are one place at several times.
 
     `d21901-20130410-181833.jpg` is of the scene d21901; in the other subsets each photo is a scene.
     """
@@ -120,11 +119,7 @@ def check_root_and_split(root: str, split: str) -> None:
 
 
 def read_list(root: str, subset: str, split: str) -> list[SampleFiles]:
-    """The samples of one list file, in its order; whether their files exist is not looked at.
-
-    Raises:
-        InputError: unknown subset, or the list is missing, empty or holds another kind of name.
-    """
+    """The samples of one list file, in its order; whether their files exist is not checked."""
     if subset not in SUBSETS:
         raise InputError(f"subset {subset!r}: iHarmony4 has {', '.join(SUBSETS)}")
     folder = Path(root) / subset
@@ -142,11 +137,7 @@ def read_list(root: str, subset: str, split: str) -> list[SampleFiles]:
 def decode_sample(
     composite: tuple[str, bytes], real: tuple[str, bytes], mask: tuple[str, bytes]
 ) -> Sample:
-    """Decodes the three files of a sample; of each, what messages call it and its bytes.
-
-    Raises:
-        InputError: a picture is damaged, sizes differ, or the mask has no foreground.
-    """
+    """Decodes the three files of a sample; of each, what messages call it and its bytes."""
     sample = Sample(
         composite=decode_photo(composite[1], composite[0]),
         real=decode_photo(real[1], real[0]),

@@ -60,7 +60,13 @@ def is_pairs(root: str | os.PathLike[str]) -> bool:
 
 
 def _read_folder(root: Path, field: str) -> list[SampleFiles]:
-    folders = {kind: _folder_of(root, names, field) for kind, names in KINDS.items()}
+    folders = {}
+    for kind, names in KINDS.items():
+        found = [root / name for name in names if (root / name).is_dir()]
+        if not found:
+            listed = " or ".join(f"{name}/" for name in names)
+            raise InputError(f"{field} {root}: no {listed} in it: pass {_EXPECTED}")
+        folders[kind] = found[0]
     composites, masks, reals = (_by_stem(folder) for folder in folders.values())
     if not composites:
         raise InputError(
@@ -80,14 +86,6 @@ def _read_folder(root: Path, field: str) -> list[SampleFiles]:
         count = f"{len(missing)} of {len(composites)} composites lack a file"
         raise InputError(f"{missing[0]} ({count})")
     return pairs
-
-
-def _folder_of(root: Path, names: tuple[str, ...], field: str) -> Path:
-    for name in names:
-        if (root / name).is_dir():
-            return root / name
-    listed = " or ".join(f"{name}/" for name in names)
-    raise InputError(f"{field} {root}: no {listed} in it: pass {_EXPECTED}")
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
@@ -127,7 +125,14 @@ def _read_list(path: Path) -> list[SampleFiles]:
     places: dict[str, int] = {}
     order = list(KINDS)
     for number, cells in _rows(path, lines):
-        if not places and sorted(cell.lower() for cell in cells) == sorted(KINDS):
+        if not any(cells):
+            continue
+        if len(cells) != len(KINDS) or not all(cells):
+            raise InputError(
+                f"{path}, line {number}: {lines[number - 1][:100]!r}: expected {len(KINDS)} "
+                f"columns with commas: {', '.join(KINDS)}"
+            )
+        if not pairs and sorted(cell.lower() for cell in cells) == sorted(KINDS):
             order = [cell.lower() for cell in cells]
             continue
         row = dict(zip(order, cells, strict=True))
@@ -146,19 +151,11 @@ def _read_list(path: Path) -> list[SampleFiles]:
 
 
 def _rows(path: Path, lines: list[str]) -> Iterator[tuple[int, list[str]]]:
-    """Lines with their numbers from 1, cut into three cells; empty ones are left out."""
+    """The cells of each line, with its number from 1."""
     reader = csv.reader(lines, skipinitialspace=True, strict=True)
     try:
         for row in reader:
-            cells = [cell.strip() for cell in row]
-            if not any(cells):
-                continue
-            if len(cells) != len(KINDS) or not all(cells):
-                raise InputError(
-                    f"{path}, line {reader.line_num}: {lines[reader.line_num - 1][:100]!r}: "
-                    f"expected {len(KINDS)} columns with commas: {', '.join(KINDS)}"
-                )
-            yield reader.line_num, cells
+            yield reader.line_num, [cell.strip() for cell in row]
     except csv.Error as error:
         raise InputError(f"{path}, line {reader.line_num}: {error}: write it as CSV") from error
 

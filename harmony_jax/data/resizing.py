@@ -16,14 +16,19 @@ def resize(pixels: np.ndarray, height: int, width: int | None = None) -> np.ndar
     return cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)
 
 
+def limited(pixels: np.ndarray, side: int) -> np.ndarray:
+    """At most so many pixels a side, averaged; smaller pictures stay as they are."""
+    scale = side / max(pixels.shape[:2])
+    if scale >= 1:
+        return pixels
+    height, width = (max(1, round(length * scale)) for length in pixels.shape[:2])
+    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+
+
 def shrink(pixels: np.ndarray, size: int) -> np.ndarray:
     """As `resize`, for photos larger than the data set's.
 
-    They are first averaged to at most MAX_SIDE pixels a side: networks have not seen the aliasing
+    They first become at most MAX_SIDE pixels a side, averaged: networks have not seen the aliasing
     of a 12-megapixel photo that is resized in one step.
     """
-    scale = MAX_SIDE / max(pixels.shape[:2])
-    if scale < 1:
-        height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
-        pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
-    return resize(pixels, size)
+    return resize(limited(pixels, MAX_SIDE), size)

@@ -30,12 +30,9 @@ class RawSample(TypedDict):
 
 
 class Source(ABC):
-    """Random access to samples; what grain calls a random-access data source.
+    """Random access to samples; what grain calls a random-access data source."""
 
-    Attributes:
-        recipe: how training makes composites of `raw` samples; None: samples have theirs.
-    """
-
+    # How training makes composites of `raw` samples; None: samples have theirs.
     recipe: Recipe | None = None
 
     @abstractmethod
@@ -57,7 +54,7 @@ class Source(ABC):
         """Identifies the real photo, which is never split over two sets."""
 
     def raw(self) -> "Source | RawSource":
-        """What training reads: a `RawSource` where there is a `recipe`, else the samples."""
+        """What training reads: with a `recipe` a `RawSource`, else the samples."""
         return self
 
     def select(self, indices: Sequence[int]) -> "Source":
@@ -67,19 +64,15 @@ class Source(ABC):
 
 @runtime_checkable
 class RawSource(Protocol):
-    """Random access to photos whose composites are made later."""
+    """Random access to photos whose composites are made later, and to their objects' colours."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> RawSample: ...
 
-    def statistics(self, index: int) -> Statistics:
-        """The colours of a photo's object; raises InputError if it cannot be read."""
-        ...
+    def statistics(self, index: int) -> Statistics: ...
 
-    def set_statistics(self, index: int, statistics: Statistics) -> None:
-        """Spares reading the photo for them."""
-        ...
+    def set_statistics(self, index: int, statistics: Statistics) -> None: ...
 
 
 class Selection(Source):
@@ -116,6 +109,7 @@ class Numbered:
 
     Attributes:
         recipe: of the source.
+        objects: with a recipe, the photos, whose objects lend each other colours.
         pictures: the keys of a sample's pictures.
     """
 
@@ -125,12 +119,8 @@ class Numbered:
         self._raw = source.raw()
         self._tries = _MAX_UNREADABLE_IN_A_ROW if unreadable == "skip" else 1
         self.recipe = source.recipe
+        self.objects = cast(RawSource, self._raw)
         self.pictures = PIXELS if source.recipe is None else PIXELS[1:]
-
-    @property
-    def objects(self) -> RawSource:
-        """The photos, whose objects lend each other colours; only with a recipe."""
-        return cast(RawSource, self._raw)
 
     def __len__(self) -> int:
         return len(self._raw)

@@ -22,8 +22,8 @@ from harmony_jax.errors import InputError
 
 _LOGGER = logging.getLogger(__name__)
 
-# The pictures as arrays over the mesh; on the host, of this process's samples, `index` and
-# `unreadable`: their numbers, and the numbers of those that others stand in for.
+# The pictures, over the mesh. On the host, of this process's samples: `index`, their numbers, and
+# `unreadable`, the numbers of those that others stand in for.
 _DeviceBatch = dict[str, Any]
 
 
@@ -44,9 +44,7 @@ class TrainingData:
         config: the run's; `data`, `train.batch_size` and `seed` matter.
         mesh: batches are sharded over it.
         start_step: steps already done.
-        reserved: bytes of each device's memory that samples on the devices must leave free.
-        check: called often while samples are decoded that will stay in memory; what it raises ends
-            that.
+        reserved, check: see `Storage`; they matter for samples that stay in memory.
 
     Attributes:
         seconds_waited: time in which the devices had nothing to do because no batch was ready.

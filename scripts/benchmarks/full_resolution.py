@@ -10,7 +10,7 @@ from flax import nnx
 
 from benchmarks.timing import in_new_process, in_turns, peak_memory, shown
 from harmony_jax.data.iharmony4 import SUBSETS, IHarmony4Source
-from harmony_jax.data.resizing import shrink
+from harmony_jax.data.resizing import resize, shrink
 from harmony_jax.devices.compiled_once import CompiledOnce
 from harmony_jax.models import create_model
 from harmony_jax.photos.color_transform import fit_color_transform
@@ -38,7 +38,7 @@ def measure_quality(root: str) -> None:
         small, prediction, small_mask = (shrink(p, _IMAGE_SIZE) for p in (composite, real, mask))
         coefficients = fit(small, prediction, np.square(small_mask.astype(np.float32) / 255))
         weight = mask[..., None].astype(np.float32) / 255
-        enlarged = cv2.resize(prediction, composite.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+        enlarged = resize(prediction, *composite.shape[:2])
         results = {
             "composite": composite,
             "enlarged": composite + weight * (enlarged.astype(np.float32) - composite),

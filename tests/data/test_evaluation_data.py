@@ -56,23 +56,20 @@ def rows(sizing: Sizing, source, processes: int = 1, batch_size: int = 4) -> dic
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-@pytest.mark.parametrize("resize", ["square", "longest", "none"])
-def test_every_sample_once_on_any_number_of_processes(resize, processes):
-    found = rows(Sizing(resize, 16, 50, 32), Sized(), processes)
-    assert sorted(found) == list(range(len(SIZES)))
-    for index, row in found.items():
-        assert row["composite"].max() == index + 1
-        assert row["readable"]
-
-
-def test_sizes():
-    square = rows(Sizing("square", 16, 50, 32), Sized())
+def test_every_sample_once_at_its_size_on_any_number_of_processes(processes):
+    square, longest, whole = (
+        rows(Sizing(resize, 16, 50, 32), Sized(), processes)
+        for resize in ("square", "longest", "none")
+    )
+    for found in (square, longest, whole):
+        assert sorted(found) == list(range(len(SIZES)))
+        for index, row in found.items():
+            assert row["composite"].max() == index + 1
+            assert row["readable"]
     assert {row["mask"].shape for row in square.values()} == {(16, 16)}
     assert "extent" not in square[0]
-    longest = rows(Sizing("longest", 16, 50, 32), Sized())
     assert longest[0]["extent"].tolist() == [15, 7, 33, 50]  # 40x60 to 33x50 in 64x64
     assert longest[2]["extent"].tolist() == [8, 7, 15, 50]  # 30x100 to 15x50 in 32x64
-    whole = rows(Sizing("none", 16, 50, 32), Sized())
     for index, row in whole.items():
         top, left, height, width = row["extent"].tolist()
         assert (height, width) == SIZES[index]
@@ -86,28 +83,27 @@ def test_sizes():
 def test_an_unreadable_sample_is_noted_and_the_others_are_read(resize):
     source = Sized(damaged=3)
     data = EvaluationData(source, Sizing(resize, 16, 50, 32), 4, 0)
-    seen = []
-    for number, batch in enumerate(data.batches):
-        for row, index in enumerate(data.indices(number)):
-            if index >= 0 and batch["readable"][row]:
-                seen.append(index)
-            elif index >= 0:
-                data.left_out.add(index)
+    seen = [
+        index
+        for number, batch in enumerate(data.batches)
+        for index, readable in zip(data.indices(number), batch["readable"], strict=True)
+        if readable
+    ]
     data.batches.close()
     assert sorted(seen) == [0, 1, 2, 4]
-    assert data.left_out == {3}
+    assert data.left_out == ({3} if resize == "none" else set())
     assert data.reason(3) == "sample3.jpg: damaged JPEG"
 
 
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("resize", "fixed", r"evaluation\.resize 'fixed': choose 'square', 'longest' or 'none'"),
-        ("image_size", -1, r"evaluation\.image_size -1: must be at least 1"),
-        ("longest_side", 0, r"evaluation\.longest_side 0: must be at least 1"),
+        ("resize", "fixed", r"evaluation\.resize 'fixed'"),
+        ("image_size", -1, r"evaluation\.image_size -1"),
+        ("longest_side", 0, r"evaluation\.longest_side 0"),
     ],
 )
-def test_sizes_that_cannot_be(field, value, message):
+def test_invalid_sizes(field, value, message):
     config = tiny_config()
     config.evaluation[field] = value
     with pytest.raises(InputError, match=message):
@@ -115,7 +111,7 @@ def test_sizes_that_cannot_be(field, value, message):
 
 
 def test_processes_make_the_same_batches_of_a_photo_that_one_of_them_cannot_read(monkeypatch):
-    """Each opens its part, and takes the other's word for the rest."""
+    """Each opens its part, and gets the other's sizes from it."""
     sources = [Sized(damaged=2), Sized(damaged=3)]  # 2 is the first's to open, 3 the second's
     number, parts = 0, []
 

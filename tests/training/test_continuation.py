@@ -8,19 +8,9 @@ import pytest
 from harmony_jax import InputError
 from harmony_jax.data.splits import open_set
 from harmony_jax.training.continuation import check_continuation, training_metadata
-from tests.made_data import tiny_config
+from tests.made_data import Numbers, tiny_config
 
 FOLDER = Path("checkpoints/5")
-
-
-class NoSamples:
-    def __len__(self):
-        return 0
-
-    def __getitem__(self, index):
-        raise IndexError
-
-    subset = name = photo = __getitem__
 
 
 def metadata(**fields):
@@ -28,7 +18,7 @@ def metadata(**fields):
     for name, value in fields.items():
         section, field = name.split("__")
         config[section][field] = value
-    return training_metadata(config, NoSamples())
+    return training_metadata(config, Numbers().select([]))
 
 
 def of_older_code():

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,18 +18,13 @@ from harmony_jax.data.composites.compose import compose_with_jax
 from harmony_jax.data.composites.parameters import DRAWS, Parameters, draw_batch
 from harmony_jax.data.composites.statistics import Statistics
 from harmony_jax.data.resident.lanes import Lanes
-from harmony_jax.data.resident.store import (
-    Decoder,
-    Storage,
-    Stored,
-    store_on_devices,
-    store_on_host,
-)
+from harmony_jax.data.resident.store import Decoder, Storage, Stored, store
 from harmony_jax.data.resident.transforms import draw_crop, resample, sampling_positions
 from harmony_jax.data.sources import Numbered, RawSource
 from harmony_jax.devices import mesh as meshes
 
-# What else the seed decides: lanes have the streams 0 and 1, dropout has JAX's without a number.
+# Streams of random numbers: JAX's of the augmentation, as dropout has the same seed, and NumPy's of
+# composites, as lanes have 0 and 1.
 _AUGMENTATION, _COMPOSITES = 1, 2
 _AXIS = "lane"
 
@@ -63,22 +58,29 @@ class ResidentBatches:
     ):
         self._samples, self._order, self._step = samples, order, order.start_step
         self._lanes = Lanes(len(samples), order.batch_size, order.seed)
-        self._augment = DeviceAugmentation(augmentation, order, mesh)
-        self._on_host, self._first_only = storage.on_host or first_only, first_only
-        rows = self._augment.rows
-        own = [self._lanes.samples[row] for row in rows]
         if first_only:
-            slots = self._lanes.slots_at(self._step)[rows]
+            storage = storage._replace(on_host=True)
+        self._on_host, self._first_only = storage.on_host, first_only
+        self._result = meshes.sharded(mesh)
+        parts = self._result.addressable_devices_indices_map((order.batch_size,))
+        # Only over this process's devices: programs that several processes share must start in one
+        # order in all of them, and the augmentation starts beside the training step.
+        own_mesh = Mesh(np.array(list(parts)), (_AXIS,))
+        self._sharding = NamedSharding(own_mesh, PartitionSpec(_AXIS))
+        self._programs = compile_augmentation(own_mesh, augmentation, order.seed)
+        # The rows of the batch that this process's devices hold.
+        self._rows = np.concatenate([np.arange(order.batch_size)[part] for part in parts.values()])
+        self._row_numbers = jax.device_put(self._rows.astype(np.int32), self._sharding)
+        own = [self._lanes.samples[row] for row in self._rows]
+        if first_only:
+            slots = self._lanes.slots_at(self._step)[self._rows]
             own = [lane[slot, None] for lane, slot in zip(own, slots, strict=True)]
         count = sum(map(len, own))
         with tqdm(total=count, desc="decoding", unit=" samples", disable=None) as bar:
             decoder = Decoder(samples, own, storage, bar.update)
             gigabytes = decoder.slots * decoder.bytes_at(storage.size) / 1e9
             _LOGGER.info("Decoding %d samples to %.1f GB", count, gigabytes)
-            if self._on_host:
-                self._stored = store_on_host(decoder)
-            else:
-                self._stored = store_on_devices(decoder, self._augment.sharding)
+            self._stored = store(decoder, self._sharding)
         self._numbers, self._unreported = decoder.numbers, decoder.unreadable
         if samples.recipe and not first_only:
             share_statistics(samples.objects, np.concatenate(self._numbers).tolist())
@@ -92,8 +94,7 @@ class ResidentBatches:
         `index` has the numbers of this process's rows. `unreadable` lists the numbers of its
         samples that others stand in for, in the first batch: all were decoded before it.
         """
-        rows, step = self._augment.rows, self._step
-        slots = self._lanes.slots_at(step)[rows]
+        slots = self._lanes.slots_at(self._step)[self._rows]
         if self._first_only:
             slots = np.zeros_like(slots)
         index = np.array([lane[slot] for lane, slot in zip(self._numbers, slots, strict=True)])
@@ -101,7 +102,19 @@ class ResidentBatches:
         if self._on_host:
             stored = Stored(*(array[np.arange(len(slots)), slots, None] for array in stored))
             slots = np.zeros_like(slots)
-        pictures = self._augment(stored, slots, step, self._parameters(index.tolist()))
+        stored, slots, parameters = jax.device_put(
+            (stored, slots, self._parameters(index.tolist())), self._sharding
+        )
+        choose, resize, divide = self._programs
+        chosen = choose(stored, self._row_numbers, slots, np.int32(self._step))
+        pictures = {
+            key: jax.make_array_from_single_device_arrays(
+                (self._order.batch_size, *array.shape[1:]),
+                self._result,
+                [shard.data for shard in array.addressable_shards],
+            )
+            for key, array in divide(resize(*chosen), parameters).items()
+        }
         self._step += 1
         unreadable, self._unreported = self._unreported, []
         return {**pictures, "index": index, "unreadable": unreadable}
@@ -112,7 +125,7 @@ class ResidentBatches:
         if recipe is None:
             return None
         rng = np.random.default_rng([order.seed, _COMPOSITES, self._step])
-        uniform = rng.random((order.batch_size, DRAWS))[self._augment.rows]
+        uniform = rng.random((order.batch_size, DRAWS))[self._rows]
         return draw_batch(recipe, uniform, numbers, self._samples.objects)
 
     def close(self) -> None:
@@ -142,72 +155,20 @@ def share_statistics(photos: RawSource, own: Sequence[int]) -> None:
             photos.set_statistics(index, Statistics(*(v.reshape(shape) for v, shape in pairs)))
 
 
-class DeviceAugmentation:
-    """Makes the batch of a step from stored samples, each device its own rows.
-
-    Args:
-        augmentation: of the samples.
-        order: its batch size, and the seed, with step and row, of a sample's crop and flip.
-        mesh: the devices of all processes.
-
-    Attributes:
-        rows: the rows of the batch that this process's devices hold.
-        sharding: of stored samples, over this process's devices.
-    """
-
-    def __init__(self, augmentation: Augmentation, order: BatchOrder, mesh: Mesh):
-        self._batch_size, self._result = order.batch_size, meshes.sharded(mesh)
-        parts = self._result.addressable_devices_indices_map((order.batch_size,))
-        self.rows = np.concatenate([np.arange(order.batch_size)[part] for part in parts.values()])
-        # Only over this process's devices: programs that several processes share must start in one
-        # order in all of them, and this one starts beside the training step.
-        own = Mesh(np.array(list(parts)), (_AXIS,))
-        self.sharding = NamedSharding(own, PartitionSpec(_AXIS))
-        self._row_numbers = jax.device_put(self.rows.astype(np.int32), self.sharding)
-        self._programs = compile_augmentation(own, augmentation, order.seed)
-
-    def __call__(
-        self,
-        stored: Stored,
-        slots: Int[np.ndarray, " rows"],
-        step: int,
-        parameters: Parameters | None = None,
-    ) -> dict[str, jax.Array]:
-        """The batch of the given slots of this process's lanes, after `step` steps.
-
-        `parameters` are those of the composites, where these are still to be made.
-        """
-        stored, chosen, parameters = jax.device_put((stored, slots, parameters), self.sharding)
-        choose, resize, divide = self._programs
-        own = divide(resize(*choose(stored, self._row_numbers, chosen, np.int32(step))), parameters)
-        return {
-            key: jax.make_array_from_single_device_arrays(
-                (self._batch_size, *array.shape[1:]),
-                self._result,
-                [shard.data for shard in array.addressable_shards],
-            )
-            for key, array in own.items()
-        }
-
-
-class Programs(NamedTuple):
-    """The parts of the augmentation, in their order.
-
-    One program would be slower: XLA:CPU would fuse them, and compute each pixel's position anew
-    from the crop and its neighbours anew for each output, 5 ms a sample for resizing instead of
-    0.7.
-    """
-
-    choose: jax.stages.Wrapped  # stored, row numbers, slots, step to pixels, rows, columns
-    resize: jax.stages.Wrapped  # pixels, rows, columns to [batch, channels, size, size]
-    divide: jax.stages.Wrapped  # that, and parameters, to composite, real photo and mask
-
-
 @cache  # compiling takes seconds
-def compile_augmentation(mesh: Mesh, augmentation: Augmentation, seed: int) -> Programs:
-    """The augmentation of rows divided over a mesh of one axis.
+def compile_augmentation(
+    mesh: Mesh, augmentation: Augmentation, seed: int
+) -> tuple[jax.stages.Wrapped, jax.stages.Wrapped, jax.stages.Wrapped]:
+    """The augmentation of rows divided over a mesh of one axis, in three programs.
 
-    With row and step, the seed decides crops and flips.
+    With row and step, the seed decides crops and flips. XLA:CPU would fuse one program, and compute
+    each pixel's position anew from the crop and its neighbours anew for each output: 5 ms a sample
+    for resizing instead of 0.7.
+
+    Returns:
+        From stored samples, row numbers, slots and step to pixels, rows and columns; from these to
+        resized pixels [batch, channels, size, size]; from these and the composites' parameters, if
+        any, to composite, real photo and mask.
     """
     image_size, crop, flip = augmentation
     # Named, as the default may be another generator, which would draw other crops.
@@ -238,7 +199,7 @@ def compile_augmentation(mesh: Mesh, augmentation: Augmentation, seed: int) -> P
         mapped = jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=lanes)
         return jax.jit(mapped)
 
-    return Programs(
+    return (
         compiled(choose, lanes, lanes, lanes, whole),
         compiled(resample, lanes, lanes, lanes),
         compiled(divide, lanes, lanes),

@@ -20,20 +20,18 @@ class Room(NamedTuple):
     Attributes:
         place: its name.
         free: of it.
-        reserved: needed for something else.
-        fraction: of a GPU's memory, that JAX may use; 1 elsewhere.
-        total: that JAX may use, `free` or not.
+        reserved: of the free memory, needed for something else.
+        raised: free, were JAX given more of a GPU's memory; 0 if it cannot be.
     """
 
     place: str
     free: int
     reserved: int = 0
-    fraction: float = 1.0
-    total: int = 0
+    raised: int = 0
 
 
 def check_room(
-    needed: Callable[[int], float], stored_size: int, placement: str, room: Room | None
+    needed: Callable[[int], int], stored_size: int, placement: str, room: Room | None
 ) -> None:
     """Raises InputError, which says what would fit, unless the samples do.
 
@@ -46,18 +44,17 @@ def check_room(
     if room is None or needed(stored_size) + room.reserved <= room.free:
         return
 
-    def largest(free: int) -> int | None:
+    def largest(free: int) -> int:
         sizes = range(stored_size // _SIZE_STEP * _SIZE_STEP, 0, -_SIZE_STEP)
-        return next((side for side in sizes if needed(side) + room.reserved <= free), None)
+        return next((side for side in sizes if needed(side) + room.reserved <= free), 0)
 
     ways = ["more devices"]
     if side := largest(room.free):
         ways.append(f"data.resident_size={side} (the largest that fits)")
-    if room.fraction < _FRACTION:
-        more = room.free + int(room.total * (_FRACTION / room.fraction - 1))
+    if side := largest(room.raised):
         ways.append(
-            f"the environment variable {_FRACTION_VARIABLE}={_FRACTION} (now {room.fraction:g}), "
-            f"with which data.resident_size={largest(more) or 'no size'} fits"
+            f"the environment variable {_FRACTION_VARIABLE}={_FRACTION} (now "
+            f"{_memory_fraction():g}), with which data.resident_size={side} fits"
         )
     ways += ["data.placement=host"] if placement == "device" else []
     step = f" beside {room.reserved / 1e9:,.1f} GB for the training step" if room.reserved else ""
@@ -76,10 +73,10 @@ def device_room(device: Any, count: int, reserved: int) -> Room | None:
     stats = device.memory_stats() or {}
     if "bytes_limit" not in stats:
         return None
-    limit, kind = stats["bytes_limit"], device.device_kind
-    fraction = _memory_fraction() if device.platform == "gpu" else 1.0
-    free = limit - stats["bytes_in_use"]
-    return Room(f"each device's memory ({kind})", free, reserved, fraction, limit)
+    free, raised = stats["bytes_limit"] - stats["bytes_in_use"], 0
+    if device.platform == "gpu" and _memory_fraction() < _FRACTION:
+        raised = free + int(stats["bytes_limit"] * (_FRACTION / _memory_fraction() - 1))
+    return Room(f"each device's memory ({device.device_kind})", free, reserved, raised)
 
 
 def _memory_fraction() -> float:

@@ -90,10 +90,8 @@ class Decoder:
     def shapes(self, slots: int) -> Stored:
         """Of the arrays that hold so many slots."""
         lanes, side = len(self._lanes), self.storage.size
-        return Stored(
-            pixels=jax.ShapeDtypeStruct((lanes, slots, self._channels, side, side), np.uint8),
-            sizes=jax.ShapeDtypeStruct((lanes, slots, 2), np.int32),
-        )
+        pixels = jax.ShapeDtypeStruct((lanes, slots, self._channels, side, side), np.uint8)
+        return Stored(pixels, jax.ShapeDtypeStruct((lanes, slots, 2), np.int32))
 
     def decode(self, start: int, slots: int) -> Stored:
         """Decodes so many slots from `start` on, into arrays on the host."""
@@ -148,26 +146,15 @@ def stored_pixels(
     return square
 
 
-def store_on_host(decoder: Decoder) -> Stored:
-    """Decodes all samples into the host's memory; raises InputError if there is too little."""
-    check_room(
-        lambda side: decoder.slots * decoder.bytes_at(side),
-        *(decoder.storage.size, "host", host_room()),
-    )
-    return decoder.decode(0, decoder.slots)
+def store(decoder: Decoder, sharding: NamedSharding) -> Stored:
+    """Decodes all samples into the memory where they stay.
 
-
-def store_on_devices(decoder: Decoder, sharding: NamedSharding) -> Stored:
-    """Decodes all samples into the devices' memory; the host holds two small parts at most.
-
-    Args:
-        decoder: of the lanes of these devices.
-        sharding: divides the lanes evenly.
-
-    Raises:
-        InputError: too little memory, or a sample cannot be read.
+    The sharding divides the decoder's lanes evenly over devices. Of samples that stay there, the
+    host holds two small parts at most.
     """
-    check_device_memory(decoder, sharding.addressable_devices)
+    check_memory(decoder, sharding.addressable_devices)
+    if decoder.storage.on_host:
+        return decoder.decode(0, decoder.slots)
     chunk = _chunk(decoder, decoder.storage.size)
     make = partial(jax.tree.map, lambda shape: jnp.zeros(shape.shape, shape.dtype))
     shapes = decoder.shapes(decoder.slots)
@@ -190,14 +177,18 @@ def _chunk(decoder: Decoder, stored_size: int) -> int:
     return min(decoder.slots, max(1, int(_CHUNK_BYTES / decoder.bytes_at(stored_size))))
 
 
-def check_device_memory(decoder: Decoder, devices: Collection[Any]) -> None:
-    """Raises InputError if the samples, and what is reserved, are more than a device has free."""
+def check_memory(decoder: Decoder, devices: Collection[Any]) -> None:
+    """Raises InputError if the samples, and what is reserved, are more than fits into memory."""
+    size = decoder.storage.size
+    if decoder.storage.on_host:
+        check_room(lambda side: decoder.slots * decoder.bytes_at(side), size, "host", host_room())
+        return
     for device in devices:
-        share = 1.0 if device.platform == "cpu" else 1 / len(devices)  # CPUs share the host's
+        share = 1 if device.platform == "cpu" else len(devices)  # CPU devices share the host's
 
-        def needed(stored_size: int, share: float = share) -> float:
-            slots = decoder.slots + _chunk(decoder, stored_size)
-            return slots * decoder.bytes_at(stored_size) * share
+        def needed(side: int, share: int = share) -> int:
+            slots = decoder.slots + _chunk(decoder, side)
+            return slots * decoder.bytes_at(side) // share
 
         room = device_room(device, len(devices), decoder.storage.reserved)
-        check_room(needed, decoder.storage.size, "device", room)
+        check_room(needed, size, "device", room)

@@ -1,5 +1,4 @@
 import re
-import time
 from types import SimpleNamespace
 
 import cv2
@@ -10,7 +9,6 @@ from jax.sharding import Mesh
 
 from harmony_jax import InputError
 from harmony_jax.data.batching import PIXELS, Augmentation, BatchOrder
-from harmony_jax.data.iharmony4 import IHarmony4Source
 from harmony_jax.data.resident import memory
 from harmony_jax.data.resident import store as resident_store
 from harmony_jax.data.resident.batches import ResidentBatches, compile_augmentation
@@ -18,7 +16,7 @@ from harmony_jax.data.resident.lanes import Lanes
 from harmony_jax.data.resident.store import Decoder, Storage, stored_pixels
 from harmony_jax.data.sources import Numbered
 from harmony_jax.devices import mesh as meshes
-from tests.made_data import SUBSETS, Numbers, write_iharmony4
+from tests.made_data import Numbers
 
 BATCH = 6
 ORDER, AUGMENTATION = BatchOrder(BATCH, seed=0), Augmentation(8)
@@ -73,10 +71,10 @@ def expected() -> list[dict[str, np.ndarray]]:
 
 
 def test_every_epoch_visits_every_sample_once_in_another_order():
-    found = take(batches(Numbers()), 20)  # 120 samples: two epochs
+    found = take(batches(Numbers().select(range(18))), 6)  # two epochs
     seen = np.concatenate([batch["index"] for batch in found])
-    assert sorted(seen[:60]) == sorted(seen[60:]) == list(range(60))
-    assert seen[:60].tolist() != seen[60:].tolist()
+    assert sorted(seen[:18]) == sorted(seen[18:]) == list(range(18))
+    assert seen[:18].tolist() != seen[18:].tolist()
     for batch in found:
         for key in PIXELS:  # `Numbers` fills sample i with the value i
             assert batch[key].dtype == np.uint8
@@ -85,29 +83,26 @@ def test_every_epoch_visits_every_sample_once_in_another_order():
             np.testing.assert_array_equal(batch[key].reshape(BATCH, -1).min(1), batch["index"])
 
 
-@pytest.mark.parametrize(("devices", "on_host"), [(2, False), (1, True), (2, True)])
-def test_batches_are_the_same_on_any_devices_and_in_any_memory(devices, on_host, expected):
-    assert_same(take(batches(Photos(), devices, on_host=on_host), 8), expected)
+@pytest.mark.parametrize("devices", [1, 2])
+def test_batches_are_the_same_from_the_hosts_memory(devices, expected):
+    assert_same(take(batches(Photos(), devices, on_host=True), 8), expected)
 
 
-def test_batches_are_sharded_as_the_mesh_says():
+def test_batches_are_the_same_on_two_devices_which_get_samples_in_parts(monkeypatch, expected):
+    monkeypatch.setattr(resident_store, "_CHUNK_BYTES", 2 * BATCH * 7 * 16**2)  # 2 of 3 slots
+    assert_same(take(batches(Photos(), devices=2), 8), expected)
     batch = next(batches(Photos(), devices=2))
     for key in PIXELS:
         assert batch[key].sharding == meshes.sharded(mesh_of(2))
         assert [len(shard.data) for shard in batch[key].addressable_shards] == [3, 3]
 
 
-def test_all_three_pictures_get_the_same_crop_and_flip(expected):
+def test_all_three_pictures_get_the_same_crop_and_flip_in_every_pass_another(expected):
     for batch in expected:
         np.testing.assert_allclose(batch["composite"], 255 - batch["real"].astype(int), atol=1)
         np.testing.assert_array_equal(batch["composite"][..., 0], batch["mask"])
-
-
-def test_no_two_passes_crop_alike(expected):
-    crops = {batch["mask"].tobytes() for batch in expected}
-    of_one = {row.tobytes() for b in expected for row in b["mask"][b["index"] == 0]}
-    assert len(crops) == len(expected)
-    assert len(of_one) == sum((batch["index"] == 0).sum() for batch in expected) > 1
+    of_one = [row.tobytes() for b in expected for row in b["mask"][b["index"] == 0]]
+    assert len(set(of_one)) == len(of_one) > 1
 
 
 def test_training_continues_with_the_batch_it_would_have_seen(expected):
@@ -127,11 +122,6 @@ def test_the_batch_of_a_step_is_made_without_the_others(expected):
     assert sorted(decoded) == sorted(expected[5]["index"])
 
 
-def test_another_seed_gives_other_batches(expected):
-    found = take(batches(Photos(), order=BatchOrder(BATCH, seed=1)), 1)[0]
-    assert found["index"].tolist() != expected[0]["index"].tolist()
-
-
 def test_a_process_makes_its_rows_of_the_batch_by_itself(expected):
     """Rows 4 and 5 alone, as the process that holds them does."""
     mesh, lanes, step = Mesh(np.array(jax.devices()[:1]), ("lane",)), Lanes(15, BATCH, 0), 7
@@ -144,12 +134,10 @@ def test_a_process_makes_its_rows_of_the_batch_by_itself(expected):
 
 
 @pytest.mark.parametrize("flip", [True, False])
-def test_without_crops_the_whole_picture_is_resized(flip, expected):
+def test_without_crops_the_whole_picture_is_resized(flip):
     uncropped = Augmentation(8, crop=False, flip=flip)
-    found = take(batches(Photos(), augmentation=uncropped, size=32), 4)
     flips = 0
-    for batch, cropped in zip(found, expected, strict=False):
-        np.testing.assert_array_equal(batch["index"], cropped["index"])
+    for batch in take(batches(Photos(), augmentation=uncropped, size=32), 4):
         for index, mask in zip(batch["index"], batch["mask"].astype(int), strict=True):
             whole = cv2.resize(Photos()[index]["mask"], (8, 8)).astype(int)
             flipped = np.abs(mask[:, ::-1] - whole).max() <= 1
@@ -176,11 +164,6 @@ def test_photos_are_stored_at_their_own_size_or_shrunk():
     np.testing.assert_allclose(found[3:6].transpose(1, 2, 0), shrunk, atol=1)
 
 
-def test_samples_reach_the_devices_in_parts(monkeypatch, expected):
-    monkeypatch.setattr(resident_store, "_CHUNK_BYTES", 2 * BATCH * 7 * 16**2)  # 2 of 3 slots
-    assert_same(take(batches(Photos(), devices=2), 8), expected)
-
-
 @pytest.mark.parametrize("on_host", [False, True])
 def test_too_little_memory_is_said_before_anything_is_decoded(on_host, monkeypatch):
     monkeypatch.setattr(memory, "free_memory", lambda: 400_000_000)
@@ -204,7 +187,7 @@ def check_gpus(count: int, limit: float, size: int, reserved: float = 0.0) -> st
     storage, lanes = Storage(size, reserved=int(reserved)), [np.arange(4109)] * 16
     decoder = Decoder(Numbered(Photos(), "error"), lanes, storage)
     try:
-        resident_store.check_device_memory(decoder, [device] * count)
+        resident_store.check_memory(decoder, [device] * count)
     except InputError as error:
         return str(error)
     return ""
@@ -228,40 +211,20 @@ def test_the_owner_of_a_gpu_is_told_what_fits_beside_the_training_step(monkeypat
     assert "XLA_PYTHON" not in message  # there is no more to have
 
 
-def test_each_accelerator_needs_memory_for_its_share_alone():
+def test_each_accelerator_needs_memory_only_for_its_share():
     assert not check_gpus(2, 40e9, 384, reserved=4e9)
     assert "needs 34.1 GB of each device's memory" in check_gpus(2, 40e9, 384, reserved=5e9)
 
 
-@pytest.mark.parametrize("on_host", [False, True])
-def test_decoding_can_be_ended_at_any_sample(on_host):
-    class EndedError(Exception):
-        pass
-
-    decoded = []
-
-    class Slow(Numbers):
+def test_an_unreadable_sample_is_named_or_replaced():
+    class Damaged(Photos):
         def __getitem__(self, index: int) -> dict:
-            decoded.append(index)
-            time.sleep(0.01)
+            if index == 2:
+                raise InputError("photo2.jpg: damaged")
             return super().__getitem__(index)
 
-    def check():
-        if len(decoded) > 5:
-            raise EndedError
-
-    with pytest.raises(EndedError):
-        batches(Slow(), on_host=on_host, check=check)
-    assert len(decoded) < 15  # of 60
-
-
-def test_a_damaged_file_is_named_or_replaced(tmp_path):
-    write_iharmony4(tmp_path, train=8, test=4)
-    photo = tmp_path / "HCOCO" / "composite_images" / "train001_1_0.jpg"
-    photo.write_bytes(photo.read_bytes()[:-50])
-    source = IHarmony4Source(str(tmp_path), "train", SUBSETS)
-    with pytest.raises(InputError, match=r"train001_1_0\.jpg: damaged JPEG"):
-        batches(source)
-    found = take(batches(source, unreadable="skip"), 3)
+    with pytest.raises(InputError, match=r"^photo2\.jpg: damaged"):
+        batches(Damaged())
+    found = take(batches(Damaged(), unreadable="skip"), 3)
     assert [batch["unreadable"] for batch in found] == [[2], [], []]
     assert 2 not in np.concatenate([batch["index"] for batch in found])
