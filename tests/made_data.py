@@ -1,5 +1,6 @@
 """Small data sets, written by the tests that need them, and a config for them."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import cv2
@@ -7,6 +8,7 @@ import numpy as np
 
 from configs import base
 from harmony_jax.data.sources import Source
+from harmony_jax.errors import InputError
 
 SUBSETS = ("HCOCO", "HFlickr")
 
@@ -87,12 +89,17 @@ def write_photos(root: Path, count: int, size: tuple[int, int] = (48, 40)) -> No
 
 
 class Numbers(Source):
-    """60 samples, three of each photo, with the value i everywhere in sample i."""
+    """60 samples, three of each photo, with the value i everywhere in sample i; some damaged."""
+
+    def __init__(self, damaged: Collection[int] = ()):
+        self.damaged = damaged
 
     def __len__(self) -> int:
         return 60
 
     def __getitem__(self, index: int) -> dict:
+        if index in self.damaged:
+            raise InputError(f"sample {index}: damaged")
         pixels = np.full((2, 2, 3), index, np.uint8)
         return {"composite": pixels, "real": pixels, "mask": pixels[..., 0]}
 

@@ -5,35 +5,21 @@ from jax.experimental import multihost_utils
 
 from harmony_jax import InputError
 from harmony_jax.data.evaluation_data import EvaluationData, Sizing, sizing_of
-from harmony_jax.data.sources import Source
-from tests.made_data import tiny_config
+from tests.made_data import Numbers, tiny_config
 
 SIZES = [(40, 60), (64, 64), (30, 100), (40, 60), (61, 33)]
 
 
-class Sized(Source):
-    """Samples of different sizes; sample i has the value i + 1 everywhere, number 3 is damaged."""
-
-    def __init__(self, damaged: int = -1):
-        self.damaged = damaged
+class Sized(Numbers):
+    """Samples of different sizes; sample i has the value i + 1 everywhere."""
 
     def __len__(self) -> int:
         return len(SIZES)
 
     def __getitem__(self, index: int):
-        if index == self.damaged:
-            raise InputError(f"sample{index}.jpg: damaged JPEG")
-        photo = np.full((*SIZES[index], 3), index + 1, np.uint8)
+        value = super().__getitem__(index)["mask"][0, 0] + 1
+        photo = np.full((*SIZES[index], 3), value, np.uint8)
         return {"composite": photo, "real": photo, "mask": photo[..., 0]}
-
-    def subset(self, index: int) -> str:
-        return "HCOCO"
-
-    def name(self, index: int) -> str:
-        return f"sample{index}.jpg"
-
-    def photo(self, index: int) -> str:
-        return self.name(index)
 
 
 def rows(sizing: Sizing, source, processes: int = 1, batch_size: int = 4) -> dict[int, dict]:
@@ -81,7 +67,7 @@ def test_every_sample_once_at_its_size_on_any_number_of_processes(processes):
 
 @pytest.mark.parametrize("resize", ["square", "none"])
 def test_an_unreadable_sample_is_noted_and_the_others_are_read(resize):
-    source = Sized(damaged=3)
+    source = Sized(damaged=[3])
     data = EvaluationData(source, Sizing(resize, 16, 50, 32), 4, 0)
     seen = [
         index
@@ -92,7 +78,7 @@ def test_an_unreadable_sample_is_noted_and_the_others_are_read(resize):
     data.batches.close()
     assert sorted(seen) == [0, 1, 2, 4]
     assert data.left_out == ({3} if resize == "none" else set())
-    assert data.reason(3) == "sample3.jpg: damaged JPEG"
+    assert data.reason(3) == "sample 3: damaged"
 
 
 @pytest.mark.parametrize(
@@ -112,7 +98,7 @@ def test_invalid_sizes(field, value, message):
 
 def test_processes_make_the_same_batches_of_a_photo_that_one_of_them_cannot_read(monkeypatch):
     """Each opens its part, and gets the other's sizes from it."""
-    sources = [Sized(damaged=2), Sized(damaged=3)]  # 2 is the first's to open, 3 the second's
+    sources = [Sized(damaged=[2]), Sized(damaged=[3])]  # 2 is the first's to open, 3 the second's
     number, parts = 0, []
 
     def made(gathered) -> list[EvaluationData]:

@@ -13,17 +13,9 @@ def test_a_selection_is_a_source_of_its_samples():
     assert chosen[0]["composite"][0, 0, 0] == 31
 
 
-class Damaged(Numbers):
-    """Only every 20th sample can be read."""
-
-    def __getitem__(self, index: int):
-        if index % 20:
-            raise InputError(f"sample {index}: damaged")
-        return super().__getitem__(index)
-
-
 def test_the_next_readable_sample_takes_an_unreadable_ones_place():
-    samples = Numbered(Damaged(), "skip")
+    source = Numbers(damaged=[index for index in range(60) if index % 20])
+    samples = Numbered(source, "skip")
     for index, found, unreadable in ((20, 20, -1), (18, 20, 18), (59, 0, 59)):
         sample = samples[index]
         assert sample["mask"][0, 0] == sample["index"] == found
@@ -31,4 +23,4 @@ def test_the_next_readable_sample_takes_an_unreadable_ones_place():
     with pytest.raises(InputError, match=r"16 samples in a row.* 17: damaged"):
         samples[2]
     with pytest.raises(InputError, match=r"^sample 18: damaged"):
-        Numbered(Damaged(), "error")[18]
+        Numbered(source, "error")[18]

@@ -217,14 +217,9 @@ def test_each_accelerator_needs_memory_only_for_its_share():
 
 
 def test_an_unreadable_sample_is_named_or_replaced():
-    class Damaged(Photos):
-        def __getitem__(self, index: int) -> dict:
-            if index == 2:
-                raise InputError("photo2.jpg: damaged")
-            return super().__getitem__(index)
-
-    with pytest.raises(InputError, match=r"^photo2\.jpg: damaged"):
-        batches(Damaged())
-    found = take(batches(Damaged(), unreadable="skip"), 3)
+    source = Numbers(damaged=[2]).select(range(18))
+    with pytest.raises(InputError, match=r"^sample 2: damaged"):
+        batches(source)
+    found = take(batches(source, unreadable="skip"), 3)
     assert [batch["unreadable"] for batch in found] == [[2], [], []]
     assert 2 not in np.concatenate([batch["index"] for batch in found])
