@@ -60,13 +60,10 @@ def get_config() -> ConfigDict:
     config.data.regions_per_photo = 2  # of a photo without masks; 0: these are left out
     config.data.subsets = ("HCOCO", "HAdobe5k", "HFlickr", "Hday2night")
     config.data.image_size = 256  # pixels a side, in training and evaluation
-    # Share of the training photos held out to choose the best checkpoint. With 0 every composite
-    # trains, nothing is chosen, and the newest checkpoint is the result (the released recipe); so
-    # too where evaluation.every_epochs is 0.
+    # Share of the training photos held out to choose the best checkpoint; photos of one scene of
+    # Hday2night stay together. With 0 every composite trains, nothing is chosen, and the newest
+    # checkpoint is the result (the released recipe); so too where evaluation.every_epochs is 0.
     config.data.validation_fraction = 0.02
-    # Which photos go together: those of one scene of Hday2night; "photo" takes each by itself, and
-    # holds out whether or not it is evaluated: for trainings begun before scenes were known.
-    config.data.validation_by = "scene"
     config.data.validation_seed = 0  # which photos; apart from config.seed, so that runs compare
     # Augmentation: a crop of 50 to 100 % of the photo's area, or the whole photo; a left-right flip
     # of half the samples, or of none.

@@ -28,6 +28,19 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
     return data
 
 
+class Present:
+    """Which files exist: `path in present`. Each folder is listed once, and no file looked up."""
+
+    def __init__(self) -> None:
+        self._names: dict[Path, set[str]] = {}
+
+    def __contains__(self, path: Path) -> bool:
+        folder = path.parent
+        if folder not in self._names:
+            self._names[folder] = set(os.listdir(folder)) if folder.is_dir() else set()
+        return path.name in self._names[folder]
+
+
 # Names of files and folders that are being written.
 _UNFINISHED: set[Path] = set()
 

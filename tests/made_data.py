@@ -1,11 +1,14 @@
-"""Small data sets in iHarmony4's layout, written by the tests that need them."""
+"""Small data sets, written by the tests that need them, and a config for them."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from configs import base
+from harmony_jax.data.sources import Source
+from harmony_jax.errors import InputError
 
 SUBSETS = ("HCOCO", "HFlickr")
 
@@ -14,22 +17,14 @@ def write_iharmony4(root: Path, train: int, test: int, size: tuple[int, int] = (
     """Writes two subsets; two composites share each photo. Numbers are for both together."""
     rng = np.random.default_rng(0)
     for subset in SUBSETS:
-        folder = root / subset
-        for name in ("composite_images", "real_images", "masks"):
-            (folder / name).mkdir(parents=True)
         for split, count in (("train", train // 2), ("test", test // 2)):
             names = []
             for index in range(count):
-                photo = f"{split}{index // 2:03d}"
-                names.append(f"{photo}_1_{index % 2}.jpg")
+                names.append(f"{split}{index // 2:03d}_1_{index % 2}.jpg")
                 if index % 2 == 0:
                     real, mask = _photo(rng, size), _mask(rng, size)
-                    cv2.imwrite(str(folder / "real_images" / f"{photo}.jpg"), real)
-                    cv2.imwrite(str(folder / "masks" / f"{photo}_1.png"), mask)
-                shift = rng.integers(-60, 60, 3) * (mask[..., None] / 255)
-                composite = np.clip(real + shift, 0, 255).astype(np.uint8)
-                cv2.imwrite(str(folder / "composite_images" / names[-1]), composite)
-            (folder / f"{subset}_{split}.txt").write_text("\n".join(names) + "\n")
+                _write_composite(root / subset, names[-1], real, mask, rng)
+            (root / subset / f"{subset}_{split}.txt").write_text("\n".join(names) + "\n")
 
 
 def write_varied_test_lists(root: Path) -> None:
@@ -45,9 +40,6 @@ def write_varied_test_lists(root: Path) -> None:
         "Hday2night": ((90, 70), 60),
     }
     for subset, ((height, width), brightest) in photos.items():
-        folder = root / subset
-        for name in ("composite_images", "real_images", "masks"):
-            (folder / name).mkdir(parents=True)
         names = []
         for index, share in enumerate((0.02, 0.04, 0.1, 0.3, 0.6)):
             names.append(f"p{index}_1_1.jpg")
@@ -56,36 +48,69 @@ def write_varied_test_lists(root: Path) -> None:
             radius = np.sqrt(share / np.pi)
             distance = np.hypot(y / height - 0.5, x / width - 0.5) / radius
             mask = np.rint(255 * np.clip(10 * (1 - distance) + 0.5, 0, 1)).astype(np.uint8)
-            shift = rng.integers(-60, 60, 3) * (mask[..., None] / 255)
-            composite = np.clip(real + shift, 0, 255).astype(np.uint8)
-            cv2.imwrite(str(folder / "real_images" / f"p{index}.jpg"), real)
-            cv2.imwrite(str(folder / "masks" / f"p{index}_1.png"), mask)
-            cv2.imwrite(str(folder / "composite_images" / names[-1]), composite)
-        (folder / f"{subset}_test.txt").write_text("\n".join(names) + "\n")
+            _write_composite(root / subset, names[-1], real, mask, rng)
+        (root / subset / f"{subset}_test.txt").write_text("\n".join(names) + "\n")
+
+
+def _write_composite(
+    folder: Path, name: str, real: np.ndarray, mask: np.ndarray, rng: np.random.Generator
+) -> None:
+    """Writes `a_b_c.jpg` with its real photo and mask into a subset's folder."""
+    shift = rng.integers(-60, 60, 3) * (mask[..., None] / 255)
+    photo, region, _ = name.split("_")
+    for path, pixels in (
+        (f"composite_images/{name}", np.clip(real + shift, 0, 255).astype(np.uint8)),
+        (f"real_images/{photo}.jpg", real),
+        (f"masks/{photo}_{region}.png", mask),
+    ):
+        _write(folder / path, pixels)
+
+
+def _write(path: Path, pixels: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), pixels)
 
 
 def write_pairs(root: Path, count: int, size: tuple[int, int] = (48, 40)) -> None:
     """Writes pairs as a person may have them: three folders, files of one stem."""
     rng = np.random.default_rng(0)
-    for name in ("composites", "masks", "reals"):
-        (root / name).mkdir(parents=True)
     for index in range(count):
-        for name, pixels in (
-            ("composites/photo{}.jpg", _photo(rng, size)),
-            ("masks/photo{}.png", _mask(rng, size)),
-            ("reals/photo{}.png", _photo(rng, size)),
-        ):
-            cv2.imwrite(str(root / name.format(index)), pixels)
+        _write(root / f"composites/photo{index}.jpg", _photo(rng, size))
+        _write(root / f"masks/photo{index}.png", _mask(rng, size))
+        _write(root / f"reals/photo{index}.png", _photo(rng, size))
 
 
 def write_photos(root: Path, count: int, size: tuple[int, int] = (48, 40)) -> None:
     """Writes photos with a mask each as a person may have them: images/ and masks/."""
     rng = np.random.default_rng(0)
-    for name in ("images", "masks"):
-        (root / name).mkdir(parents=True)
     for index in range(count):
-        cv2.imwrite(str(root / "images" / f"photo{index}.png"), _photo(rng, size))
-        cv2.imwrite(str(root / "masks" / f"photo{index}_1.png"), _mask(rng, size))
+        _write(root / f"images/photo{index}.png", _photo(rng, size))
+        _write(root / f"masks/photo{index}_1.png", _mask(rng, size))
+
+
+class Numbers(Source):
+    """60 samples, three of each photo, with the value i everywhere in sample i; some damaged."""
+
+    def __init__(self, damaged: Collection[int] = ()):
+        self.damaged = damaged
+
+    def __len__(self) -> int:
+        return 60
+
+    def __getitem__(self, index: int) -> dict:
+        if index in self.damaged:
+            raise InputError(f"sample {index}: damaged")
+        pixels = np.full((2, 2, 3), index, np.uint8)
+        return {"composite": pixels, "real": pixels, "mask": pixels[..., 0]}
+
+    def subset(self, index: int) -> str:
+        return "A" if index < 30 else "B"
+
+    def name(self, index: int) -> str:
+        return str(index)
+
+    def photo(self, index: int) -> str:
+        return str(index // 3)
 
 
 def _photo(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:

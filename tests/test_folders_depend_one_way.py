@@ -10,7 +10,7 @@ PACKAGE = ROOT / "harmony_jax"
 
 # Folders, and modules outside of them. Each may import those in the rows above its own.
 ORDER = [
-    {"arrays", "errors"},
+    {"ahead", "arrays", "errors"},
     {"command_line", "disk", "losses", "normalization", "variables"},
     {"workdir"},
     {"devices"},

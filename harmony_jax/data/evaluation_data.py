@@ -11,16 +11,16 @@ import numpy as np
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
-from harmony_jax.data.pipeline import Batches, iterate
+from harmony_jax.data.pipeline import Batch, Batches
 from harmony_jax.data.predictions import Predictions
 from harmony_jax.data.resizing import resize
-from harmony_jax.data.sources import Sample, Source
+from harmony_jax.data.sources import Source
 from harmony_jax.devices.host_cores import usable_cores
 from harmony_jax.errors import InputError
 
 PIXELS = ("composite", "real", "mask", "prediction")
 
-# A pass over fewer samples than this is over before worker processes have started.
+# A pass over fewer samples ends before worker processes have started.
 _MIN_SAMPLES_FOR_WORKERS = 256
 
 
@@ -28,10 +28,10 @@ class Sizing(NamedTuple):
     """The size that pictures are evaluated at.
 
     Attributes:
-        resize: `square`: to image_size both ways, the benchmark's way; `longest`: shrunk if the
-            longest side is above longest_side; `none`: as they are.
+        resize: `square`: to image_size both ways, as published; `longest`: shrunk if the longest
+            side is above longest_side; `none`: as they are.
         image_size, longest_side: in pixels.
-        divisor: without `square`, pictures are padded with black to multiples of it for the
+        divisor: unless `square`, pictures are padded with black to multiples of it for the
             network, evenly on both sides as in the released prediction.
     """
 
@@ -41,7 +41,7 @@ class Sizing(NamedTuple):
     divisor: int
 
     def size(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width that a picture of the given ones is evaluated at."""
+        """Height and width at which a picture of this height and width is evaluated."""
         if self.resize == "square":
             return self.image_size, self.image_size
         scale = self.longest_side / max(height, width)
@@ -57,11 +57,7 @@ class Sizing(NamedTuple):
 
 
 def sizing_of(config: ConfigDict, divisor: int) -> Sizing:
-    """What the config's `evaluation` section asks for.
-
-    Raises:
-        InputError: an unknown `evaluation.resize`, or a side that is not positive.
-    """
+    """What the config's `evaluation` section asks for."""
     evaluation = config.evaluation
     if evaluation.resize not in ("square", "longest", "none"):
         raise InputError(
@@ -78,20 +74,22 @@ class EvaluationData:
     """Batches of a source's samples, each sample once, on any number of processes.
 
     A batch has `composite`, `real` [batch, height, width, 3], `mask` [batch, height, width] and,
-    with `predictions`, `prediction` [batch, height, width, 3], uint8. All batches are of one size
-    if that is square; else batches of one size follow one another, and `extent` [batch, 4] is the
-    top, left, height and width of each picture in its padding.
+    with `predictions`, `prediction` [batch, height, width, 3], uint8; and `readable` [batch], False
+    where a sample could not be read. All batches are of one size if that is square; else batches of
+    one size follow one another, and `extent` [batch, 4] is the top, left, height and width of each
+    picture in its padding.
 
     Args:
         source: the samples.
         sizing: their size.
         batch_size: samples over all processes.
-        num_workers: decoding processes, as in `pipeline.training_batches`.
+        num_workers: as in `Batches`.
         predictions: of another program, to read along.
         process: index and count of this JAX process.
 
     Attributes:
-        left_out: indices of samples that could not be read, known when all batches were seen.
+        batches: of this process; close them.
+        left_out: indices of samples whose size could not be read.
     """
 
     def __init__(
@@ -103,35 +101,8 @@ class EvaluationData:
         predictions: Predictions | None = None,
         process: tuple[int, int] = (0, 1),
     ):
-        self.left_out: set[int] = set()
-        self._source, self._sizing, self._predictions = source, sizing, predictions
-        rows = self._rows(source, sizing, batch_size)
-        self._indices = np.array([index for index, _ in rows]).reshape(-1, batch_size)
-        number, count = process
-        own = np.arange(len(rows)).reshape(-1, count, batch_size // count)[:, number].ravel()
-        dataset = grain.MapDataset.source(
-            _Rows(source, sizing, [rows[row] for row in own.tolist()], predictions)
-        ).batch(batch_size // count)
-        workers = num_workers if len(source) >= _MIN_SAMPLES_FOR_WORKERS else 0
-        self.batches: Batches = iterate(dataset, workers)
-
-    def indices(self, number: int) -> list[int]:
-        """The samples of a batch, over all processes; -1 in rows that only fill it up."""
-        return self._indices[number].tolist()
-
-    def reason(self, index: int) -> str:
-        """Why a sample was left out."""
-        try:
-            _read(self._source, index, self._predictions, self._sizing)
-        except InputError as error:
-            return str(error)
-        return "could not be read when its turn came"
-
-    def _rows(
-        self, source: Source, sizing: Sizing, batch_size: int
-    ) -> list[tuple[int, tuple[int, int]]]:
-        """Index and padded size of each row, filled up to whole batches of one size."""
         groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+        self.left_out: set[int] = set()
         if sizing.resize == "square":
             groups[sizing.size(0, 0)] = list(range(len(source)))
         else:
@@ -140,12 +111,30 @@ class EvaluationData:
                     groups[sizing.canvas(*sizing.size(height, width))].append(index)
                 else:
                     self.left_out.add(index)
-        rows = []
-        for canvas in sorted(groups):
-            indices = groups[canvas]
+        rows = []  # index and padded size, filled up with -1 to whole batches of one size
+        for canvas, indices in sorted(groups.items()):
             indices += [-1] * (-len(indices) % batch_size)
             rows += [(index, canvas) for index in indices]
-        return rows
+        self._indices = np.array([index for index, _ in rows]).reshape(-1, batch_size)
+        number, count = process
+        own = np.arange(len(rows)).reshape(-1, count, batch_size // count)[:, number].ravel()
+        own_rows = [rows[row] for row in own.tolist()]
+        self._rows = _Rows(source, sizing, predictions, own_rows)
+        workers = num_workers if len(source) >= _MIN_SAMPLES_FOR_WORKERS else 0
+        dataset = grain.MapDataset.source(self._rows).batch(batch_size // count)
+        self.batches = Batches(dataset, workers)
+
+    def indices(self, number: int) -> list[int]:
+        """The samples of a batch, over all processes; -1 in rows that only fill it up."""
+        return self._indices[number].tolist()
+
+    def reason(self, index: int) -> str:
+        """Why a sample could not be read."""
+        try:
+            self._rows.read(index)
+        except InputError as error:
+            return str(error)
+        return "could not be read when its turn came"
 
 
 class _Rows:
@@ -155,8 +144,8 @@ class _Rows:
         self,
         source: Source,
         sizing: Sizing,
-        rows: list[tuple[int, tuple[int, int]]],
         predictions: Predictions | None,
+        rows: list[tuple[int, tuple[int, int]]],
     ):
         self._source, self._sizing, self._rows = source, sizing, rows
         self._predictions = predictions
@@ -164,59 +153,44 @@ class _Rows:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, row: int) -> dict[str, Any]:
+    def __getitem__(self, row: int) -> Batch:
         index, canvas = self._rows[row]
-        found, pixels = index, {}
-        if index >= 0:
-            try:
-                pixels = _read(self._source, index, self._predictions, self._sizing)
-            except InputError:
-                found = -1
-        if not pixels:  # a row without a picture
+        try:
+            pictures = self.read(index) if index >= 0 else {}
+        except InputError:
+            pictures = {}
+        found = bool(pictures)
+        if not found:
+            blank = np.zeros((1, 1, 3), np.uint8)
             names = PIXELS if self._predictions else PIXELS[:3]
-            shapes = {"mask": (1, 1)}
-            pixels = {n: np.zeros(shapes.get(n, (1, 1, 3)), np.uint8) for n in names}
-        height, width = pixels["mask"].shape
+            pictures = {name: blank[..., 0] if name == "mask" else blank for name in names}
+        height, width = pictures["mask"].shape
         top, left = (canvas[0] - height) // 2, (canvas[1] - width) // 2
         padding = (top, canvas[0] - height - top, left, canvas[1] - width - left)
-        element: dict[str, Any] = {
+        element: Batch = {
             name: cv2.copyMakeBorder(picture, *padding, cv2.BORDER_CONSTANT, value=0)
-            if any(padding)
-            else picture
-            for name, picture in pixels.items()
+            for name, picture in pictures.items()
         }
         if self._sizing.resize != "square":
             element["extent"] = np.array([top, left, height, width], np.int32)
-        return {**element, "readable": np.bool_(found == index)}
+        return {**element, "readable": np.array(found)}
 
-
-def _read(
-    source: Source, index: int, predictions: Predictions | None, sizing: Sizing
-) -> dict[str, np.ndarray]:
-    """One sample's pictures, at the evaluated size."""
-    sample: Sample = source[index]
-    pictures = {name: sample[name] for name in PIXELS[:3]}  # type: ignore[literal-required]
-    height, width = sample["mask"].shape
-    size = sizing.size(height, width)
-    resized = {name: _resize(picture, *size) for name, picture in pictures.items()}
-    if predictions:
-        resized["prediction"] = _resize(predictions.read(index, {(height, width), size}), *size)
-    return resized
-
-
-def _resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    if pixels.shape[:2] == (height, width):
-        return pixels
-    if height == width:
-        return resize(pixels, height)
-    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
+    def read(self, index: int) -> Batch:
+        """One sample's pictures, at the evaluated size."""
+        sample = self._source[index]
+        height, width = sample["mask"].shape
+        size = self._sizing.size(height, width)
+        pictures: dict[str, Any] = {**sample}
+        if self._predictions:
+            pictures["prediction"] = self._predictions.read(index, {(height, width), size})
+        return {name: resize(pictures[name], *size) for name in PIXELS if name in pictures}
 
 
 def _sizes(source: Source) -> np.ndarray:
     """Height and width of every sample, [samples, 2]; 0 if it cannot be read.
 
-    Each of several processes opens its part of them and takes the others' word for the rest: were
-    a photo unreadable for one alone, the processes would make different batches.
+    Each of several processes opens its part of them and takes the others' sizes from them: if a
+    photo were unreadable for one process alone, the processes would make different batches.
     """
     number, count = jax.process_index(), jax.process_count()
     own = range(number, len(source), count)
@@ -232,6 +206,6 @@ def _sizes(source: Source) -> np.ndarray:
     with ThreadPoolExecutor(usable_cores()) as threads:
         for row, found in enumerate(threads.map(size, own)):
             sizes[row] = found
-    if count > 1:  # [processes, rows, 2], of which sample i is in row i // processes
+    if count > 1:  # [processes, rows, 2]; sample i is in row i // processes
         sizes = multihost_utils.process_allgather(sizes).swapaxes(0, 1).reshape(-1, 2)
     return sizes[: len(source)]

@@ -1,13 +1,12 @@
-"""iHarmony4 as downloaded: four folders of composites, real photos and masks, with list files."""
+"""Composites in files: iHarmony4 as downloaded, four folders with list files."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harmony_jax.data.codecs import Pixels, decode_mask, decode_photo
-from harmony_jax.data.sources import Sample
-from harmony_jax.disk import read_file
+from harmony_jax.data.sources import Sample, Source
+from harmony_jax.disk import Present, read_file
 from harmony_jax.errors import InputError
 
 SUBSETS = ("HCOCO", "HAdobe5k", "HFlickr", "Hday2night")
@@ -22,50 +21,48 @@ COMPOSITES = sum(PUBLISHED["train"].values())  # 65,742, to train on
 
 @dataclass(frozen=True)
 class SampleFiles:
-    """Where one sample lies; composites of one photo share the real photo, and may the mask."""
+    """Where one sample lies; several composites may share a real photo and a mask."""
 
     subset: str
     name: str
+    photo: str
     composite: Path
     real: Path
     mask: Path
 
 
-class IHarmony4Source:
-    """Random access to decoded samples, in the order of the list files.
-
-    Composite `a_b_c.jpg`, real photo `a.jpg`, mask `a_b.png`; `<subset>_train.txt` and
-    `<subset>_test.txt` list the composites.
+class FilesSource(Source):
+    """Random access to decoded samples, each in three files.
 
     Args:
-        root: folder that holds the subset folders.
-        split: "train" or "test".
-        subsets: which subsets, in this order.
-
-    Raises:
-        InputError: a folder, list or listed file is missing, or a subset or split is unknown.
+        files: of the samples.
+        lists: what names them, for messages.
     """
 
-    def __init__(self, root: str, split: str, subsets: Sequence[str] = SUBSETS):
-        check_root_and_split(root, split)
-        self.files: list[SampleFiles] = []
-        for subset in subsets:
-            files = read_list(root, subset, split)
-            _check_presence(files, f"{subset}_{split}.txt")
-            self.files += files
+    def __init__(self, files: Sequence[SampleFiles], lists: str):
+        self.files = files
+        # Three look-ups a sample would take long on a network drive: there are 65,742 samples.
+        present = Present()
+        missing = [
+            (kind, path)
+            for sample in files
+            for kind in ("composite", "real", "mask")
+            if (path := getattr(sample, kind)) not in present
+        ]
+        if missing:
+            kind, path = missing[0]
+            raise InputError(
+                f"{path}: {kind} not found ({len(missing)} of {3 * len(files)} files of the "
+                f"samples in {lists} are missing): add what is missing"
+            )
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, index: int) -> Sample:
-        """Decodes one sample.
-
-        Raises:
-            InputError: a picture is damaged, sizes differ, or the mask has no foreground.
-        """
-        sample = self.files[index]
+        files = self.files[index]
         composite, real, mask = (
-            (str(path), read_file(path)) for path in (sample.composite, sample.real, sample.mask)
+            (str(path), read_file(path)) for path in (files.composite, files.real, files.mask)
         )
         return decode_sample(composite, real, mask)
 
@@ -76,7 +73,25 @@ class IHarmony4Source:
         return self.files[index].name
 
     def photo(self, index: int) -> str:
-        return photo_of(self.files[index].subset, self.files[index].name)
+        return self.files[index].photo
+
+
+class IHarmony4Source(FilesSource):
+    """The samples of iHarmony4, in the order of the list files.
+
+    Composite `a_b_c.jpg`, real photo `a.jpg`, mask `a_b.png`; `<subset>_train.txt` and
+    `<subset>_test.txt` list the composites.
+
+    Args:
+        root: folder that holds the subset folders.
+        split: "train" or "test".
+        subsets: which subsets, in this order.
+    """
+
+    def __init__(self, root: str, split: str, subsets: Sequence[str] = SUBSETS):
+        check_root_and_split(root, split)
+        files = [sample for subset in subsets for sample in read_list(root, subset, split)]
+        super().__init__(files, " and ".join(f"{subset}_{split}.txt" for subset in subsets))
 
 
 def photo_of(subset: str, name: str) -> str:
@@ -85,7 +100,7 @@ def photo_of(subset: str, name: str) -> str:
 
 
 def scene_of(photo: str) -> str:
-    """What photos show, of `photo_of`: several of Hday2night are one place at several times.
+    """What a photo (of `photo_of`) shows: several of Hday2night are one place at several times.
 
     `d21901-20130410-181833.jpg` is of the scene d21901; in the other subsets each photo is a scene.
     """
@@ -98,19 +113,13 @@ def check_root_and_split(root: str, split: str) -> None:
     if split not in ("train", "test"):
         raise InputError(f"split {split!r}: iHarmony4 has 'train' and 'test'")
     if not root:
-        raise InputError(
-            "data.root is empty: pass --config.data.root=FOLDER with the iHarmony4 subsets"
-        )
+        raise InputError("data.root is empty: set it to the folder with the iHarmony4 subsets")
     if not Path(root).is_dir():
         raise InputError(f"data.root {root}: no such folder: pass the one with {SUBSETS[0]}/")
 
 
 def read_list(root: str, subset: str, split: str) -> list[SampleFiles]:
-    """The samples of one list file, in its order; whether their files exist is not looked at.
-
-    Raises:
-        InputError: unknown subset, or the list is missing, empty or holds another kind of name.
-    """
+    """The samples of one list file, in its order; whether their files exist is not checked."""
     if subset not in SUBSETS:
         raise InputError(f"subset {subset!r}: iHarmony4 has {', '.join(SUBSETS)}")
     folder = Path(root) / subset
@@ -128,11 +137,7 @@ def read_list(root: str, subset: str, split: str) -> list[SampleFiles]:
 def decode_sample(
     composite: tuple[str, bytes], real: tuple[str, bytes], mask: tuple[str, bytes]
 ) -> Sample:
-    """Decodes the three files of a sample; of each, what messages call it and its bytes.
-
-    Raises:
-        InputError: a picture is damaged, sizes differ, or the mask has no foreground.
-    """
+    """Decodes the three files of a sample; of each, what messages call it and its bytes."""
     sample = Sample(
         composite=decode_photo(composite[1], composite[0]),
         real=decode_photo(real[1], real[0]),
@@ -165,20 +170,6 @@ def check_foreground(label: str, mask: Pixels, composite_label: str) -> None:
         )
 
 
-def _check_presence(files: Sequence[SampleFiles], list_name: str) -> None:
-    """Raises InputError if a file of one list's samples is missing."""
-    # One listing a folder instead of three look-ups a sample: 65,742 samples on a network drive.
-    for kind in ("composite", "real", "mask"):
-        paths: list[Path] = [getattr(sample, kind) for sample in files]
-        present = set(os.listdir(paths[0].parent)) if paths[0].parent.is_dir() else set()
-        missing = [path for path in paths if path.name not in present]
-        if missing:
-            raise InputError(
-                f"{missing[0]}: {kind} not found ({len(missing)} of {len(paths)} listed in "
-                f"{list_name} are missing): complete the download"
-            )
-
-
 def _sample_files(folder: Path, subset: str, name: str, list_file: Path) -> SampleFiles:
     parts = Path(name).stem.split("_")
     if len(parts) < 3:
@@ -186,6 +177,7 @@ def _sample_files(folder: Path, subset: str, name: str, list_file: Path) -> Samp
     return SampleFiles(
         subset=subset,
         name=name,
+        photo=photo_of(subset, name),
         composite=folder / "composite_images" / name,
         real=folder / "real_images" / f"{parts[0]}.jpg",
         mask=folder / "masks" / f"{'_'.join(parts[:-1])}.png",

@@ -5,7 +5,7 @@ A folder holds three, named as in `KINDS`; files belong together by their stem: 
 `a_b_c` takes `a_b` or `a` where there is none of its own, unless that is another composite's.
 
 A list is a CSV file with three columns and commas, one sample a line: composite, mask, real photo,
-relative to the list's folder or absolute. A first line with these names may say another order.
+relative to the list's folder or absolute. A first line with these names may give another order.
 """
 
 import csv
@@ -13,11 +13,8 @@ import logging
 import os
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
-from harmony_jax.data.iharmony4 import decode_sample
-from harmony_jax.data.sources import Sample
-from harmony_jax.disk import read_file
+from harmony_jax.data.iharmony4 import FilesSource, SampleFiles
 from harmony_jax.errors import InputError
 
 # What a sample consists of, a list's columns; and the names that a folder of each may have.
@@ -33,26 +30,14 @@ _ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 _EXPECTED = "a folder with composites/, masks/ and reals/, or a CSV list of the three"
 
 
-class _Pair(NamedTuple):
-    name: str  # of the composite, below the folder or list
-    photo: str  # the real one's name
-    composite: Path
-    mask: Path
-    real: Path
-
-
-class PairsSource:
-    """Random access to decoded pairs, a folder's in the order of their names, a list's in its own.
+class PairsSource(FilesSource):
+    """Decoded pairs, a folder's in the order of their names, a list's in its own.
 
     They are one subset, named after the folder or list.
 
     Args:
         root: the folder or the list file.
         field: what messages call it.
-
-    Raises:
-        InputError: there is neither, it is empty, a line or name is not as it must be, or a file
-            is missing.
     """
 
     def __init__(self, root: str, field: str = "data.root"):
@@ -60,37 +45,12 @@ class PairsSource:
             raise InputError(f"{field} is empty: pass {_EXPECTED}")
         path = Path(root)
         if path.is_file():
-            self._pairs = _read_list(path)
+            pairs = _read_list(path)
         elif path.is_dir():
-            self._pairs = _read_folder(path, field)
+            pairs = _read_folder(path, field)
         else:
             raise InputError(f"{field} {root}: no such file or folder: pass {_EXPECTED}")
-        absolute = Path(os.path.abspath(root))
-        self._subset = absolute.stem if path.is_file() else absolute.name
-
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    def __getitem__(self, index: int) -> Sample:
-        """Decodes one sample.
-
-        Raises:
-            InputError: a picture is damaged, sizes differ, or the mask has no foreground.
-        """
-        pair = self._pairs[index]
-        composite, real, mask = (
-            (str(path), read_file(path)) for path in (pair.composite, pair.real, pair.mask)
-        )
-        return decode_sample(composite, real, mask)
-
-    def subset(self, index: int) -> str:
-        return self._subset
-
-    def name(self, index: int) -> str:
-        return self._pairs[index].name
-
-    def photo(self, index: int) -> str:
-        return self._pairs[index].photo
+        super().__init__(pairs, str(path))
 
 
 def is_pairs(root: str | os.PathLike[str]) -> bool:
@@ -99,13 +59,20 @@ def is_pairs(root: str | os.PathLike[str]) -> bool:
     return path.is_file() or any((path / name).is_dir() for name in KINDS["composite"])
 
 
-def _read_folder(root: Path, field: str) -> list[_Pair]:
-    folders = {kind: _folder_of(root, names, field) for kind, names in KINDS.items()}
+def _read_folder(root: Path, field: str) -> list[SampleFiles]:
+    folders = {}
+    for kind, names in KINDS.items():
+        found = [root / name for name in names if (root / name).is_dir()]
+        if not found:
+            listed = " or ".join(f"{name}/" for name in names)
+            raise InputError(f"{field} {root}: no {listed} in it: pass {_EXPECTED}")
+        folders[kind] = found[0]
     composites, masks, reals = (_by_stem(folder) for folder in folders.values())
     if not composites:
         raise InputError(
             f"{folders['composite']}: no picture in this folder: expected {', '.join(_ENDINGS)}"
         )
+    subset = Path(os.path.abspath(root)).name
     pairs, missing = [], []
     for stem, composite in composites.items():
         mask, real = (_partner(stem, found, composites) for found in (masks, reals))
@@ -114,23 +81,15 @@ def _read_folder(root: Path, field: str) -> list[_Pair]:
         elif real is None:
             missing.append(f"{composite}: no real photo: expected {folders['real'] / stem}.jpg")
         else:
-            pairs.append(_Pair(composite.name, real.name, composite, mask, real))
+            pairs.append(SampleFiles(subset, composite.name, real.name, composite, real, mask))
     if missing:
         count = f"{len(missing)} of {len(composites)} composites lack a file"
         raise InputError(f"{missing[0]} ({count})")
     return pairs
 
 
-def _folder_of(root: Path, names: tuple[str, ...], field: str) -> Path:
-    for name in names:
-        if (root / name).is_dir():
-            return root / name
-    listed = " or ".join(f"{name}/" for name in names)
-    raise InputError(f"{field} {root}: no {listed} in it: pass {_EXPECTED}")
-
-
 def _by_stem(folder: Path) -> dict[str, Path]:
-    """The pictures of a folder, in the order of their names; what else lies there is named."""
+    """The pictures of a folder, in the order of their names; a warning lists other files."""
     found: dict[str, Path] = {}
     others = []
     for path in sorted(path for path in folder.iterdir() if not path.name.startswith(".")):
@@ -141,10 +100,8 @@ def _by_stem(folder: Path) -> dict[str, Path]:
         else:
             found[path.stem] = path
     if others:
-        _LOGGER.warning(
-            "%s: %d passed over that are not %s: %s",
-            *(folder, len(others), ", ".join(_ENDINGS), ", ".join(others[:5])),
-        )
+        endings, names = ", ".join(_ENDINGS), ", ".join(others[:5])
+        _LOGGER.warning("%s: ignored %d that are not %s: %s", folder, len(others), endings, names)
     return found
 
 
@@ -159,48 +116,46 @@ def _partner(stem: str, found: Mapping[str, Path], composites: Collection[str]) 
     return None
 
 
-def _read_list(path: Path) -> list[_Pair]:
+def _read_list(path: Path) -> list[SampleFiles]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as a list ({error}): pass {_EXPECTED}") from error
-    pairs: list[_Pair] = []
+    pairs: list[SampleFiles] = []
     places: dict[str, int] = {}
     order = list(KINDS)
     for number, cells in _rows(path, lines):
-        if not places and sorted(cell.lower() for cell in cells) == sorted(KINDS):
+        if not any(cells):
+            continue
+        if len(cells) != len(KINDS) or not all(cells):
+            raise InputError(
+                f"{path}, line {number}: {lines[number - 1][:100]!r}: expected {len(KINDS)} "
+                f"columns with commas: {', '.join(KINDS)}"
+            )
+        if not pairs and sorted(cell.lower() for cell in cells) == sorted(KINDS):
             order = [cell.lower() for cell in cells]
             continue
         row = dict(zip(order, cells, strict=True))
-        files = [path.parent / row[kind] for kind in KINDS]
-        name, _, photo = (_name_below(path.parent, file) for file in files)
+        files = {kind: path.parent / row[kind] for kind in KINDS}
+        name, photo = (_name_below(path.parent, files[kind]) for kind in ("composite", "real"))
         if name in places:
             raise InputError(
                 f"{path}, line {number}: {row['composite']} stands in line {places[name]} already: "
                 "remove one"
             )
         places[name] = number
-        pairs.append(_Pair(name, photo, *files))
+        pairs.append(SampleFiles(path.stem, name, photo, **files))
     if not pairs:
         raise InputError(f"{path}: the list is empty: expected composite,mask,real a line")
-    _check_presence(path, pairs, places)
     return pairs
 
 
 def _rows(path: Path, lines: list[str]) -> Iterator[tuple[int, list[str]]]:
-    """Lines with their numbers from 1, cut into three cells; empty ones are passed over."""
+    """The cells of each line, with its number from 1."""
     reader = csv.reader(lines, skipinitialspace=True, strict=True)
     try:
         for row in reader:
-            cells = [cell.strip() for cell in row]
-            if not any(cells):
-                continue
-            if len(cells) != len(KINDS) or not all(cells):
-                raise InputError(
-                    f"{path}, line {reader.line_num}: {lines[reader.line_num - 1][:100]!r}: "
-                    f"expected {len(KINDS)} columns with commas: {', '.join(KINDS)}"
-                )
-            yield reader.line_num, cells
+            yield reader.line_num, [cell.strip() for cell in row]
     except csv.Error as error:
         raise InputError(f"{path}, line {reader.line_num}: {error}: write it as CSV") from error
 
@@ -210,24 +165,3 @@ def _name_below(folder: Path, path: Path) -> str:
     base, absolute = (Path(os.path.abspath(place)) for place in (folder, path))
     inside = absolute.is_relative_to(base)
     return absolute.relative_to(base if inside else absolute.anchor).as_posix()
-
-
-def _check_presence(path: Path, pairs: list[_Pair], places: Mapping[str, int]) -> None:
-    """Raises InputError if a listed file is missing."""
-    # One listing a folder instead of three look-ups a sample, which a network drive would feel.
-    present: dict[Path, set[str]] = {}
-    missing = []
-    for pair in pairs:
-        for kind in KINDS:
-            file: Path = getattr(pair, kind)
-            if file.parent not in present:
-                there = file.parent.is_dir()
-                present[file.parent] = set(os.listdir(file.parent)) if there else set()
-            if file.name not in present[file.parent]:
-                missing.append((places[pair.name], kind, file))
-    if missing:
-        number, kind, file = missing[0]
-        raise InputError(
-            f"{path}, line {number}: {file}: {kind} not found ({len(missing)} of "
-            f"{len(KINDS) * len(pairs)} listed files are missing): correct the list"
-        )

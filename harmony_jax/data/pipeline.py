@@ -1,37 +1,48 @@
-"""The grain pipeline: from a source to uint8 batches, the same on any number of workers."""
+"""The grain pipeline: from samples to uint8 batches, the same on any number of workers."""
 
 import gc
 import re
 from collections.abc import Iterator
-from typing import cast
 
 import grain
 import numpy as np
 from absl import flags
 
-from harmony_jax.data.batching import Augmentation, BatchOrder, Share
-from harmony_jax.data.sources import Numbered, Source
+from harmony_jax.data.batching import Augmentation, BatchOrder
+from harmony_jax.data.sources import Numbered
 from harmony_jax.data.transforms import MakeComposite, RandomCropAndFlip
 from harmony_jax.data.worker_processes import start_worker
 from harmony_jax.devices.host_cores import usable_cores
 from harmony_jax.errors import InputError
 
-# `composite`, `real` [batch, size, size, 3] and `mask` [batch, size, size], uint8; of `Numbered`
-# samples also `index` [batch], each one's number in the source, and `unreadable` [batch], the
-# number of the sample that it stands in for, or -1.
 Batch = dict[str, np.ndarray]
 
 _READ_AHEAD_BATCHES = 2
 _THREADS = 2
-_WHOLE = Share()
-_LOST_WORKER = re.compile(r"[Ww]orker process was terminated")  # what grain says
+_LOST_WORKER = re.compile(r"[Ww]orker process was terminated")  # grain's message
 
 
 class Batches:
-    """Grain's batches, with an error that says what to do where a worker process was killed."""
+    """Batches of a grain data set, read ahead in threads or worker processes; close it at the end.
 
-    def __init__(self, batches: grain.DatasetIterator[Batch]):
-        self._batches = batches
+    Args:
+        dataset: whose elements are batches.
+        num_workers: decoding processes; 0 for threads, -1 for one a core (`usable_cores`).
+    """
+
+    def __init__(self, dataset: grain.MapDataset, num_workers: int):
+        if num_workers < 0:
+            num_workers = usable_cores()
+        if not num_workers:
+            threads = grain.ReadOptions(_THREADS, _READ_AHEAD_BATCHES)
+            self._batches = iter(dataset.to_iter_dataset(threads))
+            return
+        # A worker does not read ahead itself: such batches would stay in shared memory at the end.
+        batches = dataset.to_iter_dataset(grain.ReadOptions(0, 0))
+        if not flags.FLAGS.is_parsed():
+            flags.FLAGS.mark_as_parsed()  # grain's workers read flags; a notebook parses none
+        options = grain.MultiprocessingOptions(num_workers, _READ_AHEAD_BATCHES)
+        self._batches = iter(batches.mp_prefetch(options, start_worker))
 
     def __iter__(self) -> Iterator[Batch]:
         return self
@@ -50,90 +61,60 @@ class Batches:
             if not _LOST_WORKER.search(str(error)):
                 raise
             failed = InputError(
-                "a data worker was killed, perhaps for want of memory: run the same command again, "
-                "with a smaller --config.data.num_workers if it happens again"
+                "a data worker was killed, perhaps because memory ran out: run the same command "
+                "again, with a smaller data.num_workers if it happens again"
             )
-        # Here, without grain's frames: they hold a batch in memory that is shared with the workers.
+        # Raised here, without grain's frames: they hold a batch in memory shared with the workers.
         raise failed
 
     def close(self) -> None:
+        """Ends the workers and frees the memory shared with them; no batch may be in use."""
         self._batches.close()
+        gc.collect()
+        # grain frees it in a thread of its own, which the end of the program would interrupt. There
+        # is no public way to wait for that thread, and newer versions may not have it.
+        shared = getattr(grain.multiprocessing, "SharedMemoryArray", None)
+        freeing = getattr(shared, "_del_thread_pool", None)
+        if freeing is not None:
+            freeing.apply(int)
 
 
 def training_batches(
-    source: Source | Numbered,
+    samples: Numbered,
     augmentation: Augmentation,
     order: BatchOrder,
     num_workers: int,
-    share: Share = _WHOLE,
+    process: tuple[int, int] = (0, 1),
 ) -> Batches:
     """Endless augmented batches; every epoch visits every sample once, in another order.
 
-    Order, augmentation and source determine a batch, so training continues at `order.start_step`
+    A batch has `composite`, `real` [batch, size, size, 3] and `mask` [batch, size, size], uint8,
+    `index` [batch], each sample's number, and `unreadable` [batch] (see `Numbered`).
+
+    Order, augmentation and samples determine a batch, so training continues at `order.start_step`
     with the batch it would have seen. P processes see the P parts of what one process would.
 
     Args:
-        source: samples to train on; what else than pictures they have, batches have too, such as
-            the `index` and `unreadable` of `Numbered`.
+        samples: to train on, at least one batch.
         augmentation: of the samples.
         order: of the batches.
-        num_workers: decoding processes, 0 for threads, -1 for one a core (`usable_cores`).
-        share: the part of each batch that this process reads.
-
-    Raises:
-        InputError: fewer samples than one batch.
+        num_workers: as in `Batches`.
+        process: index and count of this JAX process.
     """
-    check_number_of_samples(source, order.batch_size)
     dataset = (
-        grain.MapDataset.source(source)
+        grain.MapDataset.source(samples)
         .seed(order.seed)
         .shuffle()
         .repeat()
         .random_map(RandomCropAndFlip(augmentation))
     )
-    if augmentation.recipe:
-        composites = MakeComposite(augmentation.recipe, cast(Numbered, source))
-        dataset = dataset.random_map(composites)
+    if samples.recipe:
+        dataset = dataset.random_map(MakeComposite(samples.recipe, samples.objects))
+    index, count = process
     dataset = (
         dataset.slice(slice(order.start_step * order.batch_size, None))
-        .batch(order.batch_size // share.process_count, drop_remainder=True)
+        .batch(order.batch_size // count, drop_remainder=True)
         # Each process takes a contiguous part of every batch, as the devices are ordered.
-        .slice(slice(share.process_index, None, share.process_count))
+        .slice(slice(index, None, count))
     )
-    return iterate(dataset, num_workers)
-
-
-def check_number_of_samples(source: Source | Numbered, batch_size: int) -> None:
-    """Raises InputError unless the training set fills a batch."""
-    if len(source) < batch_size:
-        raise InputError(
-            f"train.batch_size {batch_size}: the training set has {len(source)} samples: "
-            "choose a smaller batch"
-        )
-
-
-def close_batches(batches: Batches) -> None:
-    """Ends the workers and gives back the memory shared with them; no batch may be in use."""
-    batches.close()
-    gc.collect()
-    # grain frees it in a thread of its own, which the end of the program would interrupt. There is
-    # no public way to wait for that thread; a grain without it is one that need not be waited for.
-    shared = getattr(grain.multiprocessing, "SharedMemoryArray", None)
-    freeing = getattr(shared, "_del_thread_pool", None)
-    if freeing is not None:
-        freeing.apply(int)
-
-
-def iterate(dataset: grain.MapDataset, num_workers: int) -> Batches:
-    """Reads ahead in threads or worker processes; close the iterator to end these."""
-    if num_workers < 0:
-        num_workers = usable_cores()
-    if not num_workers:
-        threads = grain.ReadOptions(_THREADS, _READ_AHEAD_BATCHES)
-        return Batches(iter(dataset.to_iter_dataset(threads)))
-    # No reading ahead inside a worker: what it held back at the end would stay in shared memory.
-    batches = dataset.to_iter_dataset(grain.ReadOptions(0, 0))
-    if not flags.FLAGS.is_parsed():
-        flags.FLAGS.mark_as_parsed()  # grain's workers read flags; a notebook parses none
-    options = grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=_READ_AHEAD_BATCHES)
-    return Batches(iter(batches.mp_prefetch(options, start_worker)))
+    return Batches(dataset, num_workers)

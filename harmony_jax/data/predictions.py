@@ -1,11 +1,11 @@
 """Pictures that another program made of a data set's composites."""
 
-import os
 from collections.abc import Collection
 from pathlib import Path
 
 from harmony_jax.data.codecs import Pixels, read_photo
 from harmony_jax.data.sources import Source, sample_name
+from harmony_jax.disk import Present
 from harmony_jax.errors import InputError
 
 _ENDINGS = (".png", ".jpg", ".jpeg")
@@ -19,29 +19,24 @@ class Predictions:
     Args:
         folder: holds them.
         source: the samples.
-
-    Raises:
-        InputError: no such folder, or a picture is missing.
     """
 
     def __init__(self, folder: Path, source: Source):
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder of predictions: check the path")
-        # One listing a folder instead of several look-ups a sample.
-        present: dict[Path, set[str]] = {}
+        present = Present()
         self._paths = []
         missing = []
         for index in range(len(source)):
             name = Path(source.name(index))  # which may have folders itself
             names = [name.name, *(f"{name.stem}{ending}" for ending in _ENDINGS)]
-            found = []
-            for place in (folder / source.subset(index) / name.parent, folder / name.parent):
-                if place not in present:
-                    present[place] = set(os.listdir(place)) if place.is_dir() else set()
-                found += [place / file for file in names if file in present[place]]
-            self._paths += found[:1]
-            if not found:
+            places = (folder / source.subset(index) / name.parent, folder / name.parent)
+            paths = (place / file for place in places for file in names)
+            found = next((path for path in paths if path in present), None)
+            if found is None:
                 missing.append(sample_name(source, index))
+            else:
+                self._paths.append(found)
         if missing:
             raise InputError(
                 f"{folder}: no prediction for {missing[0]} ({len(missing)} of {len(source)} are "
@@ -54,9 +49,6 @@ class Predictions:
         Args:
             index: of the sample.
             sizes: heights and widths that it may have.
-
-        Raises:
-            InputError: it cannot be read or has another size.
         """
         pixels = read_photo(self._paths[index])
         if pixels.shape[:2] not in sizes:

@@ -15,7 +15,7 @@ from harmony_jax.data.iharmony4 import (
     decode_sample,
     photo_of,
 )
-from harmony_jax.data.sources import Sample
+from harmony_jax.data.sources import Sample, Source
 from harmony_jax.errors import InputError
 
 NAME = "iharmony4"
@@ -33,7 +33,7 @@ def is_prepared(root: str) -> bool:
     return bool(root) and ((Path(root) / INFO).is_file() or (Path(root) / UNFINISHED).is_dir())
 
 
-class PreparedSource:
+class PreparedSource(Source):
     """Random access to the decoded samples of a prepared set, in the order of the list files.
 
     Each sample has the index, name, subset, photo and pixels that it has in `IHarmony4Source`,

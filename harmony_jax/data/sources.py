@@ -1,10 +1,13 @@
-"""What a data set is to the rest of the system, and how it is split."""
+"""What a data set is to the rest of the system."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Protocol, TypedDict, cast, runtime_checkable
 
 import numpy as np
 
+from harmony_jax.data.batching import PIXELS
+from harmony_jax.data.composites.recipe import Recipe
 from harmony_jax.data.composites.statistics import Statistics
 from harmony_jax.errors import InputError
 
@@ -26,46 +29,54 @@ class RawSample(TypedDict):
     mask: np.ndarray  # [height, width]
 
 
-@runtime_checkable
-class Source(Protocol):
+class Source(ABC):
     """Random access to samples; what grain calls a random-access data source."""
 
+    # How training makes composites of `raw` samples; None: samples have theirs.
+    recipe: Recipe | None = None
+
+    @abstractmethod
     def __len__(self) -> int: ...
 
+    @abstractmethod
     def __getitem__(self, index: int) -> Sample: ...
 
+    @abstractmethod
     def subset(self, index: int) -> str:
         """The subset that a sample's metrics are counted in."""
-        ...
 
+    @abstractmethod
     def name(self, index: int) -> str:
         """The sample's name, unique in its subset."""
-        ...
 
+    @abstractmethod
     def photo(self, index: int) -> str:
         """Identifies the real photo, which is never split over two sets."""
-        ...
+
+    def raw(self) -> "Source | RawSource":
+        """What training reads: with a `recipe` a `RawSource`, else the samples."""
+        return self
+
+    def select(self, indices: Sequence[int]) -> "Source":
+        """Some of the samples, in a given order."""
+        return Selection(self, indices)
 
 
 @runtime_checkable
 class RawSource(Protocol):
-    """Random access to photos whose composites are made later."""
+    """Random access to photos whose composites are made later, and to their objects' colours."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> RawSample: ...
 
-    def statistics(self, index: int) -> Statistics:
-        """The colours of a photo's object; raises InputError if it cannot be read."""
-        ...
+    def statistics(self, index: int) -> Statistics: ...
 
-    def set_statistics(self, index: int, statistics: Statistics) -> None:
-        """Spares reading the photo for them."""
-        ...
+    def set_statistics(self, index: int, statistics: Statistics) -> None: ...
 
 
-class Selection:
-    """Some samples of a source, in a given order; a `Source` itself."""
+class Selection(Source):
+    """Some samples of a source, in a given order."""
 
     def __init__(self, source: Source, indices: Sequence[int]):
         self._source = source
@@ -87,59 +98,54 @@ class Selection:
         return self._source.photo(self._indices[index])
 
 
-# A `Sample` or `RawSample` that says which it is: `index`, its number in the source, and
-# `unreadable`, the number of the sample that it stands in for, or -1.
-NumberedSample = dict[str, Any]
-
-
 class Numbered:
-    """A source's samples with their numbers, for training.
+    """What training reads of a source: its raw samples, with their numbers.
 
     Args:
-        source: the samples, or photos whose composites are made later.
-        unreadable: what a sample is that cannot be read: an `error`, or with `skip` the next
-            sample that can be read takes its place, so that batches keep their size and every
-            step its samples, whichever files are damaged.
+        source: the samples.
+        unreadable: what to do about a sample that cannot be read: `error`, or with `skip` the next
+            readable sample takes its place, so that batches keep their size and steps their
+            samples, whichever files are damaged.
 
-    Raises:
-        InputError: an unknown policy.
+    Attributes:
+        recipe: of the source.
+        objects: with a recipe, the photos, whose objects lend each other colours.
+        pictures: the keys of a sample's pictures.
     """
 
-    def __init__(self, source: Source | RawSource, unreadable: str):
+    def __init__(self, source: Source, unreadable: str):
         if unreadable not in ("error", "skip"):
             raise InputError(f"data.unreadable {unreadable!r}: choose 'error' or 'skip'")
-        self._source = source
-        self._skip = unreadable == "skip"
+        self._raw = source.raw()
+        self._tries = _MAX_UNREADABLE_IN_A_ROW if unreadable == "skip" else 1
+        self.recipe = source.recipe
+        self.objects = cast(RawSource, self._raw)
+        self.pictures = PIXELS if source.recipe is None else PIXELS[1:]
 
     def __len__(self) -> int:
-        return len(self._source)
+        return len(self._raw)
 
-    def statistics(self, index: int) -> Statistics:
-        """As `RawSource`, where the samples are of one."""
-        return cast(RawSource, self._source).statistics(index)
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """A sample, or the one in its place.
 
-    def set_statistics(self, index: int, statistics: Statistics) -> None:
-        """As `RawSource`, where the samples are of one."""
-        cast(RawSource, self._source).set_statistics(index, statistics)
-
-    def __getitem__(self, index: int) -> NumberedSample:
-        """One sample, or the one in its place.
-
-        Raises:
-            InputError: it is unreadable and this is an error, or so are all behind it.
+        Returns:
+            The pictures; `index`, the number of the sample that was read; and `unreadable`, the
+            number of the sample that this one stands in for, or -1.
         """
-        tries = _MAX_UNREADABLE_IN_A_ROW if self._skip else 1
-        for number in range(tries):
-            found = (index + number) % len(self._source)
+        reasons = []
+        for found in range(index, index + self._tries):
+            found %= len(self._raw)
             try:
-                sample = self._source[found]
+                sample = self._raw[found]
             except InputError as error:
-                if not self._skip:
-                    raise
-                reason = error
+                reasons.append(error)
             else:
-                return {**sample, "index": found, "unreadable": index if number else -1}
-        raise InputError(f"{tries} samples in a row cannot be read, the last one: {reason}")
+                return {**sample, "index": found, "unreadable": index if reasons else -1}
+        if self._tries == 1:
+            raise reasons[0]
+        raise InputError(
+            f"{self._tries} samples in a row cannot be read, the last one: {reasons[-1]}"
+        )
 
 
 def sample_name(source: Source, index: int) -> str:

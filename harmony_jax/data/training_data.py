@@ -1,7 +1,9 @@
 """The training set as a run sees it: batches on the devices from any step on."""
 
 import logging
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -9,16 +11,20 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from harmony_jax.data.batching import PIXELS, Augmentation, BatchOrder, Reading
-from harmony_jax.data.composites.source import PhotosSource
-from harmony_jax.data.feed import Feed
-from harmony_jax.data.pipeline import check_number_of_samples
+from harmony_jax.ahead import Ahead
+from harmony_jax.data.batching import PIXELS, Augmentation, BatchOrder
+from harmony_jax.data.pipeline import Batch, training_batches
 from harmony_jax.data.resident.batches import ResidentBatches
+from harmony_jax.data.resident.store import Storage
 from harmony_jax.data.sources import Numbered, Source, sample_name
-from harmony_jax.data.streamed import StreamedBatches
+from harmony_jax.devices import mesh as meshes
 from harmony_jax.errors import InputError
 
 _LOGGER = logging.getLogger(__name__)
+
+# The pictures, over the mesh. On the host, of this process's samples: `index`, their numbers, and
+# `unreadable`, the numbers of those that others stand in for.
+_DeviceBatch = dict[str, Any]
 
 
 class NamedBatch(NamedTuple):
@@ -38,11 +44,10 @@ class TrainingData:
         config: the run's; `data`, `train.batch_size` and `seed` matter.
         mesh: batches are sharded over it.
         start_step: steps already done.
-        reserved, check: see `Reading`; they matter for samples that stay in memory.
+        reserved, check: see `Storage`; they matter for samples that stay in memory.
 
-    Raises:
-        InputError: too few samples for the batch or the processes, a field that cannot be, or too
-            little memory.
+    Attributes:
+        seconds_waited: time in which the devices had nothing to do because no batch was ready.
     """
 
     def __init__(
@@ -58,39 +63,41 @@ class TrainingData:
         check_training_data(source, config)
         self._source = source
         self._unreadable: set[int] = set()
-        numbered, augmentation, order, _, reading = _arguments(source, config, mesh, start_step)
-        reading = reading._replace(reserved=reserved, check=check)
-        self._batches = _form(config)(numbered, augmentation, order, mesh, reading)
-        self._feed = Feed(self._batches)
+        self.seconds_waited = 0.0
+        batches, self._end = _open(source, config, mesh, start_step, reserved=reserved, check=check)
+        self._ahead = Ahead(batches)
 
     def close(self) -> None:
         """Ends the thread and the workers."""
-        self._feed.close()
-        self._batches.close()
-
-    @property
-    def seconds_waited(self) -> float:
-        """Time in which the devices had nothing to do because no batch was ready."""
-        return self._feed.waited
+        self._ahead.close()
+        self._end()
 
     def next(self, running: Any = None) -> Mapping[str, jax.Array]:
-        """The next batch: composite, real photo and mask.
+        """The next batch.
 
         Args:
-            running: results still being computed; until they are there nothing waits.
-
-        Raises:
-            InputError: a sample cannot be read.
-        """
-        batch = self._feed.next(running)
-        self._unreadable |= batch.unreadable
-        return {key: batch.arrays[key] for key in PIXELS}
-
-    def report_unreadable(self) -> int:
-        """Logs the samples of the batches since the last report that could not be read, and why.
+            running: results that the devices are still computing. Time until these are there does
+                not count as waiting.
 
         Returns:
-            How many they were, of this process.
+            uint8 `composite`, `real` [batch, size, size, 3] and `mask` [batch, size, size].
+
+        Raises:
+            InputError: a sample cannot be read, or a worker was killed.
+        """
+        if not self._ahead.ready:
+            jax.block_until_ready(running)
+        start = time.perf_counter()
+        batch = next(self._ahead)
+        self.seconds_waited += time.perf_counter() - start
+        self._unreadable.update(batch["unreadable"])
+        return {key: batch[key] for key in PIXELS}
+
+    def report_unreadable(self) -> int:
+        """Logs this process's unreadable samples of the batches since the last report, and why.
+
+        Returns:
+            How many there were.
         """
         found, self._unreadable = sorted(self._unreadable), set()
         if found:
@@ -106,43 +113,70 @@ class TrainingData:
 
 
 def check_training_data(source: Source, config: ConfigDict) -> None:
-    """Raises InputError unless the set can train: enough samples, and fields that can be."""
-    data = config.data
+    """Raises InputError if the set has too few samples, or a field of `data` an invalid value."""
+    data, count, batch_size = config.data, len(source), config.train.batch_size
     if data.placement not in ("stream", "device", "host"):
         raise InputError(f"data.placement {data.placement!r}: choose 'stream', 'device' or 'host'")
-    _numbered(source, data.unreadable)
-    if len(source) < jax.process_count():
+    Numbered(source, data.unreadable)
+    if count < jax.process_count():
         raise InputError(
-            f"the training set has {len(source)} samples for {jax.process_count()} processes: "
-            "start fewer"
+            f"the training set has {count} samples for {jax.process_count()} processes: start fewer"
         )
-    check_number_of_samples(source, config.train.batch_size)
+    if count < batch_size:
+        raise InputError(
+            f"train.batch_size {batch_size}: the training set has {count} samples: "
+            "choose a smaller batch"
+        )
 
 
 def batch_of_step(source: Source, config: ConfigDict, mesh: Mesh, step: int) -> NamedBatch:
     """Makes this process's part of the batch that step `step` (from 1) trained on, once more."""
-    rows = _form(config).first_rows(*_arguments(source, config, mesh, step - 1))
-    names = [sample_name(source, index) for index in rows.pop("index").tolist()]
-    return NamedBatch(rows, names)
+    batches, end = _open(source, config, mesh, step - 1, first_only=True)
+    batch = next(batches)
+    names = [sample_name(source, index) for index in batch["index"].tolist()]
+    pixels = {key: _own_rows(batch[key]) for key in PIXELS}
+    del batch
+    end()
+    return NamedBatch(pixels, names)
 
 
-def _form(config: ConfigDict) -> type[StreamedBatches] | type[ResidentBatches]:
-    return StreamedBatches if config.data.placement == "stream" else ResidentBatches
+def _open(
+    source: Source,
+    config: ConfigDict,
+    mesh: Mesh,
+    start_step: int,
+    *,
+    first_only: bool = False,
+    **options: Any,
+) -> tuple[Iterator[_DeviceBatch], Callable[[], None]]:
+    """The batches from a step on, and the function that ends them.
 
-
-def _arguments(
-    source: Source, config: ConfigDict, mesh: Mesh, start_step: int
-) -> tuple[Numbered, Augmentation, BatchOrder, Mesh, Reading]:
+    Batches are either decoded and augmented on the host for every step, or made by the devices of
+    samples that were decoded once. For the latter are `first_only` (see `ResidentBatches`) and
+    `options` (see `Storage`).
+    """
     data = config.data
-    recipe = source.recipe if isinstance(source, PhotosSource) else None
-    return (
-        _numbered(source, data.unreadable),
-        Augmentation(data.image_size, data.random_crop, data.random_flip, recipe),
-        BatchOrder(config.train.batch_size, config.seed, start_step),
-        mesh,
-        Reading(data.num_workers, data.placement, data.resident_size),
-    )
+    samples = Numbered(source, data.unreadable)
+    augmentation = Augmentation(data.image_size, data.random_crop, data.random_flip)
+    order = BatchOrder(config.train.batch_size, config.seed, start_step)
+    if data.placement == "stream":
+        process = (jax.process_index(), jax.process_count())
+        streamed = training_batches(samples, augmentation, order, data.num_workers, process)
+        return map(partial(_to_devices, mesh), streamed), streamed.close
+    on_host = data.placement == "host"
+    storage = Storage(data.resident_size, on_host, data.num_workers, **options)
+    resident = ResidentBatches(samples, augmentation, order, mesh, storage, first_only)
+    return resident, resident.close
 
 
-def _numbered(source: Source, unreadable: str) -> Numbered:
-    return Numbered(source.raw() if isinstance(source, PhotosSource) else source, unreadable)
+def _to_devices(mesh: Mesh, batch: Batch) -> _DeviceBatch:
+    pixels = meshes.to_devices({key: batch[key] for key in PIXELS}, mesh)
+    replaced = [index for index in batch["unreadable"].tolist() if index >= 0]
+    # Copied, as the batch lies in memory that is shared with the workers.
+    return {**pixels, "index": batch["index"].copy(), "unreadable": replaced}
+
+
+def _own_rows(array: jax.Array) -> np.ndarray:
+    """The rows of a sharded array that this process holds, in order; a copy."""
+    shards = {shard.index[0].start or 0: shard.data for shard in array.addressable_shards}
+    return np.concatenate([np.asarray(shards[start]) for start in sorted(shards)])

@@ -12,44 +12,27 @@ from harmony_jax.data.composites.compose import compose_with_numpy
 from harmony_jax.data.composites.parameters import DRAWS, Objects, draw_one
 from harmony_jax.data.composites.recipe import Recipe
 from harmony_jax.data.resizing import resize
-from harmony_jax.data.sources import Sample
 
-# Ranges of the crop's share of the image's area, and of its width over height; how many draws that
-# do not fit into the image end in the central crop.
+# Ranges of the crop's share of the image's area and of its width over height, and how often a crop
+# is drawn that does not fit into the image before the central one is taken.
 CROP_AREA = (0.5, 1.0)
 CROP_ASPECT = (3 / 4, 4 / 3)
 CROP_ATTEMPTS = 10
-# Crops whose mask sums to this many pixels or less count as having lost the foreground; such a
-# crop is kept all the same with the given probability (released training).
+# A crop whose mask sums to at most this many pixels has lost the foreground. It is drawn again,
+# except with the given probability (released training).
 MIN_FOREGROUND = 1.0
 KEEP_BACKGROUND = 0.05
 
 
-class Resize(grain.transforms.Map):
-    """Resizes composite, real photo and mask to `size` x `size`, as evaluation does."""
-
-    def __init__(self, size: int):
-        self._size = size
-
-    def map(self, element: Sample) -> Sample:
-        return Sample(
-            composite=resize(element["composite"], self._size),
-            real=resize(element["real"], self._size),
-            mask=resize(element["mask"], self._size),
-        )
-
-
 class RandomCropAndFlip(grain.transforms.RandomMap):
-    """The released augmentation, the same for composite, if there is one, real photo and mask.
+    """The released augmentation, the same for all pictures of a sample.
 
     A random crop of 50 to 100 % of the area and aspect 3/4 to 4/3, resized to a square and
     flipped left to right half of the time. A crop that lost the foreground is drawn again.
-
-    `Augmentation` says the size, and whether crops and flips are left out.
     """
 
     def __init__(self, augmentation: Augmentation):
-        self._size, self._crop, self._flip, _ = augmentation
+        self._size, self._crop, self._flip = augmentation
 
     def random_map(self, element: Any, rng: np.random.Generator) -> Any:
         window, mask = self._draw_crop(element["mask"], rng)
@@ -91,35 +74,26 @@ class MakeComposite(grain.transforms.RandomMap):
         return {**element, "composite": composite, "mask": mask}
 
 
-def random_crop(
-    height: int,
-    width: int,
-    *,
-    rng: np.random.Generator,
-    area: tuple[float, float] = CROP_AREA,
-    aspect: tuple[float, float] = CROP_ASPECT,
-) -> tuple[int, int, int, int]:
-    """Draws the crop of "random resized crop".
+def random_crop(height: int, width: int, *, rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """Draws the crop of "random resized crop" in an image of this height and width.
 
-    Args:
-        height, width: the image's, in pixels.
-        rng: source of randomness.
-        area: range of the crop's share of the image, drawn uniformly.
-        aspect: range of its width over height, drawn uniformly in the logarithm.
+    The share of the area is uniform in CROP_AREA, the logarithm of the aspect in that of
+    CROP_ASPECT.
 
     Returns:
         Top, left, height and width in pixels. If no draw fits, the central crop of the nearest
-        admissible aspect.
+        aspect in the range.
     """
+    low, high = CROP_ASPECT
     for _ in range(CROP_ATTEMPTS):
-        pixels = rng.uniform(*area) * height * width
-        ratio = math.exp(rng.uniform(math.log(aspect[0]), math.log(aspect[1])))
+        pixels = rng.uniform(*CROP_AREA) * height * width
+        ratio = math.exp(rng.uniform(math.log(low), math.log(high)))
         crop_width, crop_height = round(math.sqrt(pixels * ratio)), round(math.sqrt(pixels / ratio))
         if 0 < crop_width <= width and 0 < crop_height <= height:
             top = int(rng.integers(0, height - crop_height + 1))
             left = int(rng.integers(0, width - crop_width + 1))
             return top, left, crop_height, crop_width
-    ratio = min(max(width / height, aspect[0]), aspect[1])
+    ratio = min(max(width / height, low), high)
     crop_width = min(width, round(height * ratio))
     crop_height = min(height, round(width / ratio))
     return (height - crop_height) // 2, (width - crop_width) // 2, crop_height, crop_width

@@ -1,4 +1,4 @@
-"""What every worker process does first, whatever its work."""
+"""What every worker process does first."""
 
 import multiprocessing
 import os

@@ -14,10 +14,9 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
+from harmony_jax.ahead import Ahead
 from harmony_jax.build import EVALUATION_PRECISION, compute_precision
 from harmony_jax.data.evaluation_data import PIXELS, EvaluationData, sizing_of
-from harmony_jax.data.feed import Feed
-from harmony_jax.data.pipeline import close_batches
 from harmony_jax.data.predictions import Predictions
 from harmony_jax.data.sources import Source, sample_name
 from harmony_jax.devices import mesh as meshes
@@ -181,7 +180,7 @@ class Evaluator:
         pictures: dict[int, Pictures] = {}
         names = PIXELS if predictions else PIXELS[:3]
         stopped = False
-        feed = Feed(_put(batch, self._mesh) for batch in data.batches)
+        feed = Ahead(_put(batch, self._mesh) for batch in data.batches)
         for number, (batch, readable) in enumerate(feed):
             stopped = stops()
             if stopped:
@@ -206,7 +205,7 @@ class Evaluator:
                 for index, row in wanted.items():
                     pictures[index] = _pictures({k: array[row] for k, array in fetched.items()})
         feed.close()
-        close_batches(data.batches)
+        data.batches.close()
         if stopped:
             raise EvaluationStoppedError
         order = sorted(per_image)

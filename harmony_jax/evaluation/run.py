@@ -127,7 +127,7 @@ def evaluate(  # noqa: PLR0913  # options by keyword, which a notebook completes
     """
     config = ConfigDict({"data": {"name": "iharmony4", "root": "", "test_root": ""}})
     config.data.update(subsets=tuple(subsets), image_size=image_size, num_workers=num_workers)
-    config.data.update(validation_fraction=0.0, validation_seed=0, validation_by="scene")
+    config.data.update(validation_fraction=0.0, validation_seed=0)
     sizes = {"image_size": image_size, "resize": resize, "longest_side": longest_side}
     config.evaluation = ConfigDict({**sizes, "flip": flip, "batch_size": batch_size})
     if isinstance(dataset, (str, os.PathLike)):

@@ -25,7 +25,7 @@ from harmony_jax.training.optimizer import create_optimizer, learning_rate_sched
 from harmony_jax.training.step import StepOptions, TrainStep, make_train_step
 from harmony_jax.variables import Variables
 
-# In a step, ready for the next two (`Feed`), and being made.
+# In a step, ready for the next two (`Ahead`), and being made.
 _BATCHES = 4
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from harmony_jax.ahead import Ahead
 from harmony_jax.devices.host_cores import usable_cores
 from harmony_jax.disk import check_writable
 from harmony_jax.errors import InputError
@@ -24,7 +25,7 @@ from harmony_jax.video.files import CONTAINERS
 from harmony_jax.video.frames import AnyFrame
 from harmony_jax.video.mask_sources import Invert, MaskSource
 from harmony_jax.video.masked_frames import MaskedFrames
-from harmony_jax.video.pipeline import Ahead, mapped
+from harmony_jax.video.pipeline import mapped
 from harmony_jax.video.reading import AnyClip, Clip, FolderClip
 from harmony_jax.video.writing import clip_writer, folder_writer
 

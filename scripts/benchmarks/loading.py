@@ -3,31 +3,30 @@
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import cv2
 import jax
 import numpy as np
 
 from benchmarks.timing import Run, in_turns
-from harmony_jax.data.batching import Augmentation, BatchOrder, Reading
-from harmony_jax.data.iharmony4 import SUBSETS, IHarmony4Source
+from harmony_jax.data.batching import Augmentation, BatchOrder
+from harmony_jax.data.iharmony4 import SUBSETS, IHarmony4Source, SampleFiles
 from harmony_jax.data.pipeline import training_batches
 from harmony_jax.data.prepared import PreparedSource
 from harmony_jax.data.preparing.prepare import prepare
 from harmony_jax.data.resident.batches import ResidentBatches
+from harmony_jax.data.resident.store import Storage
 from harmony_jax.data.resizing import resize
-from harmony_jax.data.sources import Selection, Source
+from harmony_jax.data.sources import Numbered, Source
 from harmony_jax.data.transforms import RandomCropAndFlip, random_crop
 from harmony_jax.devices.mesh import create_mesh
 
 _IMAGE_SIZE, _STORED_SIZE = 256, 384
-_BATCH = 16
-_AUGMENTATION = Augmentation(_IMAGE_SIZE)
-_ORDER = BatchOrder(_BATCH, seed=0)
+_BATCH, _UNTIMED, _TIMED = 16, 8, 64
+_AUGMENTATION, _ORDER = Augmentation(_IMAGE_SIZE), BatchOrder(_BATCH, seed=0)
 
 
 def measure(root: str, prepared: Path | None, samples: int, rounds: int) -> None:
@@ -40,39 +39,39 @@ def measure(root: str, prepared: Path | None, samples: int, rounds: int) -> None
         rounds: over all of them.
     """
     cv2.setNumThreads(1)
-    with nullcontext(prepared) if prepared else _prepared_for_now(root) as folder:
-        files = IHarmony4Source(root, "train", _present(root))
+    subsets = tuple(subset for subset in SUBSETS if (Path(root) / subset).is_dir())
+    with nullcontext(prepared) if prepared else _prepared_for_now(root, subsets) as folder:
+        files = IHarmony4Source(root, "train", subsets)
         spread = np.linspace(0, len(files) - 1, min(samples, len(files))).astype(int).tolist()
         forms = {
-            "folder": Selection(files, spread),
-            "prepared": Selection(PreparedSource(str(folder), "train", _present(root)), spread),
+            "folder": files.select(spread),
+            "prepared": PreparedSource(str(folder), "train", subsets).select(spread),
         }
-        runs: dict[str, Run] = {name: _decode(source) for name, source in forms.items()}
+        steps = max(1, len(spread) // _BATCH)
+        runs = {name: _decode(source) for name, source in forms.items()}
         runs["plain OpenCV"] = _plain([files.files[index] for index in spread])
-        resident, count = _resident(forms["prepared"])
-        runs["resident"] = resident
+        runs["resident"] = _resident(forms["prepared"], steps)
         # Each process's own time: others' work on this machine does not count, all threads do.
         wall: dict[str, list[float]] = {name: [] for name in runs}
         timed = {name: _also_wall(run, wall[name]) for name, run in runs.items()}
         times = in_turns(timed, rounds, time.process_time)
-        counts = {name: count if name == "resident" else len(spread) for name in runs}
         print(f"{len(spread)} samples, {rounds} rounds; the best in brackets")
         print("form            samples/s a core    samples/s in wall time")
         for name, seconds in times.items():
-            cells = [_rate(counts[name], found) for found in (seconds, wall[name][1:])]
+            count = steps * _BATCH if name == "resident" else len(spread)
+            cells = [
+                f"{count / statistics.median(found):.0f} ({count / min(found):.0f})"
+                for found in (seconds, wall[name][1:])
+            ]
             print(f"{name:<14}  {cells[0]:>16}    {cells[1]:>22}")
         for name, source in forms.items():
             print(f"pipeline, {name}, a worker process a core: {_pipeline(source):.0f} samples/s")
 
 
-def _present(root: str) -> tuple[str, ...]:
-    return tuple(subset for subset in SUBSETS if (Path(root) / subset).is_dir())
-
-
 @contextmanager
-def _prepared_for_now(root: str) -> Iterator[Path]:
+def _prepared_for_now(root: str, subsets: tuple[str, ...]) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
-        prepare(Path(root), Path(folder) / "set", _present(root), workers=jax.local_device_count())
+        prepare(Path(root), Path(folder) / "set", subsets, workers=jax.local_device_count())
         yield Path(folder) / "set"
 
 
@@ -86,7 +85,7 @@ def _decode(source: Source) -> Run:
     return run
 
 
-def _plain(samples: Any) -> Run:
+def _plain(samples: Sequence[SampleFiles]) -> Run:
     """The least that a loader with OpenCV does."""
     rng = np.random.default_rng(0)
 
@@ -105,21 +104,19 @@ def _plain(samples: Any) -> Run:
     return run
 
 
-def _resident(source: Source) -> tuple[Run, int]:
-    """One pass over samples held by the devices, and how many samples it makes."""
+def _resident(source: Source, steps: int) -> Run:
+    """One pass over samples held by the devices."""
     start = time.perf_counter()
-    batches = ResidentBatches(
-        source, _AUGMENTATION, _ORDER, create_mesh(), Reading(-1, "device", _STORED_SIZE)
-    )
+    samples, storage = Numbered(source, "error"), Storage(_STORED_SIZE, num_workers=-1)
+    batches = ResidentBatches(samples, _AUGMENTATION, _ORDER, create_mesh(), storage)
     seconds = time.perf_counter() - start
     print(f"resident: {len(source) / seconds:.0f} samples/s decoded and stored, once")
-    steps = max(1, len(source) // _BATCH)
 
     def run() -> None:
         for _ in range(steps):
-            jax.block_until_ready(next(batches).arrays)
+            jax.block_until_ready(next(batches))
 
-    return run, steps * _BATCH
+    return run
 
 
 def _also_wall(run: Run, seconds: list[float]) -> Callable[[], None]:
@@ -131,17 +128,13 @@ def _also_wall(run: Run, seconds: list[float]) -> Callable[[], None]:
     return timed
 
 
-def _rate(count: int, seconds: list[float]) -> str:
-    return f"{count / statistics.median(seconds):.0f} ({count / min(seconds):.0f})"
-
-
-def _pipeline(source: Source, batches_timed: int = 64) -> float:
-    batches = training_batches(source, _AUGMENTATION, _ORDER, num_workers=-1)
-    for _ in range(8):
+def _pipeline(source: Source) -> float:
+    batches = training_batches(Numbered(source, "error"), _AUGMENTATION, _ORDER, num_workers=-1)
+    for _ in range(_UNTIMED):
         next(batches)
     start = time.perf_counter()
-    for _ in range(batches_timed):
+    for _ in range(_TIMED):
         next(batches)
-    rate = _BATCH * batches_timed / (time.perf_counter() - start)
+    rate = _BATCH * _TIMED / (time.perf_counter() - start)
     batches.close()
     return rate

@@ -5,35 +5,21 @@ from jax.experimental import multihost_utils
 
 from harmony_jax import InputError
 from harmony_jax.data.evaluation_data import EvaluationData, Sizing, sizing_of
-from harmony_jax.data.pipeline import close_batches
-from tests.made_data import tiny_config
+from tests.made_data import Numbers, tiny_config
 
 SIZES = [(40, 60), (64, 64), (30, 100), (40, 60), (61, 33)]
 
 
-class Sized:
-    """Samples of different sizes; sample i has the value i + 1 everywhere, number 3 is damaged."""
-
-    def __init__(self, damaged: int = -1):
-        self.damaged = damaged
+class Sized(Numbers):
+    """Samples of different sizes; sample i has the value i + 1 everywhere."""
 
     def __len__(self) -> int:
         return len(SIZES)
 
     def __getitem__(self, index: int):
-        if index == self.damaged:
-            raise InputError(f"sample{index}.jpg: damaged JPEG")
-        photo = np.full((*SIZES[index], 3), index + 1, np.uint8)
+        value = super().__getitem__(index)["mask"][0, 0] + 1
+        photo = np.full((*SIZES[index], 3), value, np.uint8)
         return {"composite": photo, "real": photo, "mask": photo[..., 0]}
-
-    def subset(self, index: int) -> str:
-        return "HCOCO"
-
-    def name(self, index: int) -> str:
-        return f"sample{index}.jpg"
-
-    def photo(self, index: int) -> str:
-        return self.name(index)
 
 
 def rows(sizing: Sizing, source, processes: int = 1, batch_size: int = 4) -> dict[int, dict]:
@@ -51,28 +37,25 @@ def rows(sizing: Sizing, source, processes: int = 1, batch_size: int = 4) -> dic
                 assert index not in found
                 found[index] = {key: array[row] for key, array in batch.items()}
     for part in parts:
-        close_batches(part.batches)
+        part.batches.close()
     return found
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-@pytest.mark.parametrize("resize", ["square", "longest", "none"])
-def test_every_sample_once_on_any_number_of_processes(resize, processes):
-    found = rows(Sizing(resize, 16, 50, 32), Sized(), processes)
-    assert sorted(found) == list(range(len(SIZES)))
-    for index, row in found.items():
-        assert row["composite"].max() == index + 1
-        assert row["readable"]
-
-
-def test_sizes():
-    square = rows(Sizing("square", 16, 50, 32), Sized())
+def test_every_sample_once_at_its_size_on_any_number_of_processes(processes):
+    square, longest, whole = (
+        rows(Sizing(resize, 16, 50, 32), Sized(), processes)
+        for resize in ("square", "longest", "none")
+    )
+    for found in (square, longest, whole):
+        assert sorted(found) == list(range(len(SIZES)))
+        for index, row in found.items():
+            assert row["composite"].max() == index + 1
+            assert row["readable"]
     assert {row["mask"].shape for row in square.values()} == {(16, 16)}
     assert "extent" not in square[0]
-    longest = rows(Sizing("longest", 16, 50, 32), Sized())
     assert longest[0]["extent"].tolist() == [15, 7, 33, 50]  # 40x60 to 33x50 in 64x64
     assert longest[2]["extent"].tolist() == [8, 7, 15, 50]  # 30x100 to 15x50 in 32x64
-    whole = rows(Sizing("none", 16, 50, 32), Sized())
     for index, row in whole.items():
         top, left, height, width = row["extent"].tolist()
         assert (height, width) == SIZES[index]
@@ -84,30 +67,29 @@ def test_sizes():
 
 @pytest.mark.parametrize("resize", ["square", "none"])
 def test_an_unreadable_sample_is_noted_and_the_others_are_read(resize):
-    source = Sized(damaged=3)
+    source = Sized(damaged=[3])
     data = EvaluationData(source, Sizing(resize, 16, 50, 32), 4, 0)
-    seen = []
-    for number, batch in enumerate(data.batches):
-        for row, index in enumerate(data.indices(number)):
-            if index >= 0 and batch["readable"][row]:
-                seen.append(index)
-            elif index >= 0:
-                data.left_out.add(index)
-    close_batches(data.batches)
+    seen = [
+        index
+        for number, batch in enumerate(data.batches)
+        for index, readable in zip(data.indices(number), batch["readable"], strict=True)
+        if readable
+    ]
+    data.batches.close()
     assert sorted(seen) == [0, 1, 2, 4]
-    assert data.left_out == {3}
-    assert data.reason(3) == "sample3.jpg: damaged JPEG"
+    assert data.left_out == ({3} if resize == "none" else set())
+    assert data.reason(3) == "sample 3: damaged"
 
 
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("resize", "fixed", r"evaluation\.resize 'fixed': choose 'square', 'longest' or 'none'"),
-        ("image_size", -1, r"evaluation\.image_size -1: must be at least 1"),
-        ("longest_side", 0, r"evaluation\.longest_side 0: must be at least 1"),
+        ("resize", "fixed", r"evaluation\.resize 'fixed'"),
+        ("image_size", -1, r"evaluation\.image_size -1"),
+        ("longest_side", 0, r"evaluation\.longest_side 0"),
     ],
 )
-def test_sizes_that_cannot_be(field, value, message):
+def test_invalid_sizes(field, value, message):
     config = tiny_config()
     config.evaluation[field] = value
     with pytest.raises(InputError, match=message):
@@ -115,8 +97,8 @@ def test_sizes_that_cannot_be(field, value, message):
 
 
 def test_processes_make_the_same_batches_of_a_photo_that_one_of_them_cannot_read(monkeypatch):
-    """Each opens its part, and takes the other's word for the rest."""
-    sources = [Sized(damaged=2), Sized(damaged=3)]  # 2 is the first's to open, 3 the second's
+    """Each opens its part, and gets the other's sizes from it."""
+    sources = [Sized(damaged=[2]), Sized(damaged=[3])]  # 2 is the first's to open, 3 the second's
     number, parts = 0, []
 
     def made(gathered) -> list[EvaluationData]:
@@ -125,7 +107,7 @@ def test_processes_make_the_same_batches_of_a_photo_that_one_of_them_cannot_read
         found = []
         for number, source in enumerate(sources):  # noqa: B007
             found.append(EvaluationData(source, Sizing("none", 16, 50, 32), 4, 0))
-            close_batches(found[-1].batches)
+            found[-1].batches.close()
         return found
 
     monkeypatch.setattr(jax, "process_count", lambda: 2)

@@ -31,38 +31,31 @@ def test_samples_follow_the_lists_and_the_naming(root):
     np.testing.assert_array_equal(sample["mask"], mask)
 
 
-def refuse(root, *patterns, split="train", subsets=SUBSETS, index=None):
-    def read():
-        source = IHarmony4Source(str(root), split, subsets)
-        return source if index is None else source[index]
-
-    with pytest.raises(InputError) as error:
-        read()
-    message = str(error.value)
-    assert "\n" not in message
-    for pattern in patterns:
-        assert pattern in message, message
+def refuse(root, pattern, split="train", subsets=SUBSETS, index=None):
+    with pytest.raises(InputError, match=pattern) as error:
+        IHarmony4Source(str(root), split, subsets)[index]
+    assert "\n" not in str(error.value)
 
 
 def test_missing_root_list_and_files_are_named(root):
-    refuse("", "data.root is empty", "--config.data.root")
-    refuse(root / "nowhere", "nowhere", "no such folder")
-    refuse(root, "subset 'HKOKO'", "HCOCO", subsets=("HKOKO",))
-    refuse(root, "split 'validate'", "'train' and 'test'", split="validate")
-    refuse(root, "HAdobe5k_train.txt", "list file not found", subsets=("HAdobe5k",))
+    refuse("", r"data\.root is empty")
+    refuse(root / "nowhere", "nowhere: no such folder")
+    refuse(root, "subset 'HKOKO'.*HCOCO", subsets=("HKOKO",))
+    refuse(root, "split 'validate'", split="validate")
+    refuse(root, r"HAdobe5k_train\.txt: list file not found", subsets=("HAdobe5k",))
     (root / "HFlickr" / "masks" / "train000_1.png").unlink()
-    refuse(root, "train000_1.png", "mask not found (2 of 4 listed in HFlickr_train.txt")
+    refuse(root, r"HFlickr/masks/train000_1\.png: mask not found \(2 of 24 .*HFlickr_train\.txt")
     (root / "HCOCO" / "real_images" / "train001.jpg").unlink()
-    refuse(root, "train001.jpg", "real not found (2 of 4")
+    refuse(root, r"train001\.jpg: real not found \(4 of 24")
     (root / "HCOCO" / "HCOCO_train.txt").write_text("\n")
-    refuse(root, "HCOCO_train.txt", "the list is empty")
+    refuse(root, r"HCOCO_train\.txt: the list is empty")
     (root / "HCOCO" / "HCOCO_train.txt").write_text("nonsense.jpg\n")
-    refuse(root, "HCOCO_train.txt", "'nonsense.jpg'")
+    refuse(root, r"HCOCO_train\.txt: 'nonsense\.jpg'")
 
 
 def test_samples_that_do_not_fit_together_are_named(root):
     masks = root / "HCOCO" / "masks"
     cv2.imwrite(str(masks / "train000_1.png"), np.full((10, 12), 255, np.uint8))
-    refuse(root, "train000_1.png: 10x12", "48x40", "make the sizes equal", index=0)
+    refuse(root, r"train000_1\.png: 10x12.*48x40", index=0)
     cv2.imwrite(str(masks / "train001_1.png"), np.zeros((48, 40), np.uint8))
-    refuse(root, "train001_1.png", "no foreground", "train001_1_0.jpg", index=2)
+    refuse(root, r"train001_1\.png: .*no foreground.*train001_1_0\.jpg", index=2)

@@ -1,4 +1,3 @@
-import itertools
 import multiprocessing
 
 import grain
@@ -7,44 +6,32 @@ import pytest
 
 from harmony_jax import InputError
 from harmony_jax.data import pipeline
-from harmony_jax.data.batching import Augmentation, BatchOrder, Share
-from harmony_jax.data.pipeline import close_batches, training_batches
-from harmony_jax.data.splits import open_split
-from harmony_jax.data.transforms import Resize
-from tests.data.test_sources import Numbers
-from tests.made_data import tiny_config
+from harmony_jax.data.batching import Augmentation, BatchOrder
+from harmony_jax.data.pipeline import Batches, training_batches
+from harmony_jax.data.resizing import resize
+from harmony_jax.data.sources import Numbered
+from tests.made_data import Numbers
 
 
-def numbers(batches, count: int) -> list[list[int]]:
+def training(start_step=0, num_workers=0, seed=0, process=(0, 1), source=None) -> Batches:
+    samples = Numbered(source or Numbers(), "error")
+    order = BatchOrder(8, seed, start_step)
+    return training_batches(samples, Augmentation(4), order, num_workers, process)
+
+
+def numbers(batches: Batches, count: int) -> list[list[int]]:
     """Which samples the next batches hold; `Numbers` fills sample i with the value i."""
-    return [next(batches)["composite"][:, 0, 0, 0].tolist() for _ in range(count)]
-
-
-def training(start_step=0, num_workers=0, seed=0, process=(0, 1)):
-    return training_batches(
-        Numbers(),
-        Augmentation(4),
-        BatchOrder(8, seed, start_step),
-        num_workers,
-        Share(*process),
-    )
+    found = [next(batches)["composite"][:, 0, 0, 0].tolist() for _ in range(count)]
+    batches.close()
+    return found
 
 
 def test_every_epoch_visits_every_sample_once_in_another_order():
-    seen = [n for batch in numbers(training(), 15) for n in batch]  # 120 samples: two epochs
+    batches = numbers(training(), 15)
+    seen = [n for batch in batches for n in batch]  # 120 samples: two epochs
     assert sorted(seen[:60]) == sorted(seen[60:]) == list(range(60))
     assert seen[:60] != seen[60:] != list(range(60))
-
-
-@pytest.mark.parametrize("missing", ["_del_thread_pool", "SharedMemoryArray"])
-def test_closing_needs_nothing_private_of_grain(monkeypatch, missing):
-    owner = grain.multiprocessing
-    if missing == "_del_thread_pool":
-        owner = owner.SharedMemoryArray
-    monkeypatch.delattr(owner, missing)
-    batches = training()
-    next(batches)
-    close_batches(batches)
+    assert numbers(training(seed=1), 4) != batches[:4]
 
 
 def test_training_continues_with_the_batch_it_would_have_seen():
@@ -53,8 +40,9 @@ def test_training_continues_with_the_batch_it_would_have_seen():
         next(whole)
     for _ in range(6):
         expected, found = next(whole), next(later)
-        for key in ("composite", "real", "mask"):
-            np.testing.assert_array_equal(found[key], expected[key])
+        assert expected.keys() == {"composite", "real", "mask", "index", "unreadable"}
+        for key, value in expected.items():
+            np.testing.assert_array_equal(found[key], value)
 
 
 def test_processes_share_the_batches_of_one_process():
@@ -66,86 +54,52 @@ def test_processes_share_the_batches_of_one_process():
 
 
 def test_augmentation_can_be_switched_off():
-    source, order = Ramps(), BatchOrder(4, seed=0)
-    plain = next(training_batches(source, Augmentation(32, crop=False, flip=False), order, 0))
-    whole = Resize(32).map(source[0])
-    np.testing.assert_array_equal(plain["real"], [whole["real"]] * 4)
-    augmented = next(training_batches(source, Augmentation(32), order, 0))
+    class Ramps(Numbers):
+        """Sixty times one picture, whose grey level tells the column."""
+
+        def __getitem__(self, index: int) -> dict:
+            ramp = np.tile(np.arange(100, dtype=np.uint8), (90, 1))
+            photo = np.repeat(ramp[..., None], 3, -1)
+            return {"composite": photo, "real": photo, "mask": np.full_like(ramp, 255)}
+
+    samples, order = Numbered(Ramps(), "error"), BatchOrder(4, seed=0)
+    plain = next(training_batches(samples, Augmentation(32, crop=False, flip=False), order, 0))
+    np.testing.assert_array_equal(plain["real"], [resize(samples[0]["real"], 32)] * 4)
+    augmented = next(training_batches(samples, Augmentation(32), order, 0))
     assert len({row.tobytes() for row in augmented["real"]}) == 4
 
 
-class Ramps(Numbers):
-    """Sixty times one picture, whose grey level tells the column."""
-
-    def __getitem__(self, index: int) -> dict:
-        ramp = np.tile(np.arange(100, dtype=np.uint8), (90, 1))
-        photo = np.repeat(ramp[..., None], 3, -1)
-        return {"composite": photo, "real": photo, "mask": np.full_like(ramp, 255)}
-
-
-def test_the_seed_decides_order():
-    assert numbers(training(seed=1), 4) != numbers(training(), 4)
-
-
-def test_fewer_samples_than_a_batch():
-    with pytest.raises(InputError, match=r"train\.batch_size 64.*60 samples"):
-        training_batches(Numbers(), Augmentation(4), BatchOrder(64, seed=0), 0)
-
-
-def test_sets_of_a_config(mini_root):
-    data = tiny_config(mini_root).data
-    assert {split: len(open_split(data, split)) for split in ("train", "validation", "test")} == {
-        "train": 10,  # 14 less the composites of 2 of 8 photos
-        "validation": 4,
-        "test": 6,
-    }
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "message"),
-    [("name", "coco", r"data\.name 'coco'"), ("validation_fraction", 1.5, r"fraction 1\.5")],
-)
-def test_fields_that_cannot_be(mini_root, field, value, message):
-    data = tiny_config(mini_root).data
-    data[field] = value
-    with pytest.raises(InputError, match=message):
-        open_split(data, "train")
-
-
-def test_an_unknown_split(mini_root):
-    with pytest.raises(InputError, match=r"split 'holdout': choose 'train'"):
-        open_split(tiny_config(mini_root).data, "holdout")
-
-
-def test_a_damaged_file_in_a_worker_process_is_named(tmp_path):
-    from tests.made_data import write_iharmony4
-
-    write_iharmony4(tmp_path, train=8, test=4)
-    config = tiny_config(tmp_path)
-    photo = tmp_path / "HCOCO" / "real_images" / "train000.jpg"
-    source = open_split(config.data, "train")
-    photo.write_bytes(photo.read_bytes()[:-50])
-    batches = training_batches(source, Augmentation(32), BatchOrder(4, seed=0), num_workers=1)
-    with pytest.raises(InputError, match=r"train000\.jpg: damaged JPEG"):
-        list(itertools.islice(batches, 4))
+def test_an_error_in_a_worker_process_is_raised_here():
+    batches = training(num_workers=1, source=Numbers(damaged=range(60)))
+    with pytest.raises(InputError, match=r"sample \d+: damaged"):
+        next(batches)
     batches.close()
 
 
 def test_a_killed_worker_is_one_line():
-    batches = training_batches(Numbers(), Augmentation(4), BatchOrder(8, seed=0), num_workers=1)
+    batches = training(num_workers=1)
     next(batches)
     (worker,) = multiprocessing.active_children()
     worker.kill()
-    with pytest.raises(InputError, match=r"^a data worker was killed, perhaps for want of memory"):
+    with pytest.raises(InputError, match=r"^a data worker was killed.*data\.num_workers"):
         list(batches)
-    close_batches(batches)
+    batches.close()
+
+
+@pytest.mark.parametrize("missing", ["_del_thread_pool", "SharedMemoryArray"])
+def test_closing_needs_nothing_private_of_grain(monkeypatch, missing):
+    owner = grain.multiprocessing
+    if missing == "_del_thread_pool":
+        owner = owner.SharedMemoryArray
+    monkeypatch.delattr(owner, missing)
+    training().close()
 
 
 def test_one_worker_for_each_core_however_many_there_are(monkeypatch):
     class StartedError(Exception):
         pass
 
-    def started(num_workers, **_):
+    def started(num_workers, *_):
         raise StartedError(num_workers)
 
     monkeypatch.setattr(pipeline, "usable_cores", lambda: 224)

@@ -18,6 +18,7 @@ from harmony_jax.data.pipeline import training_batches
 from harmony_jax.data.prepared import PreparedSource, parse_record
 from harmony_jax.data.preparing import prepare as prepare_module
 from harmony_jax.data.preparing.prepare import prepare
+from harmony_jax.data.sources import Numbered
 from harmony_jax.data.splits import open_split
 from tests.made_data import SUBSETS, tiny_config, write_iharmony4
 
@@ -71,7 +72,7 @@ def test_worker_processes_read_it_after_this_one_did(root, prepared):
     expected = source[7]["real"]
     copy = pickle.loads(pickle.dumps(source))
     np.testing.assert_array_equal(copy[7]["real"], expected)
-    arguments = source, Augmentation(32), BatchOrder(4, seed=0)
+    arguments = Numbered(source, "error"), Augmentation(32), BatchOrder(4, seed=0)
     inside = training_batches(*arguments, num_workers=0)
     outside = training_batches(*arguments, num_workers=1)
     for _ in range(6):

@@ -4,7 +4,8 @@ import pytest
 
 from harmony_jax.data import transforms
 from harmony_jax.data.batching import Augmentation
-from harmony_jax.data.transforms import RandomCropAndFlip, Resize, random_crop
+from harmony_jax.data.resizing import resize
+from harmony_jax.data.transforms import RandomCropAndFlip, random_crop
 
 
 def ramp_sample(height: int = 90, width: int = 120) -> dict:
@@ -64,7 +65,7 @@ def test_one_resampling_of_the_crop_without_antialiasing():
 @pytest.mark.parametrize("flip", [True, False])
 def test_without_crops_the_whole_picture_is_resized(flip):
     augment, sample = RandomCropAndFlip(Augmentation(32, crop=False, flip=flip)), ramp_sample()
-    whole = Resize(32).map(sample)
+    whole = {key: resize(pixels, 32) for key, pixels in sample.items()}
     flips = 0
     for seed in range(40):
         out = augment.random_map(sample, np.random.default_rng(seed))
@@ -76,50 +77,28 @@ def test_without_crops_the_whole_picture_is_resized(flip):
 
 
 def test_without_flips_the_crops_are_the_same():
+    augments = [RandomCropAndFlip(Augmentation(32, flip=flip)) for flip in (True, False)]
     for seed in range(20):
         flipping, other = (
-            RandomCropAndFlip(Augmentation(32, flip=flip)).random_map(
-                ramp_sample(), np.random.default_rng(seed)
-            )
-            for flip in (True, False)
+            augment.random_map(ramp_sample(), np.random.default_rng(seed))["real"]
+            for augment in augments
         )
-        assert other["real"][0, 0, 0] < other["real"][0, -1, 0]
-        same = [np.array_equal(flipping["real"][:, ::step], other["real"]) for step in (1, -1)]
-        assert any(same)
+        assert other[0, 0, 0] < other[0, -1, 0]
+        assert any(np.array_equal(flipping[:, ::step], other) for step in (1, -1))
 
 
-def count_draws(monkeypatch) -> list[int]:
-    draws = []
-
-    def counted(height, width, *, rng):
-        draws.append(1)
-        return random_crop(height, width, rng=rng)
-
-    monkeypatch.setattr(transforms, "random_crop", counted)
-    return draws
-
-
-def test_crops_that_lost_the_foreground_are_redrawn_but_for_one_in_twenty(monkeypatch):
+@pytest.mark.parametrize(("mask", "fewest", "most"), [(0, 17, 23), (255, 1, 1)])
+def test_crops_that_lost_the_foreground_are_redrawn_but_for_one_in_twenty(
+    mask, fewest, most, monkeypatch
+):
     """Where no crop holds foreground, the number of draws is geometric with mean 20."""
-    draws = count_draws(monkeypatch)
+    draws = []
+    monkeypatch.setattr(
+        transforms, "random_crop", lambda *size, rng: draws.append(1) or random_crop(*size, rng=rng)
+    )
     sample = ramp_sample(20, 20)
-    sample["mask"][:] = 0
+    sample["mask"][:] = mask
     augment = RandomCropAndFlip(Augmentation(8))
     for seed in range(400):
         augment.random_map(sample, np.random.default_rng(seed))
-    assert 17 < len(draws) / 400 < 23
-
-
-def test_crops_with_foreground_are_not_redrawn(monkeypatch):
-    draws = count_draws(monkeypatch)
-    RandomCropAndFlip(Augmentation(8)).random_map(ramp_sample(20, 20), np.random.default_rng(0))
-    assert len(draws) == 1
-
-
-@pytest.mark.parametrize("size", [16, 64])
-def test_evaluation_resizes_without_cropping(size):
-    sample = ramp_sample()
-    out = Resize(size).map(sample)
-    for key, pixels in out.items():
-        expected = cv2.resize(sample[key], (size, size), interpolation=cv2.INTER_LINEAR)
-        np.testing.assert_array_equal(pixels, expected)
+    assert fewest <= len(draws) / 400 <= most

@@ -4,7 +4,6 @@ import jax
 import numpy as np
 from flax import nnx
 
-from harmony_jax.data.sources import Source
 from harmony_jax.models import HarmonizationModel, Output
 from harmony_jax.models.layers import LayerMaker
 from harmony_jax.training.setup import Training
@@ -39,18 +38,6 @@ class _Part(nnx.Module):
     def __call__(self, x, rngs):
         x = self.out(self.norm(self.conv(x)))
         return x if self.dropout.deterministic else self.dropout(x, rngs=rngs)
-
-
-class NoSamples(Source):
-    """A data set that only has to be there."""
-
-    def __len__(self):
-        return 0
-
-    def __getitem__(self, index):
-        raise IndexError
-
-    subset = name = photo = __getitem__
 
 
 def batch_of(config, seed: int = 0) -> dict[str, np.ndarray]:

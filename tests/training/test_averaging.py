@@ -10,8 +10,8 @@ from harmony_jax.training.averaging import exchanged
 from harmony_jax.training.saving import Saving
 from harmony_jax.weights.checkpoint import Checkpoints
 from harmony_jax.weights.steps import FOLDER
-from tests.made_data import tiny_config
-from tests.training.made_model import MadeModel, NoSamples, advanced, leaves
+from tests.made_data import Numbers, tiny_config
+from tests.training.made_model import MadeModel, advanced, leaves
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_a_checkpoints_model_is_the_average_and_training_continues_to_the_same_b
     training, tmp_path
 ):
     states, _ = advanced(training, training.begin(), 1, 4)
-    saving = Saving(training, NoSamples(), tmp_path)
+    saving = Saving(training, Numbers().select([]), tmp_path)
     saving.save(states[2])
     saving.close()
     checkpoints = Checkpoints(tmp_path / FOLDER)
@@ -61,7 +61,7 @@ def test_a_checkpoints_model_is_the_average_and_training_continues_to_the_same_b
         np.testing.assert_array_equal(found, expected)
     raw = leaves(training.layout.as_trees(states[2]).variables.params)
     assert not all(map(np.array_equal, leaves(model.params), raw))
-    saving = Saving(training, NoSamples(), tmp_path)
+    saving = Saving(training, Numbers().select([]), tmp_path)
     resumed = saving.resume()
     saving.close()
     again, _ = advanced(training, resumed, 3, 4)

@@ -8,8 +8,7 @@ import pytest
 from harmony_jax import InputError
 from harmony_jax.data.splits import open_set
 from harmony_jax.training.continuation import check_continuation, training_metadata
-from tests.made_data import tiny_config
-from tests.training.made_model import NoSamples
+from tests.made_data import Numbers, tiny_config
 
 FOLDER = Path("checkpoints/5")
 
@@ -18,7 +17,7 @@ def metadata(root=None, **fields):
     """Of a tiny config with other fields, such as `train__ema_decay`."""
     config = tiny_config(root)
     config.update_from_flattened_dict({key.replace("__", "."): v for key, v in fields.items()})
-    return training_metadata(config, open_set(config, "train") if root else NoSamples())
+    return training_metadata(config, open_set(config, "train") if root else Numbers().select([]))
 
 
 @pytest.mark.parametrize(

@@ -28,11 +28,11 @@ def config(mini_root):
 def test_the_step_is_compiled_once_and_its_memory_counted(config, tmp_path, monkeypatch, caplog):
     counted = []
 
-    def check(decoder, slots, devices):
-        counted.append(decoder.reading.reserved)
+    def check(decoder, devices):
+        counted.append(decoder.storage.reserved)
         assert "Compiling jit(train_step)" in caplog.text  # before anything is decoded
 
-    monkeypatch.setattr(store, "check_device_memory", check)
+    monkeypatch.setattr(store, "check_memory", check)
     monkeypatch.setattr(loop, "evaluate_workdir", lambda *_: None)
     with jax.log_compiles():
         loop.train(config, tmp_path)

@@ -10,11 +10,11 @@ from harmony_jax.data.composites.compose import compose_with_numpy
 from harmony_jax.data.composites.parameters import DRAWS, Parameters, draw_one
 from harmony_jax.data.composites.photo_set import PhotoSet
 from harmony_jax.data.composites.recipe import Recipe
-from harmony_jax.data.sources import Sample
+from harmony_jax.data.sources import Sample, Source
 from harmony_jax.errors import InputError
 
 
-class PhotosSource:
+class PhotosSource(Source):
     """Random access to composites of photos, a fixed one of each object, at the photo's size.
 
     They serve for validation and evaluation; training makes new composites of the `raw` samples.
@@ -28,6 +28,8 @@ class PhotosSource:
     Raises:
         InputError: there is only one object, which should take the colours of others.
     """
+
+    recipe: Recipe
 
     def __init__(self, photos: PhotoSet, recipe: Recipe, seed: int = 0):
         if len(photos) < 2 and recipe.transfers:

@@ -1,1 +1,1 @@
-"""Only for samples that stay decoded in memory: where they lie, and how they are augmented."""
+"""Training samples that stay decoded in memory: where they lie, and how they are augmented."""

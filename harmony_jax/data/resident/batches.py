@@ -1,28 +1,31 @@
 """Training batches from samples decoded once; crop, flip and resize run on the devices."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
-from typing import NamedTuple, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int
 from tqdm import tqdm
 
-from harmony_jax.data.batching import Augmentation, BatchOrder, DeviceBatch, Reading
+from harmony_jax.data.batching import Augmentation, BatchOrder
 from harmony_jax.data.composites.compose import compose_with_jax
-from harmony_jax.data.composites.parameters import Parameters
-from harmony_jax.data.resident.compositing import Compositing, share_statistics
+from harmony_jax.data.composites.parameters import DRAWS, Parameters, draw_batch
+from harmony_jax.data.composites.statistics import Statistics
 from harmony_jax.data.resident.lanes import Lanes
-from harmony_jax.data.resident.store import Decoder, Stored, store_on_devices, store_on_host
+from harmony_jax.data.resident.store import Decoder, Storage, Stored, store
 from harmony_jax.data.resident.transforms import draw_crop, resample, sampling_positions
-from harmony_jax.data.sources import Numbered, Source
+from harmony_jax.data.sources import Numbered, RawSource
 from harmony_jax.devices import mesh as meshes
 
-_RANDOM_STREAM = 1  # of the augmentation; dropout has the same seed
+# Streams of random numbers: JAX's of the augmentation, as dropout has the same seed, and NumPy's of
+# composites, as lanes have 0 and 1.
+_AUGMENTATION, _COMPOSITES = 1, 2
 _AXIS = "lane"
 
 _LOGGER = logging.getLogger(__name__)
@@ -31,198 +34,154 @@ _LOGGER = logging.getLogger(__name__)
 class ResidentBatches:
     """Endless augmented batches on the devices, from samples decoded once.
 
-    Besides its pictures a batch has `index` [batch], each sample's number in the source. They are
-    augmented as by `RandomCropAndFlip` and ordered by `Lanes`. Step, seed and source determine a
-    batch, on any number of devices and processes; each process decodes, holds and computes the
-    rows of its own devices, and nothing is communicated.
+    They are augmented as by `RandomCropAndFlip` and ordered by `Lanes`. Step, seed and samples
+    determine a batch, on any number of devices and processes. Each process decodes, holds and
+    computes the rows of its own devices, and nothing is communicated.
 
     Args:
-        source: samples to train on, at least one batch. Where these have `index` and `unreadable`,
-            as those of `Numbered`, the first is the batch's and the second is collected.
+        samples: to train on, at least one batch.
         augmentation: of the samples.
         order: of the batches.
         mesh: the devices of all processes, whose number divides the batch.
-        reading: all of it; decoding takes threads, two where `num_workers` is 0. Samples in the
-            memory of the `host` are sent to the devices at every step.
-
-    Attributes:
-        unreadable: numbers of this process's samples that others stand in for.
-
-    Raises:
-        InputError: too little memory, or a sample that cannot be read.
+        storage: of the samples.
+        first_only: decode only the samples of the first batch, which is then the only one.
     """
 
     def __init__(
         self,
-        source: Source | Numbered,
+        samples: Numbered,
         augmentation: Augmentation,
         order: BatchOrder,
         mesh: Mesh,
-        reading: Reading,
+        storage: Storage,
+        first_only: bool = False,
     ):
-        self._step = order.start_step
-        self._lanes = Lanes(len(source), order.batch_size, order.seed)
-        self._augment = DeviceAugmentation(augmentation, order, mesh)
-        own = [self._lanes.samples[row] for row in self._augment.rows]
-        count, slots = sum(map(len, own)), self._lanes.slots
+        self._samples, self._order, self._step = samples, order, order.start_step
+        self._lanes = Lanes(len(samples), order.batch_size, order.seed)
+        if first_only:
+            storage = storage._replace(on_host=True)
+        self._on_host, self._first_only = storage.on_host, first_only
+        self._result = meshes.sharded(mesh)
+        parts = self._result.addressable_devices_indices_map((order.batch_size,))
+        # Only over this process's devices: programs that several processes share must start in one
+        # order in all of them, and the augmentation starts beside the training step.
+        own_mesh = Mesh(np.array(list(parts)), (_AXIS,))
+        self._sharding = NamedSharding(own_mesh, PartitionSpec(_AXIS))
+        self._programs = compile_augmentation(own_mesh, augmentation, order.seed)
+        # The rows of the batch that this process's devices hold.
+        self._rows = np.concatenate([np.arange(order.batch_size)[part] for part in parts.values()])
+        self._row_numbers = jax.device_put(self._rows.astype(np.int32), self._sharding)
+        own = [self._lanes.samples[row] for row in self._rows]
+        if first_only:
+            slots = self._lanes.slots_at(self._step)[self._rows]
+            own = [lane[slot, None] for lane, slot in zip(own, slots, strict=True)]
+        count = sum(map(len, own))
         with tqdm(total=count, desc="decoding", unit=" samples", disable=None) as bar:
-            decoder = Decoder(source, own, reading, augmentation.pictures, bar.update)
-            gigabytes = slots * decoder.bytes_per_slot / 1e9
+            decoder = Decoder(samples, own, storage, bar.update)
+            gigabytes = decoder.slots * decoder.bytes_at(storage.size) / 1e9
             _LOGGER.info("Decoding %d samples to %.1f GB", count, gigabytes)
-            if reading.placement == "device":
-                self._stored = store_on_devices(decoder, slots, self._augment.sharding)
-            else:
-                self._stored = store_on_host(decoder, slots)
-        self._numbers = decoder.numbers
-        self._compositing = compositing_of(source, augmentation, order, self._augment.rows)
-        if self._compositing:
-            share_statistics(self._compositing.photos, np.concatenate(self._numbers).tolist())
-        self._on_host = reading.placement == "host"
-        self.unreadable = decoder.unreadable
-        self._unreported = set(decoder.unreadable)
+            self._stored = store(decoder, self._sharding)
+        self._numbers, self._unreported = decoder.numbers, decoder.unreadable
+        if samples.recipe and not first_only:
+            share_statistics(samples.objects, np.concatenate(self._numbers).tolist())
 
-    def __iter__(self) -> Iterator[DeviceBatch]:
+    def __iter__(self) -> Iterator[dict[str, Any]]:
         return self
 
-    def __next__(self) -> DeviceBatch:
-        slots = self._lanes.slots_at(self._step)[self._augment.rows]
+    def __next__(self) -> dict[str, Any]:
+        """The next batch: uint8 pictures over the mesh; `index` and `unreadable` on the host.
+
+        `index` has the numbers of this process's rows. `unreadable` lists the numbers of its
+        samples that others stand in for, in the first batch: all were decoded before it.
+        """
+        slots = self._lanes.slots_at(self._step)[self._rows]
+        if self._first_only:
+            slots = np.zeros_like(slots)
+        index = np.array([lane[slot] for lane, slot in zip(self._numbers, slots, strict=True)])
         stored = self._stored
-        parameters = None
-        if self._compositing:
-            pairs = zip(self._numbers, slots.tolist(), strict=True)
-            numbers = [int(lane[slot]) for lane, slot in pairs]
-            parameters = self._compositing.parameters(self._step, numbers)
         if self._on_host:
             stored = Stored(*(array[np.arange(len(slots)), slots, None] for array in stored))
             slots = np.zeros_like(slots)
-        arrays = self._augment(stored, slots, self._step, parameters)
+        stored, slots, parameters = jax.device_put(
+            (stored, slots, self._parameters(index.tolist())), self._sharding
+        )
+        choose, resize, divide = self._programs
+        chosen = choose(stored, self._row_numbers, slots, np.int32(self._step))
+        pictures = {
+            key: jax.make_array_from_single_device_arrays(
+                (self._order.batch_size, *array.shape[1:]),
+                self._result,
+                [shard.data for shard in array.addressable_shards],
+            )
+            for key, array in divide(resize(*chosen), parameters).items()
+        }
         self._step += 1
-        unreadable, self._unreported = self._unreported, set()  # found while all were decoded
-        return DeviceBatch(arrays, unreadable)
+        unreadable, self._unreported = self._unreported, []
+        return {**pictures, "index": index, "unreadable": unreadable}
+
+    def _parameters(self, numbers: Sequence[int]) -> Parameters | None:
+        """What is done to the photos of these numbers; None if they have their composites."""
+        recipe, order = self._samples.recipe, self._order
+        if recipe is None:
+            return None
+        rng = np.random.default_rng([order.seed, _COMPOSITES, self._step])
+        uniform = rng.random((order.batch_size, DRAWS))[self._rows]
+        return draw_batch(recipe, uniform, numbers, self._samples.objects)
 
     def close(self) -> None:
         """Frees the samples; there is no batch after it."""
         del self._stored
 
-    @classmethod
-    def first_rows(
-        cls,
-        source: Source | Numbered,
-        augmentation: Augmentation,
-        order: BatchOrder,
-        mesh: Mesh,
-        reading: Reading,
-    ) -> dict[str, np.ndarray]:
-        """This process's rows of the first batch, on the host; no other sample is decoded."""
-        lanes = Lanes(len(source), order.batch_size, order.seed)
-        augment = DeviceAugmentation(augmentation, order, mesh)
-        slots = lanes.slots_at(order.start_step)
-        own = [lanes.samples[row][slots[row], None] for row in augment.rows]
-        decoder = Decoder(source, own, reading, augmentation.pictures)
-        stored = store_on_host(decoder, 1)
-        parameters = None
-        if compositing := compositing_of(source, augmentation, order, augment.rows):
-            numbers = np.concatenate(decoder.numbers).tolist()
-            parameters = compositing.parameters(order.start_step, numbers)
-        made = augment(stored, np.zeros(len(own), np.int32), order.start_step, parameters)
-        return {key: _own_rows(array) for key, array in made.items()}
 
-
-def compositing_of(
-    source: Source | Numbered, augmentation: Augmentation, order: BatchOrder, rows: np.ndarray
-) -> Compositing | None:
-    """What draws composites; None where samples come with theirs."""
-    if augmentation.recipe is None:
-        return None
-    return Compositing(augmentation.recipe, order, rows, cast(Numbered, source))
-
-
-def _own_rows(array: jax.Array) -> np.ndarray:
-    """The rows of a sharded array that this process holds, in order."""
-    shards = {shard.index[0].start or 0: shard.data for shard in array.addressable_shards}
-    return np.concatenate([np.asarray(shards[start]) for start in sorted(shards)])
-
-
-class DeviceAugmentation:
-    """Makes the batch of a step from stored samples, each device its own rows.
+def share_statistics(photos: RawSource, own: Sequence[int]) -> None:
+    """Gives every process the colours of the photos that each has decoded.
 
     Args:
-        augmentation: of the samples.
-        order: its batch size, and the seed, with step and row, of a sample's crop and flip.
-        mesh: the devices of all processes.
-
-    Attributes:
-        rows: the rows of the batch that this process's devices hold.
-        sharding: of stored samples, over this process's devices.
+        photos: all of them, on every process.
+        own: numbers of those that this process has decoded.
     """
-
-    def __init__(self, augmentation: Augmentation, order: BatchOrder, mesh: Mesh):
-        self._batch_size, self._result = order.batch_size, meshes.sharded(mesh)
-        parts = self._result.addressable_devices_indices_map((order.batch_size,))
-        self.rows = np.concatenate([np.arange(order.batch_size)[part] for part in parts.values()])
-        # Of this process's devices alone: programs that several processes share must start in one
-        # order in all of them, and this one starts beside the training step.
-        own = Mesh(np.array(list(parts)), (_AXIS,))
-        self.sharding = NamedSharding(own, PartitionSpec(_AXIS))
-        self._row_numbers = jax.device_put(self.rows.astype(np.int32), self.sharding)
-        self._programs = compile_augmentation(own, augmentation, order.seed)
-
-    def __call__(
-        self,
-        stored: Stored,
-        slots: Int[np.ndarray, " rows"],
-        step: int,
-        parameters: Parameters | None = None,
-    ) -> dict[str, jax.Array]:
-        """The batch of the given slots of this process's lanes, after `step` steps.
-
-        `parameters` are those of the composites, where these are still to be made.
-        """
-        stored, chosen, parameters = jax.device_put((stored, slots, parameters), self.sharding)
-        choose, resize, divide = self._programs
-        pixels, rows, columns, index = choose(stored, self._row_numbers, chosen, np.int32(step))
-        own = {**divide(resize(pixels, rows, columns), parameters), "index": index}
-        return {
-            key: jax.make_array_from_single_device_arrays(
-                (self._batch_size, *array.shape[1:]),
-                self._result,
-                [shard.data for shard in array.addressable_shards],
-            )
-            for key, array in own.items()
-        }
-
-
-class Programs(NamedTuple):
-    """The parts of the augmentation, in their order.
-
-    They are three as XLA:CPU would fuse them, and compute each pixel's position anew from the crop
-    and its neighbours anew for each output: 5 ms a sample for resizing instead of 0.7.
-    """
-
-    choose: jax.stages.Wrapped  # stored, row numbers, slots, step to pixels, rows, columns, index
-    resize: jax.stages.Wrapped  # pixels, rows, columns to [batch, channels, size, size]
-    divide: jax.stages.Wrapped  # that, and parameters, to composite, real photo and mask
+    if jax.process_count() == 1:
+        return
+    known = {index: photos.statistics(index) for index in own}
+    shapes = [np.shape(value) for value in next(iter(known.values()))]
+    sizes = [int(np.prod(shape)) for shape in shapes]
+    table = np.zeros((len(photos), 1 + sum(sizes)), np.float32)  # the first says which are known
+    for index, found in known.items():
+        table[index] = np.concatenate([[1], *(np.ravel(value) for value in found)])
+    for part in multihost_utils.process_allgather(table):
+        for index in np.flatnonzero(part[:, 0]).tolist():
+            values = np.split(part[index, 1:], np.cumsum(sizes)[:-1])
+            pairs = zip(values, shapes, strict=True)
+            photos.set_statistics(index, Statistics(*(v.reshape(shape) for v, shape in pairs)))
 
 
 @cache  # compiling takes seconds
-def compile_augmentation(mesh: Mesh, augmentation: Augmentation, seed: int) -> Programs:
-    """The augmentation of rows divided over a mesh of one axis.
+def compile_augmentation(
+    mesh: Mesh, augmentation: Augmentation, seed: int
+) -> tuple[jax.stages.Wrapped, jax.stages.Wrapped, jax.stages.Wrapped]:
+    """The augmentation of rows divided over a mesh of one axis, in three programs.
 
-    With row and step, the seed decides crops and flips.
+    With row and step, the seed decides crops and flips. XLA:CPU would fuse one program, and compute
+    each pixel's position anew from the crop and its neighbours anew for each output: 5 ms a sample
+    for resizing instead of 0.7.
+
+    Returns:
+        From stored samples, row numbers, slots and step to pixels, rows and columns; from these to
+        resized pixels [batch, channels, size, size]; from these and the composites' parameters, if
+        any, to composite, real photo and mask.
     """
-    image_size, crop, flip, _ = augmentation
+    image_size, crop, flip = augmentation
     # Named, as the default may be another generator, which would draw other crops.
-    stream = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), _RANDOM_STREAM)
+    stream = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), _AUGMENTATION)
 
     def choose(
         stored: Stored, rows: Int[Array, " rows"], slots: Int[Array, " rows"], step: Int[Array, ""]
-    ) -> tuple[Array, ...]:
-        pixels, sizes, index = (jax.vmap(lambda lane, slot: lane[slot])(a, slots) for a in stored)
+    ) -> tuple[Array, Array, Array]:
+        pixels, sizes = (jax.vmap(lambda lane, slot: lane[slot])(a, slots) for a in stored)
         keys = jax.vmap(partial(jax.random.fold_in, jax.random.fold_in(stream, step)))(rows)
         draw = jax.vmap(partial(draw_crop, image_size=image_size, crop=crop, flip=flip))
         crops, flips = draw(pixels[:, -1], sizes, keys)
-        positions = sampling_positions(sizes, crops, flips, pixels.shape[-1], image_size)
-        return pixels, *positions, index
+        return pixels, *sampling_positions(sizes, crops, flips, pixels.shape[-1], image_size)
 
     def divide(result: Array, parameters: Parameters | None) -> dict[str, Array]:
         if parameters is None:
@@ -240,7 +199,7 @@ def compile_augmentation(mesh: Mesh, augmentation: Augmentation, seed: int) -> P
         mapped = jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=lanes)
         return jax.jit(mapped)
 
-    return Programs(
+    return (
         compiled(choose, lanes, lanes, lanes, whole),
         compiled(resample, lanes, lanes, lanes),
         compiled(divide, lanes, lanes),

@@ -16,9 +16,8 @@ from harmony_jax.data.transforms import (
     MIN_FOREGROUND,
 )
 
-# Crops drawn at once instead of one after another: a loop that ends when the data says so stalls a
-# GPU, whose host has to read the condition. Where 85 of 100 crops lose the foreground, 1 in 1000
-# of the samples finds none among them and keeps one without.
+# Crops drawn at once: a loop that ends when the data says so stalls a GPU, whose host has to read
+# the condition. Where 85 of 100 crops lose the foreground, 1 in 1000 samples keeps one without.
 _CANDIDATES = 32
 
 DRAWS_A_CROP = 2 * CROP_ATTEMPTS + 2
@@ -51,8 +50,8 @@ def draw_crop(
 ) -> tuple[Crop, Bool[Array, ""]]:
     """Draws one sample's crop, again if it lost the foreground, and whether to flip it.
 
-    The foreground is the sum of the resized mask before it is rounded to uint8. Without `crop` it
-    is the whole picture, without `flip` never flipped; neither changes what the other draws.
+    Foreground is counted in the resized mask before it is rounded to uint8. Without `crop` the
+    whole picture is taken, without `flip` it is never flipped; neither changes the other's draws.
     """
     # All at once: every further draw is a second of compile time.
     draws = jax.random.uniform(key, (_CANDIDATES, DRAWS_A_CROP + 2))
@@ -125,7 +124,7 @@ def sampling_positions(
         crops: in pixels of the originals.
         flips: which ones to flip left to right.
         stored_size: longest side stored, to which longer ones were shrunk.
-        image_size: side of the result in pixels.
+        image_size: side of the result.
     """
     line = _line(crops, sizes, stored_size, image_size)
     rows, columns = jnp.moveaxis(_positions(line, image_size), 1, 0)

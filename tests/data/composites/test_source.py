@@ -1,22 +1,21 @@
 """Composites of photos as a data set: fixed to look at, others at every step to train on."""
 
 import json
-import re
 
 import jax
 import numpy as np
 import pytest
+from jax.experimental import multihost_utils
 
 from configs import base
 from harmony_jax import InputError
-from harmony_jax.data.batching import Augmentation, BatchOrder, Reading
+from harmony_jax.data.batching import PIXELS, Augmentation, BatchOrder
 from harmony_jax.data.composites.photo_set import PhotoSet
 from harmony_jax.data.composites.recipe import Recipe
 from harmony_jax.data.composites.source import PhotosSource
 from harmony_jax.data.pipeline import training_batches
-from harmony_jax.data.resident import compositing
-from harmony_jax.data.resident.batches import DeviceAugmentation, ResidentBatches
-from harmony_jax.data.resident.compositing import share_statistics
+from harmony_jax.data.resident.batches import ResidentBatches, share_statistics
+from harmony_jax.data.resident.store import Storage
 from harmony_jax.data.sources import Numbered
 from harmony_jax.data.splits import open_split
 from harmony_jax.devices import mesh as meshes
@@ -27,7 +26,7 @@ from tests.made_data import tiny_config, write_photos
 ALWAYS = Recipe(**{**RECIPE, "unchanged": 0.0})
 BATCH, SIZE = 4, 32
 ORDER = BatchOrder(BATCH, seed=0)
-AUGMENTATION = Augmentation(SIZE, recipe=ALWAYS)
+AUGMENTATION = Augmentation(SIZE)
 
 
 @pytest.fixture(scope="module")
@@ -48,24 +47,23 @@ def data_config(root, **changes):
     return data
 
 
-def resident(source, devices=1, start_step=0, **reading) -> ResidentBatches:
-    order = ORDER._replace(start_step=start_step)
-    reading = Reading(0, "device", 64)._replace(**reading)
-    mesh = meshes.mesh_of(jax.devices()[:devices])
-    return ResidentBatches(Numbered(source.raw(), "error"), AUGMENTATION, order, mesh, reading)
+def resident(source, devices=1, start_step=0, first_only=False, **storage) -> ResidentBatches:
+    samples, order = Numbered(source, "error"), ORDER._replace(start_step=start_step)
+    storage, mesh = Storage(64)._replace(**storage), meshes.mesh_of(jax.devices()[:devices])
+    return ResidentBatches(samples, AUGMENTATION, order, mesh, storage, first_only)
 
 
 def streamed(source, start_step=0, num_workers=0):
     order = ORDER._replace(start_step=start_step)
-    return training_batches(Numbered(source.raw(), "error"), AUGMENTATION, order, num_workers)
+    return training_batches(Numbered(source, "error"), AUGMENTATION, order, num_workers)
 
 
 def take(batches, count: int) -> list[dict[str, np.ndarray]]:
     taken = []
     for _ in range(count):
         batch = next(batches)
-        arrays = batch if isinstance(batch, dict) else jax.device_get(batch.arrays)
-        taken.append({key: np.array(value) for key, value in arrays.items()})
+        taken.append({key: np.array(batch[key]) for key in (*PIXELS, "index")})
+        del batch
     batches.close()
     return taken
 
@@ -135,9 +133,9 @@ def test_training_continues_with_the_composites_it_would_have_seen(make, source)
     assert_same(take(make(source, start_step=3), 3), take(make(source), 6)[3:])
 
 
-@pytest.mark.parametrize(("devices", "placement"), [(2, "device"), (1, "host")])
-def test_composites_are_the_same_on_any_devices_and_in_any_memory(devices, placement, source):
-    found = take(resident(source, devices, placement=placement), 4)
+@pytest.mark.parametrize(("devices", "on_host"), [(2, False), (1, True)])
+def test_composites_are_the_same_on_any_devices_and_in_any_memory(devices, on_host, source):
+    found = take(resident(source, devices, on_host=on_host), 4)
     assert_same(found, take(resident(source), 4))
 
 
@@ -146,31 +144,16 @@ def test_workers_make_what_threads_make(source):
 
 
 def test_the_batch_of_a_step_is_made_without_the_others(source):
-    order, mesh = ORDER._replace(start_step=2), meshes.mesh_of(jax.devices()[:2])
-    numbered = Numbered(source.raw(), "error")
-    found = ResidentBatches.first_rows(
-        numbered, AUGMENTATION, order, mesh, Reading(0, "device", 64)
-    )
-    assert_same([found], take(resident(source), 3)[2:])
-
-
-def test_nothing_is_communicated(source):
-    numbered = Numbered(source.raw(), "error")
-    augment = DeviceAugmentation(AUGMENTATION, ORDER, meshes.mesh_of(jax.devices()[:2]))
-    drawn = compositing.Compositing(ALWAYS, ORDER, augment.rows, numbered).parameters(0, range(4))
-    resized = np.zeros((BATCH, 4, SIZE, SIZE), np.uint8)
-    arguments = jax.device_put((resized, drawn), augment.sharding)
-    text = augment._programs.divide.lower(*arguments).compile().as_text()
-    assert "num_partitions=2" in text
-    assert not re.search(r"(all|collective|reduce|send|recv)-", text.replace("reduce-window", ""))
+    found = take(resident(source, 2, start_step=2, first_only=True), 1)
+    assert_same(found, take(resident(source), 3)[2:])
 
 
 def test_processes_give_each_other_the_colours_of_what_they_decode(root, monkeypatch):
-    one, other = (Numbered(PhotosSource(PhotoSet(str(root)), ALWAYS).raw(), "error") for _ in "ab")
+    one, other = (PhotosSource(PhotoSet(str(root)), ALWAYS).raw() for _ in "ab")
     tables = []
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     monkeypatch.setattr(
-        compositing.multihost_utils,
+        multihost_utils,
         "process_allgather",
         lambda table: tables.append(table) or np.stack([tables[0], table]),
     )

@@ -5,61 +5,55 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.stats import ks_2samp
 
 from harmony_jax.data import transforms
 from harmony_jax.data.batching import Augmentation
 from harmony_jax.data.resident import transforms as device_transforms
 from harmony_jax.data.resident.store import stored_pixels
-from harmony_jax.data.resident.transforms import (
-    DRAWS_A_CROP,
-    Crop,
-    draw_crop,
-    mask_sums,
-    random_crops,
-    resample,
-    sampling_positions,
-)
+from harmony_jax.data.resident.transforms import DRAWS_A_CROP, Crop, draw_crop, random_crops
 from harmony_jax.data.transforms import RandomCropAndFlip, random_crop
 
 DRAWS = 4000
 
+mask_sums = jax.jit(device_transforms.mask_sums, static_argnums=3)
+
 
 def distance(first: np.ndarray, second: np.ndarray) -> float:
     """Kolmogorov and Smirnov's, of two samples of one length, over its 0.1 % critical value."""
-    both = np.sort(np.concatenate([first, second]))
-    first, second = (np.searchsorted(np.sort(x), both, "right") / len(x) for x in (first, second))
-    return np.abs(first - second).max() / (1.95 * np.sqrt(2 / DRAWS))
+    return ks_2samp(first, second, method="asymp").statistic / (1.95 * np.sqrt(2 / DRAWS))
 
 
-def described(crops: np.ndarray, size: tuple[int, int]) -> dict[str, np.ndarray]:
-    """Of [top, left, height, width]; rooms of no pixel have no position."""
-    top, left, height, width = crops.T
-    return {
-        "area": height * width / (size[0] * size[1]),
-        "aspect": width / height,
-        "top": top / np.maximum(size[0] - height, 1),
-        "left": left / np.maximum(size[1] - width, 1),
-        "top in pixels": top,
-        "left in pixels": left,
-    }
-
-
-def drawn(size: tuple[int, int], count: int) -> Crop:
+@partial(jax.jit, static_argnums=1)
+def drawn(size: jax.Array, count: int) -> Crop:
     draws = jax.random.uniform(jax.random.key(0), (count, DRAWS_A_CROP))
-    return random_crops(draws, jnp.array(size))
+    return random_crops(draws, size)
+
+
+@partial(jax.jit, static_argnums=4)
+def cut_out(pixels, sizes, crops, flips, image_size):
+    """The resized crops of stored pixels, [batch, image_size, image_size, channels]."""
+    stored = pixels.shape[-1]
+    positions = device_transforms.sampling_positions(sizes, crops, flips, stored, image_size)
+    return jnp.moveaxis(device_transforms.resample(pixels, *positions), 1, -1)
 
 
 def assert_same_distribution(found: Crop, expected: list, size: tuple[int, int]) -> None:
-    found = np.concatenate([np.asarray(found.start), np.asarray(found.length)], axis=1)
-    found, expected = described(found, size), described(np.array(expected), size)
-    for name in found:
-        assert distance(found[name], expected[name]) < 1, name
+    """Of area, aspect and place; of the place also relative to the room that the crop leaves."""
+    crops = np.concatenate([np.asarray(found.start), np.asarray(found.length)], axis=1)
+
+    def described(top, left, height, width):
+        rooms = np.maximum(size[0] - height, 1), np.maximum(size[1] - width, 1)
+        return height * width, width / height, top, left, top / rooms[0], left / rooms[1]
+
+    for one, other in zip(described(*crops.T), described(*np.array(expected).T), strict=True):
+        assert distance(one, other) < 1
 
 
 # A square, usual photos, and one so long that many draws do not fit.
 @pytest.mark.parametrize("size", [(80, 80), (300, 400), (640, 427), (100, 190)])
 def test_crops_are_distributed_as_those_of_the_streamed_augmentation(size):
-    found = drawn(size, DRAWS)
+    found = drawn(jnp.array(size), DRAWS)
     rng = np.random.default_rng(0)
     assert_same_distribution(found, [random_crop(*size, rng=rng) for _ in range(DRAWS)], size)
     assert (np.asarray(found.start) >= 0).all()
@@ -68,7 +62,7 @@ def test_crops_are_distributed_as_those_of_the_streamed_augmentation(size):
 
 @pytest.mark.parametrize("size", [(100, 1000), (1000, 100)])
 def test_a_crop_that_never_fits_falls_back_to_the_centre(size):
-    found = drawn(size, 3)
+    found = drawn(jnp.array(size), 3)
     top, left, height, width = random_crop(*size, rng=np.random.default_rng(0))
     np.testing.assert_array_equal(found.start, [(top, left)] * 3)
     np.testing.assert_array_equal(found.length, [(height, width)] * 3)
@@ -89,8 +83,12 @@ def test_crops_are_drawn_again_like_the_streamed_ones(foreground, monkeypatch):
     monkeypatch.setattr(transforms, "random_crop", recorded)
     expected, augment = [], RandomCropAndFlip(Augmentation(32))
     for seed in range(DRAWS):
-        augment.random_map(sample, np.random.default_rng(seed))
-        expected.append(draws[-1])
+        rng = np.random.default_rng(seed)
+        if foreground:
+            augment.random_map(sample, rng)
+            expected.append(draws[-1])
+        else:  # which crop is kept does not depend on where it lies
+            expected.append(random_crop(*size, rng=rng))
     stored = np.zeros((64, 64), np.uint8)
     stored[: size[0], : size[1]] = mask
     draw = jax.jit(jax.vmap(partial(draw_crop, image_size=32), in_axes=(None, None, 0)))
@@ -128,15 +126,14 @@ def test_a_crop_is_resized_as_opencv_resizes_an_array_of_it(image_size):
     photos, flips = [photo(size) for size in SIZES], jnp.array([False, True, False, True])
     crops = np.array(CROPS)
     crops = Crop(jnp.asarray(crops[:, :2]), jnp.asarray(crops[:, 2:]))
-    rows, columns = sampling_positions(jnp.array(SIZES), crops, flips, 64, image_size)
-    found = resample(jnp.asarray([in_square(pixels, 64) for pixels in photos]), rows, columns)
+    stored = jnp.asarray([in_square(pixels, 64) for pixels in photos])
+    found = cut_out(stored, jnp.array(SIZES), crops, flips, image_size)
     for pixels, crop, flip, result in zip(photos, CROPS, flips, found, strict=True):
         top, left, height, width = crop
         window = np.ascontiguousarray(pixels[top : top + height, left : left + width])
         expected = cv2.resize(window, (image_size, image_size), interpolation=cv2.INTER_LINEAR)
         expected = expected[:, ::-1] if flip else expected
-        result = np.moveaxis(np.asarray(result).astype(int), 0, -1)
-        assert np.abs(result - expected).max() <= 1
+        assert np.abs(np.asarray(result).astype(int) - expected).max() <= 1
 
 
 def test_matrix_products_give_what_gathers_give():
@@ -153,7 +150,7 @@ def test_matrix_products_give_what_gathers_give():
 @pytest.mark.parametrize("size", SIZES)
 def test_mask_sums_are_those_of_the_resized_mask(size, image_size):
     mask = photo(size, 1)
-    crops = drawn(size, 40)
+    crops = drawn(jnp.array(size), 40)
     found = mask_sums(jnp.asarray(in_square(mask, 64)[0]), jnp.array(size), crops, image_size)
     for (top, left), (height, width), total in zip(*crops, found, strict=True):
         window = mask[top : top + height, left : left + width, 0].astype(np.float32)
@@ -168,8 +165,8 @@ def test_a_crop_of_a_shrunk_photo_shows_the_same_region():
     place = np.stack([y, x, x], -1).astype(np.uint8)
     sample = [place, place, place[..., 0]]
     crops = Crop(jnp.array([[top, left]]), jnp.array([[height, width]]))
-    rows, columns = sampling_positions(jnp.array([size]), crops, jnp.array([False]), 50, image_size)
-    found = np.asarray(resample(jnp.asarray(stored_pixels(sample, 50))[None], rows, columns))[0]
+    stored = jnp.asarray(stored_pixels(sample, 50))[None]
+    found = cut_out(stored, jnp.array([size]), crops, jnp.array([False]), image_size)[0]
     window = np.ascontiguousarray(place[top : top + height, left : left + width])
     expected = cv2.resize(window, (image_size, image_size), interpolation=cv2.INTER_LINEAR)
-    assert np.abs(np.moveaxis(found[:3], 0, -1).astype(int) - expected).max() <= 1
+    assert np.abs(np.asarray(found)[..., :3].astype(int) - expected).max() <= 1
