@@ -77,7 +77,8 @@ class Clip:
             self._set_time(frame, last)
             last = frame.pts
             if name != planar:
-                unpacked = frame.reformat(format=planar)
+                # With more threads, swscale now and then leaves rows out.
+                unpacked = frame.reformat(format=planar, threads=1)
                 unpacked.colorspace = frame.colorspace  # the same by another number
                 frame = unpacked
             elif to_change:  # decoders go on reading the frames that they gave

@@ -216,7 +216,8 @@ def _converted(picture: Any, name: str) -> Any:
         }
     flags = av.video.reformatter.Interpolation
     best = int(flags.BICUBIC) | int(flags.ACCURATE_RND) | int(flags.FULL_CHR_H_INT)
-    return picture.reformat(format=name, interpolation=best, **colors)
+    # One thread, as in `Clip.frames`.
+    return picture.reformat(format=name, interpolation=best, threads=1, **colors)
 
 
 @contextmanager

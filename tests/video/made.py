@@ -76,7 +76,7 @@ def planes_in(frame: Any) -> list[np.ndarray]:
 def rgb_in(frame: Any) -> np.ndarray:
     """A frame of BT.709 as RGB, by FFmpeg's conversion."""
     colors = {"src_colorspace": "ITU709", "dst_color_range": "JPEG"}
-    return frame.reformat(format="gbrp", **colors).to_ndarray().astype(int)
+    return frame.reformat(format="gbrp", threads=1, **colors).to_ndarray().astype(int)
 
 
 def random_planes(
