@@ -124,15 +124,11 @@ def test_the_recipe_is_the_command_s(photos, tmp_path):
 
 
 def test_photos_of_like_names_stay_apart(tmp_path):
-    write_photos(tmp_path / "photos" / "a", 1)
-    (tmp_path / "photos" / "a" / "images" / "photo0.png").rename(
-        tmp_path / "photos" / "a" / "images" / "p_0.png"
-    )
-    source = tmp_path / "photos" / "a" / "images" / "p_0.png"
-    (source.parent / "p-0.png").write_bytes(source.read_bytes())
-    mask = tmp_path / "photos" / "a" / "masks" / "photo0_1.png"
-    for name in ("p_0.png", "p-0.png"):
-        (mask.parent / name).write_bytes(mask.read_bytes())
+    folder = tmp_path / "photos" / "a"
+    write_photos(folder, 2)
+    for number, name in enumerate(("p_0", "p-0")):
+        (folder / "images" / f"photo{number}.png").rename(folder / "images" / f"{name}.png")
+        (folder / "masks" / f"photo{number}_1.png").rename(folder / "masks" / f"{name}.png")
     make(tmp_path / "photos", tmp_path / "set")
     assert [row["name"] for row in rows(tmp_path / "set")] == [
         "a-images-p-0_1_1.jpg",

@@ -238,10 +238,9 @@ def test_unreadable_samples_can_be_left_out(root, output, capsys):
 
 
 def test_a_download_without_a_readable_sample(root, output):
-    shutil.rmtree(root / "HCOCO" / "masks")
-    shutil.rmtree(root / "HFlickr" / "masks")
-    line = failure(root, output, "--skip-unreadable")
-    assert "no sample of the train lists" in line
+    for subset in MADE:
+        shutil.rmtree(root / subset / "masks")
+    assert "no sample of the train lists" in failure(root, output, "--skip-unreadable")
 
 
 def test_other_outputs_are_left_alone(root, output):
