@@ -63,6 +63,13 @@ class Restored(NamedTuple):
     metadata: Metadata
 
 
+class _Manager(ocp.CheckpointManager):
+    """Ignores signals, which training looks for: orbax would compare times that it has not read."""
+
+    def reached_preemption(self, step: int) -> bool:
+        return False
+
+
 class Checkpoints(PreservationPolicy):
     """The checkpoints of one folder.
 
@@ -227,7 +234,7 @@ class Checkpoints(PreservationPolicy):
             lightweight_initialize=True,  # else it reads JSON of each step, which may be damaged
             async_options=ocp.AsyncOptions(post_finalization_callback=self._list_files),
         )
-        return ocp.CheckpointManager(self.folder.absolute(), options=options)
+        return _Manager(self.folder.absolute(), options=options)
 
     def _list_files(self) -> None:
         """Called when a step's files are all written, before its folder gets its name."""
