@@ -64,7 +64,11 @@ class Restored(NamedTuple):
 
 
 class _Manager(ocp.CheckpointManager):
-    """Ignores signals, which training looks for: orbax would compare times that it has not read."""
+    """Orbax's manager, except that training decides what to save when it is asked to stop.
+
+    Orbax would measure the time since the checkpoint before, which it does not know after a
+    lightweight initialization.
+    """
 
     def reached_preemption(self, step: int) -> bool:
         return False
