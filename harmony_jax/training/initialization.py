@@ -13,7 +13,6 @@ import logging
 from collections import Counter
 from collections.abc import Iterable
 
-import numpy as np
 from jax.sharding import Sharding
 from ml_collections import ConfigDict
 
@@ -65,7 +64,12 @@ def _take_checkpoint(model: HarmonizationModel, name: str, sharding: Sharding | 
             name of a released model.
     """
     try:
-        place, arrays = _read(name, sharding)
+        path = checkpoint_path(name)
+        if is_weight_file(path):  # which model it holds does not matter
+            place, arrays = path, read_state_dict(path)
+        else:
+            found, loaded = load_model(path, sharding)
+            place, arrays = loaded.folder, to_torch_state_dict(found)
     except InputError as error:
         raise InputError(f"init.checkpoint {error}") from error
     shared = load_shared_arrays(model, arrays)
@@ -75,15 +79,6 @@ def _take_checkpoint(model: HarmonizationModel, name: str, sharding: Sharding | 
             "checkpoint of a model with the same base or backbone"
         )
     _LOGGER.info("Starting from %s: %s", place, _described(shared))
-
-
-def _read(name: str, sharding: Sharding | None) -> tuple[str, dict[str, np.ndarray]]:
-    """Where the arrays were found, and the arrays by their PyTorch keys."""
-    path = checkpoint_path(name)
-    if is_weight_file(path):  # which model it holds does not matter
-        return str(path), read_state_dict(path)
-    found, loaded = load_model(path, sharding)
-    return str(loaded.folder), to_torch_state_dict(found)
 
 
 def _described(shared: Shared) -> str:

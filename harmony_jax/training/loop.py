@@ -2,10 +2,9 @@
 
 import logging
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 from ml_collections import ConfigDict
@@ -17,21 +16,15 @@ from harmony_jax.data.training_data import TrainingData, check_training_data
 from harmony_jax.devices import failures
 from harmony_jax.devices.distributed import as_first_process
 from harmony_jax.devices.mesh import create_mesh
-from harmony_jax.errors import InputError
-from harmony_jax.evaluation.evaluator import (
-    Evaluation,
-    EvaluationStoppedError,
-    Evaluator,
-    spread,
-)
+from harmony_jax.evaluation.evaluator import Evaluator
 from harmony_jax.evaluation.run import evaluate_workdir, evaluated_source
-from harmony_jax.training.layout import TrainState
 from harmony_jax.training.preemption import StopRequest
 from harmony_jax.training.profiling import Trace
 from harmony_jax.training.progress import Progress
 from harmony_jax.training.saving import Saving
 from harmony_jax.training.setup import Training, set_up
-from harmony_jax.training.writers import TENSORBOARD, Writer, tensorboard
+from harmony_jax.training.validation import Validation
+from harmony_jax.training.writers import TENSORBOARD, Writer
 from harmony_jax.weights.steps import FOLDER, is_being_written, saved_steps
 
 _LOGGER = logging.getLogger(__name__)
@@ -60,45 +53,33 @@ def train(config: ConfigDict, workdir: Path, writers: Sequence[Writer] = ()) -> 
     evaluated = evaluated_source(config)
     training = set_up(config, mesh, len(source))
     evaluator = Evaluator(training.model, config, mesh)
-    due, total_steps = _due_after(training), training.total_steps
+    total_steps = training.total_steps
+    validated_at = training.epoch_ends(config.evaluation.every_epochs)
+    saved_at = training.epoch_ends(config.checkpoint.every_epochs) | validated_at | {total_steps}
+    epoch_ends = training.epoch_ends(1)
     # Before the workdir is made: initial weights that cannot be used leave none.
     begun = as_first_process(bool(saved_steps(workdir / FOLDER)))
     first = None if begun else training.begin()
 
     with workdirs.opened(workdir), StopRequest() as stop_request, ExitStack() as at_end:
-        for writer in writers:
-            at_end.callback(writer.close)
-        saving = at_end.enter_context(closing(Saving(training, source, workdir)))
+        saving = Saving(training, source, workdir)
+        at_end.callback(saving.close)
         at_end.enter_context(failures.told(lambda: is_being_written(workdir / FOLDER)))
 
         # Continue, or begin.
         state = saving.resume() or first or training.begin()
         start_step = int(state.step)
+        progress = Progress(training, start_step, workdir, writers)
+        at_end.callback(progress.close)
+        validation = Validation(saving, evaluator, held_out, evaluated, progress, stop_request)
+        if start_step in validated_at:
+            validation.make_up(state)
         if start_step < total_steps:
             workdirs.record(config, workdir)
-            writers = [*at_end.enter_context(tensorboard(config, workdir, start_step)), *writers]
-        progress = Progress(training, start_step, writers)
-
-        def validate(state: TrainState) -> None:
-            # Without held-out samples the evaluated ones give the curves. They must not choose the
-            # checkpoint that they will evaluate.
-            step, ranks = int(state.step), bool(len(held_out))
-            seen = held_out if ranks else evaluated
-            result = _evaluated(training, evaluator, seen, state, stop_request)
-            progress.after_evaluation(step, result)
-            if ranks:
-                saving.checkpoints.add_validation(step, result.model["All"])
-
-        if start_step in due.evaluated and len(held_out) and saving.lacks_validation(start_step):
-            validate(state)
-        if start_step < total_steps:
             trace = Trace(workdir / TENSORBOARD, start_step + 1, config.profile)
-            at_end.enter_context(closing(trace))
-            # Where samples stay on the devices, all of them do, beside what a step needs.
-            reserved = training.compile_step() if config.data.placement == "device" else 0
-            check = partial(stop_request.check, start_step, total_steps)
-            data = TrainingData(source, config, mesh, start_step, reserved=reserved, check=check)
-            at_end.enter_context(closing(data))
+            at_end.callback(trace.close)
+            data = _open_data(training, source, start_step, stop_request)
+            at_end.callback(data.close)
 
         # Step, save, evaluate.
         metrics: dict[str, jax.Array] = {}
@@ -113,17 +94,18 @@ def train(config: ConfigDict, workdir: Path, writers: Sequence[Writer] = ()) -> 
             del batch  # on a CPU it may lie in memory that is shared with the workers
             stops = stop_request.received(step)
             progress.after_step(step, metrics, data.seconds_waited)
-            if step in due.logged or step in due.saved or stops:
+            saves = step in saved_at or stops
+            if saves or step % config.train.log_every_steps == 0:
                 saving.check_finite(state)
-            if step in due.listed:
+            if step in epoch_ends:
                 progress.after_epoch(step, data.report_unreadable())
-            if step in due.saved or stops:
+            if saves:
                 saving.save(state)
             if stops:
                 raise stop_request.error(step, total_steps)
-            if step in due.evaluated:
+            if step in validated_at:
                 with progress.paused(metrics):
-                    validate(state)
+                    validation.run(state)
 
     if start_step >= total_steps:
         _LOGGER.info("%s: training is finished (step %d of %d)", workdir, start_step, total_steps)
@@ -132,49 +114,14 @@ def train(config: ConfigDict, workdir: Path, writers: Sequence[Writer] = ()) -> 
     evaluate_workdir(config, workdir)
 
 
-class _Due(NamedTuple):
-    """Steps after which something is due."""
-
-    logged: range
-    listed: set[int]
-    evaluated: set[int]
-    saved: set[int]
-
-
-def _due_after(training: Training) -> _Due:
-    config, total = training.config, training.total_steps
-    every = config.train.log_every_steps
-    evaluated = training.epoch_ends(config.evaluation.every_epochs)
-    return _Due(
-        logged=range(every, total + 1, every),
-        listed=training.epoch_ends(1),
-        evaluated=evaluated,
-        saved=training.epoch_ends(config.checkpoint.every_epochs) | evaluated | {total},
-    )
-
-
-def _evaluated(
-    training: Training,
-    evaluator: Evaluator,
-    source: Source,
-    state: TrainState,
-    stop_request: StopRequest,
-) -> Evaluation:
-    """Evaluates a saved state while training goes on; a signal gives it up."""
-    config = training.config
-    shown = spread(len(source), config.evaluation.num_pictures)
-    variables = training.variables_to_show(state)
-    try:
-        result = evaluator.evaluate(variables, source, shown=shown, stops=stop_request.is_noted)
-    except EvaluationStoppedError:
-        raise stop_request.error(int(state.step), training.total_steps) from None
-    if result.left_out:
-        if config.data.unreadable != "skip" or not result.per_image:
-            raise InputError(result.left_out[0])
-        listed = "".join(f"\n  {text}" for text in result.left_out)
-        count = f"{len(result.left_out)} of {len(source)}"
-        _LOGGER.warning("%s held-out images could not be read:%s", count, listed)
-    return result
+def _open_data(
+    training: Training, source: Source, start_step: int, stop_request: StopRequest
+) -> TrainingData:
+    """Starts to read. Samples that stay on the devices leave room for what a step needs."""
+    config, mesh = training.config, training.mesh
+    reserved = training.compile_step() if config.data.placement == "device" else 0
+    check = partial(stop_request.check, start_step, training.total_steps)
+    return TrainingData(source, config, mesh, start_step, reserved=reserved, check=check)
 
 
 def _is_evaluated(workdir: Path, step: int) -> bool:

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -22,7 +23,7 @@ from harmony_jax.training.optimizer import (
     rate_labels,
 )
 from harmony_jax.training.setup import Training
-from harmony_jax.training.writers import Writer
+from harmony_jax.training.writers import TENSORBOARD, TensorBoardWriter, Writer
 
 _NORMS = ("gradient_norm", "parameter_norm", "update_norm")
 _METRICS = ("MSE", "fMSE", "PSNR")
@@ -36,14 +37,18 @@ class Progress:
     Args:
         training: what is reported.
         start_step: steps already done.
-        writers: get the curves, pictures and texts.
+        workdir: gets TensorBoard files with curves, pictures and texts.
+        writers: get the same, and are closed with it.
     """
 
-    def __init__(self, training: Training, start_step: int, writers: Sequence[Writer]):
+    def __init__(
+        self, training: Training, start_step: int, workdir: Path, writers: Sequence[Writer]
+    ):
         self._training, self._config = training, training.config
         self._total_steps = training.total_steps
         self._active = jax.process_index() == 0 and start_step < self._total_steps
-        self._writers = tuple(writers) if self._active else ()
+        self._given = tuple(writers)
+        self._writers: tuple[Writer, ...] = ()
         params = training.layout.trees.variables.params
         self._rates = learning_rates(self._config.optimizer, params)
         self._first_step = start_step + 1
@@ -51,7 +56,15 @@ class Progress:
         self._since = time.monotonic()
         self._waited = 0.0
         if self._active:
+            tensorboard = TensorBoardWriter(workdir / TENSORBOARD, start_step)
+            self._writers = (tensorboard, *writers)
+            names = ["train/loss", *(f"evaluation/{name}_model" for name in _METRICS)]
+            tensorboard.hyperparameters(flatten_dict(self._config.to_dict(), sep="."), names)
             self._at_start(params)
+
+    def close(self) -> None:
+        for writer in self._writers or self._given:
+            writer.close()
 
     def _at_start(self, params: Any) -> None:
         """Logs what is trained, and writes the texts that describe the run."""

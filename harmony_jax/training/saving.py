@@ -9,7 +9,6 @@ import jax
 
 from harmony_jax.data.sources import Source
 from harmony_jax.data.training_data import batch_of_step
-from harmony_jax.devices.distributed import as_first_process
 from harmony_jax.errors import InputError
 from harmony_jax.training.averaging import exchanged
 from harmony_jax.training.continuation import check_continuation, training_metadata
@@ -31,11 +30,12 @@ class Saving:
         workdir: gets the checkpoints, and dumps of steps that are not finite.
 
     Attributes:
+        training: as given.
         checkpoints: those of the workdir.
     """
 
     def __init__(self, training: Training, source: Source, workdir: Path):
-        self._training, self._source, self._workdir = training, source, workdir
+        self.training, self._source, self._workdir = training, source, workdir
         self._metadata = training_metadata(training.config, source)
         section = training.config.checkpoint
         self.checkpoints = Checkpoints(workdir / FOLDER, section.keep_newest, section.best_metric)
@@ -43,7 +43,7 @@ class Saving:
 
     def resume(self) -> TrainState | None:
         """The state of the newest intact checkpoint, or None if there is no checkpoint."""
-        layout = self._training.layout
+        layout = self.training.layout
         found = self.checkpoints.restore_newest(
             layout.trees.variables,
             layout.trees.optimizer,
@@ -56,13 +56,9 @@ class Saving:
 
     def save(self, state: TrainState) -> None:
         """Saves a state; it is written in the background."""
-        trees = self._training.layout.as_trees(state)
+        trees = self.training.layout.as_trees(state)
         variables, optimizer_state = exchanged(trees.variables, trees.optimizer)
         self.checkpoints.save(int(state.step), variables, optimizer_state, self._metadata)
-
-    def lacks_validation(self, step: int) -> bool:
-        """Whether a saved step has no metrics: training ended before it was validated."""
-        return bool(as_first_process(self.checkpoints.validation(step) is None))
 
     @contextmanager
     def before_errors(self, state: TrainState) -> Iterator[None]:
@@ -82,7 +78,7 @@ class Saving:
 
     def check_finite(self, state: TrainState) -> None:
         """Raises NonFiniteError if a step was not finite, after dumping its state and batch."""
-        training, failed = self._training, int(state.halted)
+        training, failed = self.training, int(state.halted)
         if failed:
             batch = batch_of_step(self._source, training.config, training.mesh, failed)
             rate = float(training.schedule(failed - 1))

@@ -1,6 +1,6 @@
 """One step of training: the compiled function from state and batch to the new state."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -69,10 +69,10 @@ def make_train_step(
     """Makes the jitted step: forward, backward, update.
 
     Args:
-        layout: of the state.
+        layout: of the state, which comes as it says.
         loss_function: prediction, target and mask to one loss per image.
         optimizer: of the parameters.
-        mesh: batches come sharded over it, the state as the layout says.
+        mesh: batches come sharded over it.
         options: how it is computed.
 
     Returns:
@@ -159,7 +159,7 @@ def _gradients(
 ) -> tuple[tuple[jax.Array, nnx.State], nnx.State]:
     """Loss, new running statistics and gradients of a batch, computed in one part or several."""
     parts = made.options.parts
-    loss = partial(_loss, made)
+    loss: Callable[..., Any] = partial(_loss, made)
     if made.options.recompute:
         loss = jax.checkpoint(loss, policy=_is_convolution)
     gradients_of = jax.value_and_grad(loss, has_aux=True)

@@ -1,18 +1,12 @@
 """Where a training's curves, pictures and texts go: TensorBoard, and writers of one's own."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import jax
 import numpy as np
-from flax.traverse_util import flatten_dict
-from ml_collections import ConfigDict
 from tensorboardX import SummaryWriter
 from tensorboardX.summary import hparams
-
-from harmony_jax.weights.checkpoint import BEST
 
 TENSORBOARD = "tensorboard"  # folder of the workdir
 
@@ -78,15 +72,3 @@ class TensorBoardWriter:
 
     def close(self) -> None:
         self._writer.close()
-
-
-@contextmanager
-def tensorboard(config: ConfigDict, workdir: Path, start_step: int) -> Iterator[list[Writer]]:
-    """A TensorBoard writer that has the config, on the first process; none on the others."""
-    if jax.process_index() != 0:
-        yield []
-        return
-    metrics = ["train/loss", *(f"evaluation/{name}_model" for name in BEST)]
-    with closing(TensorBoardWriter(workdir / TENSORBOARD, start_step)) as writer:
-        writer.hyperparameters(flatten_dict(config.to_dict(), sep="."), metrics)
-        yield [writer]

@@ -157,7 +157,7 @@ def test_the_command_says_that_it_was_stopped_and_continues(mini_root, cache, tm
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == STOPPED
     assert "Traceback" not in output
     step = re.search(r"^stopped after step (\d+) of 24, which is saved", output, re.MULTILINE)[1]
