@@ -60,6 +60,17 @@ class Restored(NamedTuple):
     metadata: Metadata
 
 
+class _Manager(ocp.CheckpointManager):
+    """Orbax's manager, except that training decides what to save when it is asked to stop.
+
+    Orbax would measure the time since the checkpoint before, which it does not know after a
+    lightweight initialization.
+    """
+
+    def reached_preemption(self, step: int) -> bool:
+        return False
+
+
 class Checkpoints(PreservationPolicy):
     """The checkpoints of one folder.
 
@@ -204,7 +215,7 @@ class Checkpoints(PreservationPolicy):
             lightweight_initialize=True,  # else it reads JSON of each step, which may be damaged
             async_options=ocp.AsyncOptions(post_finalization_callback=self._list_files),
         )
-        return ocp.CheckpointManager(self.folder.absolute(), options=options)
+        return _Manager(self.folder.absolute(), options=options)
 
     def _list_files(self) -> None:
         """Called when a step's files are all written, before its folder gets its name."""
