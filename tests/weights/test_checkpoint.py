@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental import multihost_utils
 from jax.sharding import SingleDeviceSharding
 
 from harmony_jax import InputError
@@ -113,6 +114,17 @@ def test_arrays_of_numpy_come_back_as_those_of_devices_do(tmp_path, variables):
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(found.variables))
     assert jax.tree.all(jax.tree.map(np.array_equal, found.variables, variables))
     np.testing.assert_array_equal(found.optimizer["moment"], optimizer["moment"])
+
+
+def test_a_training_that_was_continued_saves_when_it_is_asked_to_stop(
+    tmp_path, variables, monkeypatch
+):
+    """Orbax asks for itself whether a machine is preempted."""
+    checkpoints = filled(tmp_path / FOLDER, variables)
+    monkeypatch.setattr(multihost_utils, "reached_preemption_sync_point", lambda step: True)
+    checkpoints.save(3, variables, {"moment": jnp.zeros(64)}, {"model": {}})
+    checkpoints.close()
+    assert saved_steps(tmp_path / FOLDER) == [2, 3]
 
 
 def cut(data: bytes) -> bytes:
