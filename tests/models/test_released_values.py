@@ -26,7 +26,7 @@ from harmony_jax.models.foreground_aware import ForegroundAware
 from harmony_jax.training.optimizer import create_optimizer, rate_labels
 from harmony_jax.training.step import create_state, make_train_step
 from harmony_jax.weights.torch_keys import torch_key
-from tests.compiling import of_large_models
+from tests.compiling import fused, fused_unoptimized
 from tests.models.piecewise import compiled_in_parts
 from tests.released import GOLDEN, golden, make_inputs, make_weights
 
@@ -84,7 +84,7 @@ def predict(
         graph, variables = nnx.split(model)
         whole = jax.jit(
             lambda variables, *inputs: run(nnx.merge(graph, variables), *inputs),
-            compiler_options=of_large_models(),
+            compiler_options=fused_unoptimized(),
         )
         return whole(variables, *inputs)
     # An accelerator would round the operands of products to bfloat16 or less.
@@ -176,7 +176,7 @@ def test_training(name):
     optimizer = create_optimizer(config.optimizer, optax.constant_schedule(1e-3))
     layout, state = create_state(case.model, optimizer, mesh)
     step = make_train_step(layout, create_loss(config.loss), optimizer, mesh)
-    step = step.lower(state, batch).compile(compiler_options=of_large_models())
+    step = step.lower(state, batch).compile(compiler_options=fused())
 
     state, metrics = step(state, batch)
     losses = [float(metrics["loss"])]
