@@ -27,12 +27,15 @@ def quick_flags() -> list[str]:
     return [f"--{OPTIMIZATION}=1", *([] if tried.returncode else [_OLDER_LOOPS])]
 
 
-def of_large_models() -> dict[str, bool | int]:
-    """Compiler options of large models, whose fused loops are those that users have.
+def fused() -> dict[str, bool]:
+    """Compiler options of a program whose fused loops are those that users have.
 
-    With these they compile quicker, and training amplifies that the older ones round otherwise.
-    LLVM optimizes nothing: the time goes into convolutions, which it does not compile.
+    Large models compile and run quicker so, and training amplifies that the others round otherwise.
     """
-    flags = os.environ["XLA_FLAGS"]
-    quick = {OPTIMIZATION: 0} if f"--{OPTIMIZATION}=1" in flags else {}
-    return quick | ({_FUSION_EMITTERS: True} if _OLDER_LOOPS in flags else {})
+    return {_FUSION_EMITTERS: True} if _OLDER_LOOPS in os.environ["XLA_FLAGS"] else {}
+
+
+def fused_unoptimized() -> dict[str, bool | int]:
+    """The same for programs that run once, which LLVM need not optimize."""
+    is_quick = f"--{OPTIMIZATION}=1" in os.environ["XLA_FLAGS"]
+    return {OPTIMIZATION: 0, **fused()} if is_quick else {}

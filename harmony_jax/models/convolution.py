@@ -62,31 +62,6 @@ def _centre_alone_counts(x: High, geometry: Geometry) -> bool:
     return geometry.padding == dilation and dilation >= max(x.shape[1:3])
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _convolve(x: High, kernel: Kernel, geometry: Geometry, precision: Precision) -> Low:
-    return _down(x, kernel, geometry, precision)
-
-
-def _convolve_forward(
-    x: High, kernel: Kernel, geometry: Geometry, precision: Precision
-) -> tuple[Low, tuple[High, Kernel]]:
-    return _down(x, kernel, geometry, precision), (x, kernel)
-
-
-def _convolve_backward(
-    geometry: Geometry, precision: Precision, residuals: tuple[High, Kernel], gradient: Low
-) -> tuple[High, Kernel]:
-    x, kernel = residuals
-    return (
-        _up(gradient, kernel, x.shape[1:3], geometry, precision),
-        _correlate(x, gradient, kernel, geometry, precision),
-    )
-
-
-_convolve.defvjp(_convolve_forward, _convolve_backward)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def convolve_transposed(
     y: Low, kernel: Kernel, geometry: Geometry, precision: Precision = EXACT
 ) -> High:
@@ -102,26 +77,7 @@ def convolve_transposed(
     Returns:
         The output, `stride * (height - 1) + dilation * (size - 1) + 1 - 2 * padding` high.
     """
-    return _up(y, kernel, _high_size(y, kernel, geometry), geometry, precision)
-
-
-def _convolve_transposed_forward(
-    y: Low, kernel: Kernel, geometry: Geometry, precision: Precision
-) -> tuple[High, tuple[Low, Kernel]]:
-    return _up(y, kernel, _high_size(y, kernel, geometry), geometry, precision), (y, kernel)
-
-
-def _convolve_transposed_backward(
-    geometry: Geometry, precision: Precision, residuals: tuple[Low, Kernel], gradient: High
-) -> tuple[Low, Kernel]:
-    y, kernel = residuals
-    return (
-        _down(gradient, kernel, geometry, precision),
-        _correlate(gradient, y, kernel, geometry, precision),
-    )
-
-
-convolve_transposed.defvjp(_convolve_transposed_forward, _convolve_transposed_backward)
+    return _transpose(y, kernel, geometry, precision)
 
 
 def depthwise_convolve(
@@ -135,12 +91,6 @@ def depthwise_convolve(
     """
     convolution = partial(_depthwise_by_convolution, precision=precision)
     return by_platform(x, kernel, cpu=cpu_forms.depthwise_by_taps, default=convolution)
-
-
-def _high_size(y: Low, kernel: Kernel, geometry: Geometry) -> tuple[int, int]:
-    extent = geometry.dilation * (kernel.shape[0] - 1) + 1 - 2 * geometry.padding
-    height, width = (geometry.stride * (side - 1) + extent for side in y.shape[1:3])
-    return height, width
 
 
 def _down(x: High, kernel: Kernel, geometry: Geometry, precision: Precision) -> Low:
@@ -181,6 +131,39 @@ def _correlate(x: High, y: Low, kernel: Kernel, geometry: Geometry, precision: P
     if cpu is None and cuda is None:
         return plain(x, y)
     return by_platform(x, y, cpu=cpu or plain, cuda=cuda or plain, default=plain)
+
+
+def _up_whole(y: Low, kernel: Kernel, geometry: Geometry, precision: Precision) -> High:
+    """`up` to images of the size that the geometry says."""
+    extent = geometry.dilation * (kernel.shape[0] - 1) + 1 - 2 * geometry.padding
+    height, width = (geometry.stride * (side - 1) + extent for side in y.shape[1:3])
+    return _up(y, kernel, (height, width), geometry, precision)
+
+
+def _convolve_backward(
+    geometry: Geometry, precision: Precision, residuals: tuple[High, Kernel], gradient: Low
+) -> tuple[High, Kernel]:
+    x, kernel = residuals
+    return (
+        _up(gradient, kernel, x.shape[1:3], geometry, precision),
+        _correlate(x, gradient, kernel, geometry, precision),
+    )
+
+
+def _transpose_backward(
+    geometry: Geometry, precision: Precision, residuals: tuple[Low, Kernel], gradient: High
+) -> tuple[Low, Kernel]:
+    y, kernel = residuals
+    return (
+        _down(gradient, kernel, geometry, precision),
+        _correlate(gradient, y, kernel, geometry, precision),
+    )
+
+
+_convolve = jax.custom_vjp(_down, nondiff_argnums=(2, 3))
+_convolve.defvjp(lambda *inputs: (_down(*inputs), inputs[:2]), _convolve_backward)
+_transpose = jax.custom_vjp(_up_whole, nondiff_argnums=(2, 3))
+_transpose.defvjp(lambda *inputs: (_up_whole(*inputs), inputs[:2]), _transpose_backward)
 
 
 def _down_by_convolution(

@@ -193,7 +193,7 @@ class _Machine(pickle._Unpickler):
     def persistent_load(self, pid: Any) -> _View:
         """A storage: ("storage", type, key, device, size), before 1.6 also a view or None."""
         if type(pid) is not tuple or len(pid) not in (5, 6) or pid[0] != "storage":
-            raise pickle.UnpicklingError("a persistent id that is no storage's")
+            raise pickle.UnpicklingError("a persistent id that is not a storage")
         type_, key, _, size = pid[1:5]
         if type(type_) is not Named or type(key) is not str:
             raise pickle.UnpicklingError("a storage without a type or a key")
@@ -214,14 +214,14 @@ class _Machine(pickle._Unpickler):
         arguments = self.stack.pop()
         function = self.stack.pop()
         if type(function) is not Named or type(arguments) is not tuple:
-            raise pickle.UnpicklingError("a call of what is no function")
+            raise pickle.UnpicklingError("a call of something other than a function")
         self.append(self._made(function.name, arguments))
 
     def load_build(self) -> None:
         """Ignores attributes, such as a state_dict's `_metadata`."""
         del self.stack[-1]
         if type(self.stack[-1]) not in (dict, Named):
-            raise pickle.UnpicklingError("attributes of what can have none")
+            raise pickle.UnpicklingError("attributes of a value that has none")
 
     def load_setitem(self) -> None:
         value, key = self.stack.pop(), self.stack.pop()
@@ -269,7 +269,7 @@ def _ordered_dict(pairs: Any = None) -> dict[Any, Any]:
     if pairs is None:
         return made
     if type(pairs) is not list or not all(type(pair) is list for pair in pairs):
-        raise pickle.UnpicklingError("an OrderedDict of no pairs")
+        raise pickle.UnpicklingError("an OrderedDict that is not made of pairs")
     for pair in pairs:
         key, value = pair
         _put(made, [key, value])
@@ -303,7 +303,7 @@ def _sizes(values: Any) -> tuple[int, ...]:
 
 def _size(value: Any) -> int:
     if type(value) is not int or value not in _SIZES:
-        raise pickle.UnpicklingError("a size that is none")
+        raise pickle.UnpicklingError("an invalid size")
     return value
 
 
@@ -313,7 +313,7 @@ def _put(target: Any, items: list[Any]) -> None:
     Hashing deeply nested tuples would overflow the stack.
     """
     if type(target) is not dict:
-        raise pickle.UnpicklingError("items of what is no dict")
+        raise pickle.UnpicklingError("items of something other than a dict")
     for key, value in zip(items[::2], items[1::2], strict=True):
         if type(key) not in (str, int, float, bool):
             raise pickle.UnpicklingError(f"a dict whose key is a {kind(key)}")

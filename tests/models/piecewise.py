@@ -12,7 +12,7 @@ from flax import nnx
 from harmony_jax.models import deeplab, dih, feature_pyramid, layers, ocr, residual, resizing, unet
 from harmony_jax.models.batchnorm import BatchNorm
 from harmony_jax.models.platform_forms import forms_for
-from tests.compiling import of_large_models
+from tests.compiling import fused_unoptimized
 
 PARTS = (
     residual.BasicBlock,
@@ -55,7 +55,7 @@ def _compiled(call: Callable) -> Callable:
 
 @cache
 def _jitted() -> Callable:
-    options = of_large_models() if jax.default_backend() == "cpu" else None
+    options = fused_unoptimized() if jax.default_backend() == "cpu" else None
     return jax.jit(_run, static_argnums=(0, 1), compiler_options=options)
 
 

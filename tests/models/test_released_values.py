@@ -27,7 +27,7 @@ from harmony_jax.training.layout import Layout
 from harmony_jax.training.optimizer import create_optimizer, rate_labels
 from harmony_jax.training.step import make_train_step
 from harmony_jax.weights.torch_keys import torch_key
-from tests.compiling import of_large_models
+from tests.compiling import fused, fused_unoptimized
 from tests.models.piecewise import compiled_in_parts
 from tests.released import GOLDEN, golden, make_inputs, make_weights
 
@@ -85,7 +85,7 @@ def predict(
         graph, variables = nnx.split(model)
         whole = jax.jit(
             lambda variables, *inputs: run(nnx.merge(graph, variables), *inputs),
-            compiler_options=of_large_models(),
+            compiler_options=fused_unoptimized(),
         )
         return whole(variables, *inputs)
     # An accelerator would round the operands of products to bfloat16 or less.
@@ -178,7 +178,7 @@ def test_training(name):
     layout = Layout(case.model, optimizer, mesh)
     state = layout.begin(case.model)
     step = make_train_step(layout, create_loss(config.loss), optimizer, mesh)
-    step = step.lower(state, batch).compile(compiler_options=of_large_models())
+    step = step.lower(state, batch).compile(compiler_options=fused())
 
     state, metrics = step(state, batch)
     losses = [float(metrics["loss"])]

@@ -260,7 +260,7 @@ def test_no_network_is_one_line(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("address", ["ftp://host/x", "/files", "http:// host", "http://[half"])
-def test_an_address_that_is_none_is_one_line(tmp_path, address):
+def test_an_invalid_address_is_one_line(tmp_path, address):
     assert address in failure("improved_dih256", tmp_path, address)
 
 

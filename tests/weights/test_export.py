@@ -180,7 +180,7 @@ def test_mistakes_are_one_line(arguments, message, monkeypatch):
     assert "\n" not in str(stopped.value)
 
 
-def test_platforms_and_sizes_that_cannot_be(model, trained, tmp_path):
+def test_invalid_platforms_and_sizes(model, trained, tmp_path):
     with pytest.raises(InputError, match="platforms 'cpu,npu': choose from cpu, cuda, tpu"):
         export_stablehlo(model, 32, ["cpu", "npu"])
     with pytest.raises(InputError, match="33"):

@@ -132,7 +132,7 @@ def test_a_file_without_its_arguments_is_told_how_to_name_them(file, tmp_path):
         ("--model=dih256", "holds a improved_dih256, not a dih256: leave"),
     ],
 )
-def test_what_a_file_says_is_not_said_otherwise(file, tmp_path, argument, expected):
+def test_arguments_that_contradict_the_file_are_refused(file, tmp_path, argument, expected):
     assert expected in failure(main, f"--input={file}", f"--output={tmp_path / 'out'}", argument)
     assert not list(tmp_path.iterdir())
 
@@ -148,7 +148,7 @@ def test_what_a_file_says_is_not_said_otherwise(file, tmp_path, argument, expect
         (json.dumps(SMALL).replace("4", '"4"'), "depth '4': expected a whole number"),
     ],
 )
-def test_what_a_file_says_may_be_nonsense(file, tmp_path, text, expected):
+def test_nonsense_in_a_file_is_one_line(file, tmp_path, text, expected):
     path = tmp_path / "other.safetensors"
     path.write_bytes(safetensors.numpy.save(read_state_dict(file), {"harmony_jax": text}))
     with pytest.raises(InputError, match=expected) as error:

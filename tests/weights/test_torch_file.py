@@ -250,8 +250,8 @@ MANY = 1 << 40
         ([tensor((1,), (1,), of=storage(1, 0))], "damaged"),
         ([tensor((1,), (1,), of=storage(1, type_=b"ctorch\nSize\n"))], "damaged"),
         ([tensor((1,), (1,), of=storage(1, type_=b"N"))], "damaged"),
-        ([tensor((1,), (1,), of=fragment(("storage",)) + b"Q")], "no storage's"),
-        ([tensor((1,), (1,), of=fragment("0") + b"Q")], "no storage's"),
+        ([tensor((1,), (1,), of=fragment(("storage",)) + b"Q")], "not a storage"),
+        ([tensor((1,), (1,), of=fragment("0") + b"Q")], "not a storage"),
         ([tensor((1,), (1,)), tensor((1,), (1,), of=storage(2))], "is of two kinds"),
     ],
 )
@@ -278,10 +278,13 @@ INSTRUCTIONS = "instructions that weights do not need, none was executed"
         (b"\x80\x02X\xff\xff\xff\xffa.", "damaged"),  # BINUNICODE
         (b"\x80\x02T\xff\xff\xff\x7fa.", "damaged"),  # BINSTRING
         # Calls of what is no function, and attributes of functions, classes and numbers.
-        (b"\x80\x02])R.", "a call of what is no function"),
-        (b"\x80\x02" + ORDERED_DICT + b")R.", "a call of what is no function"),
-        (b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n}R.", "a call of what is no function"),
-        (b"\x80\x02K\x01}b.", "attributes of what can have none"),
+        (b"\x80\x02])R.", "a call of something other than a function"),
+        (b"\x80\x02" + ORDERED_DICT + b")R.", "a call of something other than a function"),
+        (
+            b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n}R.",
+            "a call of something other than a function",
+        ),
+        (b"\x80\x02K\x01}b.", "attributes of a value that has none"),
         (b"\x80\x02" + ORDERED_DICT + b"}X\x05\x00\x00\x00itemsNsb.", "holds no weights"),
         (b"\x80\x02ccollections\nOrderedDict\nN}X\x03\x00\x00\x00getNs\x86b.", "not a state_dict"),
         # Names that are nearly known.
