@@ -115,9 +115,7 @@ def test_no_convolution_has_odd_channels():
     convolution = lax.conv_general_dilated
 
     def recorded(x, kernel, *arguments, **options):
-        labels, kernel_labels, _ = options["dimension_numbers"]
-        found.add(x.shape[labels.index("C")])
-        found.add(kernel.shape[kernel_labels.index("O")])
+        found.update((x.shape[-1], kernel.shape[-1]))  # of images and of kernels
         return convolution(x, kernel, *arguments, **options)
 
     def loss(network, x, y, mask):
