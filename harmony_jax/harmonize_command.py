@@ -119,9 +119,7 @@ def _parse(arguments: Sequence[str]) -> "argparse.Namespace":
         help="a value that is foreground in masks, such as 15 or 128,0,0; may be repeated",
     )
     parser.add_argument(
-        "--format",
-        choices=OUTPUT_FORMATS,
-        help="format of the outputs (default: the photo's own)",
+        "--format", choices=OUTPUT_FORMATS, help="format of the outputs (default: the photo's own)"
     )
     parser.add_argument(
         "--quality",

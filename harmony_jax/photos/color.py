@@ -91,10 +91,7 @@ def conversion_of(profile: bytes | None) -> Conversion | None:
 
 
 def convert(
-    pixels: UInt[np.ndarray, "h w 3"],
-    source: bytes | None,
-    target: bytes | None,
-    mask: np.ndarray,
+    pixels: UInt[np.ndarray, "h w 3"], source: bytes | None, target: bytes | None, mask: np.ndarray
 ) -> UInt16[np.ndarray, "h w 3"]:
     """The picture in another profile's colours (None: sRGB); black where the mask is 0."""
     result = np.zeros(pixels.shape, np.uint16)

@@ -7,13 +7,7 @@ from harmony_jax.errors import InputError
 from harmony_jax.photos.formats import ENDINGS
 
 # Containers that are written, by the endings of files.
-CONTAINERS = {
-    ".mp4": "mp4",
-    ".m4v": "mp4",
-    ".mov": "mov",
-    ".mkv": "matroska",
-    ".webm": "webm",
-}
+CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 
 # Endings by which a file is taken for a clip; FFmpeg itself goes by the content.
 CLIP_ENDINGS = (

@@ -70,11 +70,7 @@ _DEFAULTS = VideoSettings()
 
 
 def harmonize_clip(
-    model: Model,
-    clip: Path,
-    mask: Path | None,
-    output: Path,
-    settings: VideoSettings = _DEFAULTS,
+    model: Model, clip: Path, mask: Path | None, output: Path, settings: VideoSettings = _DEFAULTS
 ) -> Path:
     """Harmonizes a clip.
 

@@ -153,10 +153,7 @@ def pixels_in_srgb(data: bytes) -> np.ndarray:
 
 CICP_P3 = (b"cICP", bytes([12, 13, 0, 1]))
 LINEAR = (b"gAMA", struct.pack(">I", 100_000))
-P3_CORNERS = (
-    b"cHRM",
-    struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000),
-)
+P3_CORNERS = (b"cHRM", struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000))
 SRGB = (b"sRGB", b"\0")
 
 

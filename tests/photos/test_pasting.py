@@ -147,11 +147,7 @@ def test_colours_of_16_bits_are_converted_exactly():
     )
     sixteen = Picture(noise(80, 100, 3, kind=np.uint16), icc_profile=profile_of_code_points(1, 8))
     composite, mask = paste(cut, sixteen)
-    to_srgb = [
-        [1.6605, -0.5876, -0.0728],
-        [-0.1246, 1.1329, -0.0083],
-        [-0.0182, -0.1006, 1.1187],
-    ]
+    to_srgb = [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]]
     light = (cut.pixels[cut.alpha > 0] / 65535) ** 2.2 @ np.transpose(to_srgb)
     np.testing.assert_allclose(composite.pixels[mask > 0] / 65535, np.clip(light, 0, 1), atol=2e-4)
 
