@@ -234,11 +234,6 @@ def test_files_that_cannot_be_used(data, message, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_file(tmp_path):
-    with pytest.raises(InputError, match=r"gone\.jpg: cannot be read \(No such file"):
-        read_picture(tmp_path / "gone.jpg")
-
-
 def test_too_little_memory_is_no_damage(monkeypatch):
     def no_memory(self):
         raise MemoryError
@@ -271,6 +266,16 @@ SEEDS = {
 }
 
 
+USUAL = [
+    *(("JPEG", mode, {}) for mode in ("RGB", "L", "CMYK")),
+    ("JPEG", "RGB", {"progressive": True}),
+    *(("PNG", mode, {}) for mode in ("RGB", "RGBA", "L", "LA", "P", "1")),
+    *(("WEBP", "RGBA", {"lossless": lossless}) for lossless in (False, True)),
+    *(("TIFF", mode, {}) for mode in ("RGB", "RGBA", "L", "LA", "P", "CMYK", "1")),
+    *(("TIFF", "RGB", {"compression": f"tiff_{name}"}) for name in ("lzw", "adobe_deflate")),
+]
+
+
 @pytest.mark.parametrize("name", SEEDS)
 def test_what_is_cut_off_is_refused(name, capfd):
     for share in (0.02, 0.3, 0.6, 0.9):
@@ -280,35 +285,14 @@ def test_what_is_cut_off_is_refused(name, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def seeds() -> list[bytes]:
-    """A file of each kind that there is a decoder for."""
-    modes = {
-        "JPEG": ("RGB", "L", "CMYK"),
-        "PNG": ("RGB", "RGBA", "L", "LA", "P", "1"),
-        "WEBP": ("RGB", "RGBA"),
-        "TIFF": ("RGB", "RGBA", "L", "LA", "P", "CMYK", "1"),
-    }
-    variants = {
-        "JPEG": ({}, {"progressive": True}),
-        "PNG": ({},),
-        "WEBP": ({}, {"lossless": True}),
-        "TIFF": ({}, {"compression": "tiff_lzw"}, {"compression": "tiff_adobe_deflate"}),
-    }
-    image = Image.fromarray(smooth(channels=4))
-    found = [
-        file_of(image.convert(mode), kind, exif=exif(6), **options)
-        for kind in modes
-        for mode in modes[kind]
-        for options in variants[kind]
-    ]
-    deep = Picture(smooth().astype(np.uint16) * 257, None, False, PROFILE)
-    found += [encode_picture(deep, ending) for ending in (".png", ".tif")]
-    found += [tiff_of(deep.pixels, photometric="rgb"), tiff_of(smooth(), compression="zstd")]
-    return found + list(SEEDS.values())
-
-
 def test_1000_damaged_files_are_read_or_refused_in_one_line(capfd):
-    files = seeds()
+    image, deep = Image.fromarray(smooth(channels=4)), smooth().astype(np.uint16) * 257
+    files = [
+        *(file_of(image.convert(mode), kind, exif=exif(6), **more) for kind, mode, more in USUAL),
+        *(encode_picture(Picture(deep), ending) for ending in (".png", ".tif")),
+        *(tiff_of(deep, photometric="rgb"), tiff_of(smooth(), compression="zstd")),
+        *SEEDS.values(),
+    ]
     rng = np.random.default_rng(0)
     read, messages = 0, []
     faulthandler.dump_traceback_later(300, exit=True)  # a hang ends in a failure

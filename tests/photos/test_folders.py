@@ -1,5 +1,4 @@
 import os
-import threading
 from pathlib import Path
 
 import cv2
@@ -9,7 +8,7 @@ from PIL import Image
 
 import harmony_jax.photos.folders
 from harmony_jax import Harmonizer, InputError
-from harmony_jax.photos.folders import Outcome, Settings, harmonize_picture, predict
+from harmony_jax.photos.folders import Outcome, Settings, predict
 from harmony_jax.photos.formats import JpegOptions, Picture, read_picture, write_picture
 from harmony_jax.photos.pasting import Placement
 from tests.photos.files import noise, photo_and_mask, sample
@@ -74,22 +73,11 @@ def test_a_folder_is_continued_and_overwritten_only_when_asked(folder):
     assert names((folder / "out").iterdir()) == everything  # no temporary file
 
 
-def test_results_of_a_folder_are_those_of_single_photos(folder, harmonizer):
-    outcome = run(folder, Settings(ending=".png"))
-    assert names(outcome.written) == {"cat.png", "a_1_1.png", "a_1_2.png", "dog.png"}
-    for photo, mask in (("a_1_2.tif", "a_1.png"), ("dog.webp", "dog.tif")):
-        pixels = read_picture(folder / "photos" / photo).pixels
-        expected = harmonizer.harmonize(pixels, Image.open(folder / "masks" / mask))
-        result = read_picture((folder / "out" / photo).with_suffix(".png")).pixels
-        np.testing.assert_array_equal(result, expected)
-
-
-def test_failures_are_told_and_the_others_done(folder):
+def test_failures_are_told_and_the_others_done(folder, monkeypatch, caplog):
     photos, masks = folder / "photos", folder / "masks"
     (photos / "empty.jpg").write_bytes(b"")
     (photos / "text.jpg").write_text("no picture")
     (photos / "notes.txt").write_text("no photo")
-    (photos / "cat.txt").write_text("no photo either")
     (photos / "alone.png").write_bytes((photos / "cat.png").read_bytes())
     whole = (photos / "cat.png").read_bytes()
     (photos / "cut.png").write_bytes(whole[: len(whole) // 2])
@@ -100,15 +88,24 @@ def test_failures_are_told_and_the_others_done(folder):
         Image.fromarray(np.full((40, 50), value, np.uint8)).save(masks / f"{name}.png")
     for name in ("empty.png", "text.png", "cut.png", "twin.png", "both.png", "both.jpg"):
         Image.fromarray(photo_and_mask()[1]).save(masks / name)
-    (photos / ".DS_Store").write_bytes(b"left by a file manager")
-    (photos / "sub").mkdir()
-    outcome = run(folder)
-    assert names(outcome.written) == {"cat.png", "a_1_1.png", "a_1_2.tif", "dog.webp"}
+    (photos / "wide.png").write_bytes(whole)
+    Image.fromarray(photo_and_mask(20, 25)[1]).save(masks / "wide.png")
+    Image.new("RGB", (51, 40)).save(photos / "large.png")
+    (masks / "large.png").write_bytes((masks / "cat.png").read_bytes())
+
+    def write(path, *arguments):
+        if path.stem == "cat":
+            raise RuntimeError("out of\nluck")
+        write_picture(path, *arguments)
+
+    monkeypatch.setattr(harmony_jax.photos.folders, "write_picture", write)
+    outcome = run(folder, Settings(max_pixels=2000))
+    assert names(outcome.written) == {"wide.png", "a_1_1.png", "a_1_2.tif", "dog.webp"}
+    assert "wide.png: is 25 x 20, the photo 50 x 40: the mask is resized" in caplog.text
     found = {Path(line.split(":")[0].split(" with ")[0]).name: line for line in outcome.failures}
     expected = {
         "empty.jpg": "the file is empty",
         "text.jpg": "not a picture",
-        "cat.txt": "unknown ending '.txt'",
         "notes.txt": "unknown ending '.txt'",
         "alone.png": f"no mask: expected {masks / 'alone.png'}",
         "cut.png": "damaged PNG",
@@ -118,6 +115,8 @@ def test_failures_are_told_and_the_others_done(folder):
         "twin.tif": "twin.png has the same stem",
         "dot.png": "1 x 1 pixels: too small",
         "both.png": "both.jpg and both.png could both be its mask",
+        "large.png": "51 x 40 pixels: at most 0.002 megapixels",
+        "cat.png": "RuntimeError: out of luck",
     }
     assert set(found) == set(expected)
     for name, text in expected.items():
@@ -131,6 +130,8 @@ def test_photos_and_masks_are_checked_before_the_model_is_loaded(folder, harmoni
 
     def load(cls, path):
         loaded.append(path)
+        if len(loaded) == 1:
+            raise InputError("no such model")
         return harmonizer
 
     monkeypatch.setattr(Harmonizer, "from_checkpoint", classmethod(load))
@@ -142,28 +143,21 @@ def test_photos_and_masks_are_checked_before_the_model_is_loaded(folder, harmoni
     assert len(run(folder).failures) == 4
     assert not loaded
     Image.fromarray(photo_and_mask()[1]).save(mask)
-    assert len(run(folder).failures) == 3
-    assert loaded == ["model"]
-
-
-def test_a_model_that_cannot_be_had_is_no_photos_fault(folder, monkeypatch):
-    def load(cls, path):
-        raise InputError("no such model")
-
-    monkeypatch.setattr(Harmonizer, "from_checkpoint", classmethod(load))
-    with pytest.raises(InputError, match=r"^no such model$"):
+    with pytest.raises(InputError, match=r"^no such model$"):  # which is no photo's fault
         run(folder)
+    assert len(run(folder).failures) == 3
+    assert loaded == ["model"] * 2
 
 
 @pytest.mark.parametrize("name", ["x_mask.png", "x_mask.bmp", "x_mask.gif"])
 def test_masks_beside_their_photos(folder, harmonizer, name):
-    for path in (folder / "photos").iterdir():
-        path.unlink()
+    empty(folder / "photos")
     image, mask = photo_and_mask()
-    write_picture(folder / "photos" / "x.png", Picture(image))
+    write_picture(folder / "photos" / "x.tif", Picture(image))
     red = np.where(mask[:, :, None] > 0, [128, 0, 0], 0).astype(np.uint8)
     Image.fromarray(red).save(folder / "photos" / name)
-    outcome = predict("model", folder / "photos", folder / "photos", folder / "out")
+    settings = Settings(ending=".png")
+    outcome = predict("model", folder / "photos", folder / "photos", folder / "out", settings)
     assert (names(outcome.written), outcome.failures) == ({"x.png"}, [])
     result = read_picture(folder / "out" / "x.png").pixels
     np.testing.assert_array_equal(result, harmonizer.harmonize(image, mask))
@@ -187,34 +181,7 @@ def test_values_of_masks(folder, harmonizer, caplog):
         predict("model", photo, path, out, Settings(overwrite=True, mask_values=((9,),)))
 
 
-def test_arguments_in_the_wrong_order(folder):
-    Image.fromarray(noise(40, 50, 3)).save(folder / "photos" / "cat.png")
-    with pytest.raises(InputError, match=r"2,000 colours: is it the photo"):
-        predict(
-            *("model", folder / "masks" / "cat.png", folder / "photos" / "cat.png"),
-            folder / "out.png",
-        )
-
-
-def test_a_mask_that_lies_where_the_photo_stands(folder):
-    """Of a photo that EXIF turns, the mask as it was stored; a mask that EXIF turns, fits."""
-    image, mask = photo_and_mask()
-    exif = Image.Exif()
-    exif[274] = 6  # stored lying, seen standing
-    photo, path = folder / "photos" / "cat.png", folder / "masks" / "cat.png"
-    Image.fromarray(image).save(photo, exif=exif)
-    Image.fromarray(mask).save(path)
-    with pytest.raises(InputError, match=r"mask is 50 x 40, the photo 40 x 50 .*turn the mask"):
-        predict("model", photo, path, folder / "out.png")
-    Image.fromarray(mask).save(path, exif=exif)
-    predict("model", photo, path, folder / "out.png")
-    changed = (read_picture(folder / "out.png").pixels != np.rot90(image, -1)).any(2)
-    assert changed.any()
-    assert not changed[np.rot90(mask, -1) == 0].any()
-
-
 def test_cutouts_are_pasted_and_harmonized(folder, harmonizer):
-    """One or all of a folder; outside, the result is the background to the last bit."""
     cutouts(folder)
     ground = noise(60, 90, 3)
     write_picture(
@@ -242,20 +209,13 @@ def test_cutouts_are_pasted_and_harmonized(folder, harmonizer):
     np.testing.assert_array_equal(read_picture(folder / "one.png").pixels, expected)
 
 
-def test_a_cutout_with_nothing_behind_it_is_told(folder, caplog):
-    cutouts(folder)
-    run(folder, masks=False)
-    assert not caplog.text
-    image, mask = photo_and_mask()
-    image[mask == 0] = 0
-    Image.fromarray(np.dstack([image, mask])).save(folder / "photos" / "cut.png")
-    run(folder, Settings(overwrite=True), masks=False)
-    assert "cut.png: its background is one colour" in caplog.text
+def empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
 
 
 def cutouts(folder: Path) -> None:
-    for path in (folder / "photos").iterdir():
-        path.unlink()
+    empty(folder / "photos")
     image, mask = photo_and_mask()
     Image.fromarray(np.dstack([image, mask])).save(folder / "photos" / "cut.png")
 
@@ -274,22 +234,10 @@ def test_alpha_channels(folder, harmonizer, caplog):
     assert not caplog.text
     predict("model", photo, mask, folder / "out.jpg")
     assert "out.jpg: JPEG holds no alpha channel" in caplog.text
-
-
-def test_photos_that_are_too_large_or_have_no_mask(folder):
-    for settings, masks, message in (
-        (Settings(max_pixels=1999), True, "50 x 40 pixels: at most 0.001999 megapixels"),
-        (Settings(), False, "no mask, and no alpha channel"),
-    ):
-        outcome = run(folder, settings, masks)
-        assert len(outcome.failures) == 4
-        assert message in outcome.failures[0]
-
-
-def test_a_mask_of_another_size_is_resized_with_a_warning(folder, caplog):
-    Image.fromarray(photo_and_mask(20, 25)[1]).save(folder / "masks" / "cat.png")
-    run(folder)
-    assert "cat.png: is 25 x 20, the photo 50 x 40: the mask is resized" in caplog.text
+    pixels = np.where(cut.alpha[:, :, None] > 0, cut.pixels, 0).astype(np.uint8)
+    write_picture(photo, cut._replace(pixels=pixels))
+    run(folder, Settings(overwrite=True), masks=False)
+    assert "cut.png: its background is one colour" in caplog.text
 
 
 @pytest.mark.parametrize("alpha", [False, True])
@@ -316,19 +264,6 @@ def test_inverted_masks(folder, alpha, caplog):
     assert "cat.png: white along the picture's border: taken as inverted" in caplog.text
 
 
-def test_grey_deep_and_turned_photos_keep_their_kind(folder, harmonizer):
-    image, mask = photo_and_mask()
-    deep = image.astype(np.uint16) * 257
-    grey = np.repeat(image[:, :, :1], 3, 2)
-    for picture in (Picture(deep), Picture(grey, grey=True), Picture(image, None, False, b"icc")):
-        result, blend_mask = harmonize_picture(harmonizer, picture, mask)
-        assert result.pixels.dtype == picture.pixels.dtype
-        assert result[1:] == picture[1:]
-        assert blend_mask.shape == (32, 32)
-        assert 0 <= blend_mask.min() <= blend_mask.max() <= 1
-        np.testing.assert_array_equal(result.pixels[mask == 0], picture.pixels[mask == 0])
-
-
 def test_what_cannot_begin(folder):
     photos, masks, out = folder / "photos", folder / "masks", folder / "out"
     photo, mask = photos / "cat.png", masks / "cat.png"
@@ -342,6 +277,7 @@ def test_what_cannot_begin(folder):
     refuse(photos / "cow.png", mask, out, r"cow\.png: no such file")
     refuse(photo, masks / "cow.png", out, r"cow\.png: no such file")
     refuse(photos, mask, out, "pass two files or two folders")
+    refuse(photo, None, out, "no mask, and no alpha channel")
     refuse(photo, mask, folder / "out.xyz", r"out\.xyz: the ending '\.xyz' is unknown")
     refuse(photo, mask, photo, r"cat\.png: is the photo itself")
     refuse(photo, mask, mask, r"cat\.png: is the mask itself", overwrite=True)
@@ -357,63 +293,6 @@ def test_what_cannot_begin(folder):
     refuse(folder / "empty", masks, out, "empty: no photo in this folder")
     (photos / "cut.png").write_bytes(photo.read_bytes()[:-50])
     refuse(photos / "cut.png", mask, out, r"cut\.png: damaged PNG")
-
-
-def test_an_unwritable_folder_is_found_before_anything_is_computed(folder, monkeypatch):
-    def no_folder(*arguments, **options):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr("tempfile.TemporaryFile", no_folder)
-    with pytest.raises(InputError, match=r"out: cannot be written \(Permission denied\)"):
-        run(folder)
-
-
-def test_an_interrupt_leaves_whole_files_and_goes_on(folder, harmonizer, monkeypatch):
-    monkeypatch.setattr("harmony_jax.photos.folders._WORKERS", 1)
-    begun = threading.Event()
-    harmonize_all = Harmonizer.harmonize_all
-
-    def slow(self, *arguments, **options):
-        begun.set()
-        return harmonize_all(self, *arguments, **options)
-
-    def interrupted(futures):
-        begun.wait()
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Harmonizer, "harmonize_all", slow)
-    with monkeypatch.context() as patch:
-        patch.setattr("harmony_jax.photos.folders.as_completed", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            run(folder)
-    done = list((folder / "out").iterdir())
-    assert 1 <= len(done) < 4
-    outcome = run(folder)
-    assert len(outcome.written) + outcome.present == 4
-    assert outcome.present == len(done)
-
-
-def test_the_next_photo_is_read_while_the_network_works(folder, monkeypatch):
-    monkeypatch.setattr("harmony_jax.photos.folders._WORKERS", 2)
-    second, waited = threading.Event(), []
-    decode = harmony_jax.photos.folders.decode_picture
-    harmonize_all = Harmonizer.harmonize_all
-    read = []
-
-    def noted(data, label, most):
-        read.append(label)
-        if len(read) > 2:  # a photo and its mask were the first
-            second.set()
-        return decode(data, label, most)
-
-    def slow(self, *arguments, **options):
-        waited.append(second.wait(20))
-        return harmonize_all(self, *arguments, **options)
-
-    monkeypatch.setattr("harmony_jax.photos.folders.decode_picture", noted)
-    monkeypatch.setattr(Harmonizer, "harmonize_all", slow)
-    assert len(run(folder).written) == 4
-    assert waited == [True] * 4
 
 
 def test_a_folder_that_may_not_be_looked_into_is_one_line(folder, monkeypatch):
@@ -433,23 +312,8 @@ def test_a_folder_that_may_not_be_looked_into_is_one_line(folder, monkeypatch):
             predict("model", *paths)
 
 
-def test_what_nobody_foresaw_costs_one_photo(folder, harmonizer, monkeypatch):
-    def fail(harmonizer, job, *arguments):
-        if job.photo.stem == "cat":
-            raise RuntimeError("out of\nluck")
-        return run_files(harmonizer, job, *arguments)
-
-    run_files = harmony_jax.photos.folders._run_files
-    monkeypatch.setattr("harmony_jax.photos.folders._run_files", fail)
-    outcome = run(folder)
-    assert outcome.written
-    assert f"{folder / 'photos' / 'cat.png'}: RuntimeError: out of luck" in outcome.failures
-    assert not (folder / "out" / "cat.png").exists()
-
-
 def test_photos_of_formats_that_are_not_written_become_png(folder, caplog):
-    for path in (folder / "photos").iterdir():
-        path.unlink()
+    empty(folder / "photos")
     image, mask = photo_and_mask(24, 32)
     (folder / "photos" / "IMG_1.HEIC").write_bytes(sample("alpha.heic"))
     Image.fromarray(image).save(folder / "photos" / "b.gif")

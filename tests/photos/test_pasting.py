@@ -50,14 +50,6 @@ def test_where_a_cutout_lies(placement, expected):
     assert composite[1:] == BACKGROUND[1:]
 
 
-def test_a_layer_of_the_backgrounds_size_lies_as_it_is():
-    pixels, alpha = noise(80, 100, 3), np.zeros((80, 100), np.uint8)
-    alpha[3:9, 80:99] = 255
-    composite, mask = paste(Picture(pixels, alpha), BACKGROUND)
-    np.testing.assert_array_equal(mask, alpha)
-    np.testing.assert_array_equal(composite.pixels[mask > 0], pixels[mask > 0])
-
-
 def test_scale_and_fit():
     _, mask = paste(cutout(), BACKGROUND, Placement(at=(10, 4), scale=2))
     assert np.abs(np.subtract(box(mask > 127), (14, 33, 26, 49))).max() <= 1

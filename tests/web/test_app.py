@@ -2,7 +2,6 @@
 
 import io
 import re
-import sys
 import tempfile
 import tomllib
 from pathlib import Path
@@ -93,33 +92,27 @@ def test_the_preview_is_the_result(client, harmonizer):
     assert abs(shown.mean() / 255 - blend_mask.mean()) < 0.01
 
 
-@pytest.mark.parametrize("ending", [".png", ".jpg", ".webp", ".tif"])
-def test_a_download_is_the_python_apis_result(client, harmonizer, ending):
-    fields = {"photo": png(IMAGE), "mask": png(MASK), "strength": "0.7", "ending": ending}
-    answer = post(client, "/download", **fields)
-    result, _ = harmonize_picture(harmonizer, Picture(IMAGE), MASK, 0.7)
-    assert answer.data == encode_picture(result, ending)
-    name = f"filename=photo_harmonized{ending}"
-    assert name in answer.headers["Content-Disposition"]
-    expected = harmonizer.harmonize(IMAGE, MASK, strength=0.7)
-    if ending != ".jpg":
-        np.testing.assert_array_equal(decode_picture(answer.data, "").pixels, expected)
-
-
 @pytest.mark.parametrize(
-    ("name", "stem"),
+    ("name", "stem", "ending"),
     [
-        ("Köln 東京.jpeg", "Köln 東京"),
-        ("../../etc/passwd", "passwd"),
-        ("a\tb\u200e.png", "ab"),
-        ("...", "photo"),
+        ("Köln 東京.jpeg", "Köln 東京", ".png"),
+        ("../../etc/passwd", "passwd", ".jpg"),
+        ("a\tb\u200e.png", "ab", ".webp"),
+        ("...", "photo", ".tif"),
     ],
 )
-def test_a_download_keeps_the_photos_name(client, name, stem):
-    photo = FileStorage(io.BytesIO(png(np.dstack([IMAGE, MASK]))), name)
-    answer = post(client, "/download", photo=photo, strength="1", ending=".png")
+def test_a_download_is_the_result_under_the_photos_name(
+    client, harmonizer, name, stem, ending, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    photo = FileStorage(io.BytesIO(png(IMAGE)), name)
+    fields = {"photo": photo, "mask": png(MASK), "strength": "0.7", "ending": ending}
+    answer = post(client, "/download", **fields)
     header = parse_options_header(answer.headers["Content-Disposition"])
-    assert header[1]["filename"] == f"{stem}_harmonized.png"
+    assert header[1]["filename"] == f"{stem}_harmonized{ending}"
+    result, _ = harmonize_picture(harmonizer, Picture(IMAGE), MASK, 0.7)
+    assert answer.data == encode_picture(result, ending)
+    assert not list(tmp_path.iterdir())  # the server keeps nothing
 
 
 def test_a_mask_is_shown_at_the_previews_size_with_a_remark(client):
@@ -211,11 +204,6 @@ def test_uploads_too_large(client):
     assert "photo.png is larger than 1 MB" in answer.get_json()["error"]
 
 
-def test_other_sites_cannot_reach_it_by_their_name(client):
-    assert client.get("/", headers={"Host": "evil.example"}).status_code == 400
-    assert client.get("/", headers={"Host": "localhost:8765"}).status_code == 200
-
-
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
@@ -224,36 +212,11 @@ def test_other_sites_cannot_reach_it_by_their_name(client):
         ({"Sec-Fetch-Site": "cross-site"}, 403),
         ({"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}, 200),
         ({"Sec-Fetch-Site": "none"}, 200),
+        ({"Host": "evil.example"}, 400),
+        ({"Host": "localhost:8765"}, 200),
     ],
 )
 def test_other_sites_cannot_have_work_done(client, headers, status):
     photo = FileStorage(io.BytesIO(png(IMAGE)), "photo.png")
     answer = client.post("/photo", data={"photo": photo}, headers=headers)
     assert answer.status_code == status
-
-
-def test_paths_that_lead_elsewhere(client):
-    for path in ("/static/../app.py", "/static/%2e%2e/app.py", "/../etc/passwd", "/nothing"):
-        assert client.get(path).status_code == 404
-
-
-def test_no_file_is_touched_outside_the_temporary_folder(client, tmp_path, monkeypatch):
-    """Uploads above half a megabyte are kept on disk while they come in."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    opened: list[tuple[str, int]] = []
-    active = True
-
-    def hook(event: str, arguments: tuple) -> None:
-        if active and event == "open" and isinstance(arguments[0], (str, bytes)):
-            opened.append((str(arguments[0]), arguments[2]))
-
-    sys.addaudithook(hook)  # which cannot be taken away again
-    noise = RNG.integers(0, 256, (500, 600, 3)).astype(np.uint8)
-    fields = {"photo": png(noise), "mask": png(MASK), "strength": "1", "ending": ".png"}
-    assert post(client, "/download", **fields).status_code == 200
-    active = False
-    writing = 0b11  # O_WRONLY and O_RDWR
-    written = [path for path, flags in opened if flags & writing]
-    assert written
-    assert all(Path(path).is_relative_to(tmp_path) for path in written)
-    assert not list(tmp_path.iterdir())

@@ -21,6 +21,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
 from harmony_jax import Harmonizer
+from tests.photos.files import photo_and_mask
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(
@@ -28,16 +29,9 @@ pytestmark = pytest.mark.skipif(
 )
 
 OPTIONS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-quic",
-    "--window-size=1300,900",
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
+    *("--no-first-run", "--disable-background-networking", "--disable-component-update"),
+    *("--disable-sync", "--disable-quic", "--window-size=1300,900"),
 )
 RNG = np.random.default_rng(0)
 
@@ -96,8 +90,7 @@ def page(browser, server):
 
 
 def write_photo(path: Path, height: int, width: int) -> np.ndarray:
-    low = RNG.integers(40, 216, (6, 6, 3)).astype(np.uint8)
-    pixels = np.asarray(Image.fromarray(low).resize((width, height), Image.Resampling.BICUBIC))
+    pixels = photo_and_mask(height, width)[0]
     Image.fromarray(pixels).save(path)
     return pixels
 

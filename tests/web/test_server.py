@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import waitress
 
-from harmony_jax import Harmonizer, InputError
+from harmony_jax import InputError
 from harmony_jax.web.server import serve
 
 
@@ -37,15 +37,6 @@ def test_it_listens_on_this_machine_alone_and_removes_its_temporary_folder(
     assert not seen[0].exists()
     assert Path(tempfile.gettempdir()) == outside
     assert capsys.readouterr().out.startswith("Open http://127.0.0.1:")
-
-
-def test_the_model_is_the_one_that_comes_with_the_package(monkeypatch):
-    def load(checkpoint):
-        raise InputError(f"loads {checkpoint}")
-
-    monkeypatch.setattr(Harmonizer, "from_checkpoint", load)
-    with pytest.raises(InputError, match=r"^loads None$"):
-        serve(["--port=0"])
 
 
 def test_a_port_that_is_taken_is_told_before_anything_is_loaded():
