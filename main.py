@@ -24,8 +24,7 @@ from harmony_jax.devices.distributed import join_processes
 from harmony_jax.devices.host_memory import keep_freed_memory
 from harmony_jax.errors import InputError, NonFiniteError, StoppedError
 from harmony_jax.evaluation.run import evaluate_workdir
-from harmony_jax.photos.folders import Settings, predict, report
-from harmony_jax.photos.options import expect_any_file
+from harmony_jax.photos.folders import Settings, harmonize_files
 from harmony_jax.training.loop import train
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file; its fields are flags too.")
@@ -83,11 +82,9 @@ def _run(arguments: list[str]) -> None:
         config, workdir = _required(_CONFIG), Path(_required(_WORKDIR))
         evaluate_workdir(config, workdir, _CHECKPOINT.value or None, _path(_PREDICTIONS))
     else:
-        expect_any_file()
-        image, output = Path(_required(_IMAGE)), Path(_required(_OUTPUT))
+        files = Path(_required(_IMAGE)), _path(_MASK), Path(_required(_OUTPUT))
         settings = Settings(overwrite=_OVERWRITE.value)
-        outcome = predict(_CHECKPOINT.value or None, image, _path(_MASK), output, settings)
-        sys.exit(report(outcome))
+        sys.exit(harmonize_files(_CHECKPOINT.value or None, *files, settings))
 
 
 def _path(flag: flags.FlagHolder) -> Path | None:

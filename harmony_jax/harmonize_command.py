@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     import argparse
 
-    from harmony_jax.photos.folders import Outcome
-
 _USAGE = """\
 harmonize PHOTO [MASK] -o OUTPUT
        harmonize CLIP [MASKS] [--codec NAME] [--every N] -o OUTPUT
@@ -39,45 +37,36 @@ failed, and are listed; 130, stopped with Ctrl-C.
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command; a mistake ends in one line and exit status 1."""
-    _end_when_interrupted()
+    # An exception would not end it: libraries that load or compile swallow or wrap it.
+    signal.signal(signal.SIGINT, _end)
     from harmony_jax.command_line import log_to_terminal
     from harmony_jax.errors import InputError
 
     arguments = sys.argv[1:] if arguments is None else arguments
     log_to_terminal()
     try:
-        if arguments[:1] == ["serve"]:
-            _serve(arguments[1:])
+        options = None if arguments[:1] == ["serve"] else _parse(arguments)
+        # What follows loads JAX, which takes seconds: --help and mistakes need not wait for it.
+        from harmony_jax.devices.compilation_cache import keep_compiled_programs
+
+        keep_compiled_programs()
+        if options is None:
+            from harmony_jax.web.server import serve
+
+            serve(arguments[1:])
         else:
-            from harmony_jax.video.options import is_video
-
-            options = _parse(arguments)
-            outcome = (_harmonize_clip if is_video(options) else _harmonize)(options)
-            from harmony_jax.photos.folders import report
-
-            sys.exit(report(outcome))
+            sys.exit((_harmonize_clip if options.video else _harmonize_photos)(options))
     except InputError as error:
         sys.exit(f"error: {error}")
-
-
-def _end_when_interrupted() -> None:
-    """Makes Ctrl-C end the command at once, in one line.
-
-    An exception would not do: libraries that are loading or compiling swallow or wrap it.
-    """
-    signal.signal(signal.SIGINT, _end)
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if "harmony_jax.disk" in sys.modules:  # else nothing is being written
         sys.modules["harmony_jax.disk"].remove_unfinished()
-    begun = "harmony_jax.video.run" in sys.modules
-    what = (
-        "nothing is written, the same command begins again"
-        if begun
-        else "the same command continues"
-    )
+    what = "the same command continues"
+    if "harmony_jax.video.run" in sys.modules:
+        what = "nothing is written, the same command begins again"
     print(f"\nstopped: {what}", file=sys.stderr, flush=True)
     os._exit(130)  # as a shell reports it
 
@@ -88,67 +77,56 @@ def _parse(arguments: Sequence[str]) -> "argparse.Namespace":
     from harmony_jax.photos.kinds import OUTPUT_FORMATS
     from harmony_jax.photos.options import add_model_options, mask_value, max_pixels, place
     from harmony_jax.photos.pasting import GRAVITIES
-    from harmony_jax.video.options import add_video_options
+    from harmony_jax.video.options import add_video_options, is_video
 
     parser = Parser(prog="harmonize", usage=_USAGE, description=_DESCRIPTION)
-    parser.add_argument("photo", type=Path, nargs="?", metavar="PHOTO")
-    parser.add_argument("mask", type=Path, nargs="?", metavar="MASK")
-    parser.add_argument("--images", type=Path, metavar="FOLDER", help="photos to harmonize")
-    parser.add_argument("--masks", type=Path, metavar="FOLDER", help="their masks")
-    parser.add_argument("--recursive", action="store_true", help="search folders in the folder too")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="file to write, or folder")
-    parser.add_argument(
-        "--strength",
-        type=float,
-        default=1.0,
-        metavar="S",
-        help="how much of the change to make, 0 to 1",
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("photo", type=Path, nargs="?", metavar="PHOTO")
+    add("mask", type=Path, nargs="?", metavar="MASK")
+    add("--images", type=Path, metavar="FOLDER", help="photos to harmonize")
+    add("--masks", type=Path, metavar="FOLDER", help="their masks")
+    add("--recursive", action="store_true", help="search folders in the folder too")
+    add("-o", "--output", type=Path, required=True, help="file to write, or folder")
+    add("--strength", type=float, default=1.0, metavar="S", help="share of the change, 0 to 1")
+    add(
         "--invert-masks",
         choices=("never", "always", "auto"),
         default="never",
         help="always: masks are black on the foreground; auto: those that are white along the "
         "border are",
     )
-    parser.add_argument(
+    add(
         "--mask-value",
         action="append",
         default=[],
         metavar="V",
         help="a value that is foreground in masks, such as 15 or 128,0,0; may be repeated",
     )
-    parser.add_argument(
-        "--format", choices=OUTPUT_FORMATS, help="format of the outputs (default: the photo's own)"
-    )
-    parser.add_argument(
+    add("--format", choices=OUTPUT_FORMATS, help="of the outputs (default: the photo's own)")
+    add(
         "--quality",
         type=int,
         metavar="Q",
         help="of JPEG, 1 to 100 (default: that of the photo if it is a JPEG, else 95), or of video "
         "(default: 64, visually lossless)",
     )
-    parser.add_argument(
+    add(
         "--subsampling",
         choices=("4:4:4", "4:2:2", "4:2:0"),
         help="of JPEG's colour (default: that of the photo if it is a JPEG, else 4:4:4)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace existing outputs")
-    pasting = parser.add_argument_group("pasting")
-    pasting.add_argument(
-        "--onto", type=Path, metavar="BACKGROUND", help="photo to paste on, or a folder of photos"
-    )
-    pasting.add_argument(
-        "--at", metavar="X,Y", help="position of the cutout's upper left corner, in pixels"
-    )
-    pasting.add_argument(
+    add("--overwrite", action="store_true", help="replace existing outputs")
+    add = parser.add_argument_group("pasting").add_argument
+    add("--onto", type=Path, metavar="BACKGROUND", help="photo to paste on, or a folder of photos")
+    add("--at", metavar="X,Y", help="position of the cutout's upper left corner, in pixels")
+    add(
         "--gravity",
         choices=GRAVITIES,
         metavar="SIDE",
         help=f"side or corner of the background that the cutout touches: {', '.join(GRAVITIES)}",
     )
-    pasting.add_argument("--scale", type=float, metavar="S", help="factor on the cutout's size")
-    pasting.add_argument(
+    add("--scale", type=float, metavar="S", help="factor on the cutout's size")
+    add(
         "--fit",
         type=float,
         metavar="SHARE",
@@ -168,31 +146,22 @@ def _parse(arguments: Sequence[str]) -> "argparse.Namespace":
     if options.quality is not None and not 1 <= options.quality <= 100:
         raise InputError(f"--quality {options.quality}: expected 1 to 100")
     if options.images is not None and not os.path.isdir(options.images):
-        raise InputError(
-            f"--images {options.images}: no such folder, or no permission: check the path"
-        )
+        raise InputError(f"--images {options.images}: no such folder, or no permission")
     for name in ("at", "gravity", "scale", "fit"):
         if getattr(options, name) is not None and options.onto is None:
             raise InputError(f"--{name} goes with --onto: pass the background to paste on")
     options.at = None if options.at is None else place(options.at)
     options.mask_value = tuple(mask_value(text) for text in options.mask_value)
     options.max_pixels = max_pixels(options.max_megapixels)
+    options.video = is_video(options)
     return options
 
 
-# The functions below load JAX, which takes seconds: --help and mistakes need not wait for it. Flask
-# is loaded for the page only. Nothing is loaded before Ctrl-C is handled.
-
-
-def _harmonize(options: "argparse.Namespace") -> "Outcome":
-    from harmony_jax.devices.compilation_cache import keep_compiled_programs
-    from harmony_jax.photos.folders import Settings, predict
+def _harmonize_photos(options: "argparse.Namespace") -> int:
+    from harmony_jax.photos.folders import Settings, harmonize_files
     from harmony_jax.photos.formats import JpegOptions
-    from harmony_jax.photos.options import expect_any_file
     from harmony_jax.photos.pasting import Placement
 
-    keep_compiled_programs()
-    expect_any_file(options.max_pixels)
     settings = Settings(
         strength=options.strength,
         invert_masks=options.invert_masks,
@@ -204,19 +173,11 @@ def _harmonize(options: "argparse.Namespace") -> "Outcome":
         recursive=options.recursive,
         jpeg=JpegOptions(options.quality, options.subsampling),
     )
-    return predict(
-        options.checkpoint,
-        options.photo or options.images,
-        options.mask or options.masks,
-        options.output,
-        settings,
-        options.onto,
-    )
+    photo, mask = options.photo or options.images, options.mask or options.masks
+    return harmonize_files(options.checkpoint, photo, mask, options.output, settings, options.onto)
 
 
-def _harmonize_clip(options: "argparse.Namespace") -> "Outcome":
-    from harmony_jax.devices.compilation_cache import keep_compiled_programs
-    from harmony_jax.photos.folders import Outcome
+def _harmonize_clip(options: "argparse.Namespace") -> int:
     from harmony_jax.photos.steady import SMOOTHING, Steadiness
     from harmony_jax.video.options import frame_rate
     from harmony_jax.video.run import VideoSettings, harmonize_clip
@@ -236,19 +197,9 @@ def _harmonize_clip(options: "argparse.Namespace") -> "Outcome":
         overwrite=options.overwrite,
         max_pixels=options.max_pixels,
     )
-    keep_compiled_programs()
-    output = harmonize_clip(
-        options.checkpoint, options.photo, options.mask, options.output, settings
-    )
-    return Outcome([output], 0, [])
-
-
-def _serve(arguments: Sequence[str]) -> None:
-    from harmony_jax.devices.compilation_cache import keep_compiled_programs
-    from harmony_jax.web.server import serve
-
-    keep_compiled_programs()
-    serve(arguments)
+    paths = options.photo, options.mask, options.output
+    print(harmonize_clip(options.checkpoint, *paths, settings))
+    return 0
 
 
 if __name__ == "__main__":

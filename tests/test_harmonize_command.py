@@ -93,12 +93,12 @@ def test_a_folder_with_a_failure(trained, folder, tmp_path):
 )
 def test_mistakes_are_one_line_and_status_1(arguments, message, monkeypatch):
     for name in (  # which change the process
-        "harmonize_command._end_when_interrupted",
-        "command_line.log_to_terminal",
-        "photos.options.expect_any_file",
-        "devices.compilation_cache.keep_compiled_programs",
+        "signal.signal",
+        "harmony_jax.command_line.log_to_terminal",
+        "harmony_jax.photos.folders.expect_any_file",
+        "harmony_jax.devices.compilation_cache.keep_compiled_programs",
     ):
-        monkeypatch.setattr(f"harmony_jax.{name}", lambda *_: None)
+        monkeypatch.setattr(name, lambda *_: None)
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
     text = str(stopped.value)  # which sys.exit prints, with status 1

@@ -36,6 +36,7 @@ from harmony_jax.photos.masks import (
     looks_inverted,
     mask_of,
 )
+from harmony_jax.photos.options import expect_any_file
 from harmony_jax.photos.pasting import CENTERED, Placement, check_placement, paste
 from harmony_jax.photos.pixel_budget import PixelBudget
 
@@ -57,12 +58,9 @@ class Settings(NamedTuple):
         invert_masks: `always` if masks are black on the foreground; `auto` inverts those that would
             make most of the picture's border foreground.
         ending: of the outputs, such as .png; None keeps the photo's.
-        overwrite: whether to replace existing outputs.
         max_pixels: larger photos are refused.
         mask_values: the values of masks that are foreground; empty: see `mask_of`.
-        placement: where a cutout lies on its background.
         recursive: whether folders in a folder are searched.
-        jpeg: how JPEG is compressed.
     """
 
     strength: float = 1.0
@@ -80,35 +78,32 @@ _DEFAULTS = Settings()
 
 
 class Outcome(NamedTuple):
-    """What became of the photos.
-
-    Attributes:
-        written: the outputs made.
-        present: how many outputs existed already and were kept.
-        failures: a line for each photo that failed.
-    """
+    """What became of the photos."""
 
     written: list[Path]
-    present: int
-    failures: list[str]
+    present: int  # outputs that existed already and were kept
+    failures: list[str]  # a line for each photo that failed
 
 
-def report(outcome: Outcome) -> int:
-    """Prints what became of the photos.
-
-    Returns:
-        The exit status: 0 if all are done, else 2.
-    """
-    if len(outcome.written) == 1 and not outcome.present and not outcome.failures:
-        print(outcome.written[0])
+def harmonize_files(
+    checkpoint: str | os.PathLike[str] | None,
+    image: Path,
+    mask: Path | None,
+    output: Path,
+    settings: Settings = _DEFAULTS,
+    onto: Path | None = None,
+) -> int:
+    """Does what `predict` does, and prints the outcome; returns the exit status: 2 for failures."""
+    expect_any_file(settings.max_pixels)
+    written, present, failures = predict(checkpoint, image, mask, output, settings, onto)
+    if len(written) == 1 and not present and not failures:
+        print(written[0])
         return 0
-    text = f"{len(outcome.written)} harmonized"
-    if outcome.present:
-        text += f", {outcome.present} were there already"
-    if outcome.failures:
-        text += f", {len(outcome.failures)} failed:"
-    print(text, *outcome.failures, sep="\n  ", file=sys.stderr)
-    return 2 if outcome.failures else 0
+    text = f"{len(written)} harmonized"
+    text += f", {present} were there already" if present else ""
+    text += f", {len(failures)} failed:" if failures else ""
+    print(text, *failures, sep="\n  ", file=sys.stderr)
+    return 2 if failures else 0
 
 
 def predict(
@@ -123,21 +118,16 @@ def predict(
 
     In a folder, photos that fail are left out and listed in the outcome, and existing outputs are
     kept, so the same call continues. The model is loaded once the first photo and its mask have
-    been read and checked.
+    been read and checked. docs/harmonize.md says how the files of folders are named.
 
     Args:
         checkpoint: as `Harmonizer.from_checkpoint` takes it.
         image: a photo, or a folder of photos.
-        mask: its mask; or a folder (which may be the photos') with, for `a_b_c.jpg`, a mask named
-            `a_b_c`, `a_b_c_mask` or `a_b` with any ending of `ENDINGS`. None takes the photos'
-            alpha channels.
-        output: file for one photo, or a folder, which keeps the photo's name; folder for many.
+        mask: its mask, or a folder of masks, which may be the photos'; None: the alpha channels.
+        output: a file for one photo; or a folder, which keeps the photos' names.
         settings: everything else.
         onto: a background that the photos, cut out by their masks, are pasted on; for a folder of
-            photos also a folder with a background of the same name for each.
-
-    Raises:
-        InputError: nothing could be begun, there is no such model, or the only photo failed.
+            photos also a folder of backgrounds.
     """
     try:
         return _predict(checkpoint, Inputs(image, mask, output, onto), settings)
@@ -210,23 +200,15 @@ def _run_all(model: _Model, jobs: list[Job], settings: Settings) -> tuple[list[P
                     future.result()
                 except Exception as error:  # of any kind: the other photos are done all the same
                     if model.error is not None:
-                        executor.shutdown(cancel_futures=True)
                         raise model.error from None
-                    failures[futures[future]] = _reason(futures[future], error)
+                    job, text = futures[future], " ".join(str(error).split())
+                    unforeseen = f"{job.photo}: {type(error).__name__}: {text}"
+                    failures[job] = text if isinstance(error, InputError) else unforeseen
                 bar.update()
-        except KeyboardInterrupt:
-            executor.shutdown(cancel_futures=True)  # photos that were begun are finished
-            raise
+        finally:  # after an interrupt, photos that were begun are finished
+            executor.shutdown(cancel_futures=True)
     written = [job.output for job in jobs if job not in failures]
     return written, [failures[job] for job in jobs if job in failures]
-
-
-def _reason(job: Job, error: Exception) -> str:
-    """Why a photo failed, in one line."""
-    if isinstance(error, InputError):
-        return str(error)
-    _LOGGER.debug("%s", job.photo, exc_info=error)
-    return f"{job.photo}: {type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _run(model: _Model, job: Job, settings: Settings, budget: PixelBudget) -> None:

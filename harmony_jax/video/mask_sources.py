@@ -1,4 +1,4 @@
-"""Where the masks of a clip's frames come from: a clip, a folder, one picture, or their alpha."""
+"""The masks of a clip's frames: from a clip, a folder, one picture, or their alpha."""
 
 from collections.abc import Iterator
 from itertools import repeat
@@ -15,7 +15,7 @@ from harmony_jax.photos.masks import MaskValue, PixelMask, fit_size, looks_inver
 from harmony_jax.video.files import pictures_in
 from harmony_jax.video.frames import AnyFrame, ClipFrame
 from harmony_jax.video.library import av
-from harmony_jax.video.reading import Clip
+from harmony_jax.video.reading import AnyClip, Clip
 
 # In masks of lossy codecs, levels that are as good as black, or as white.
 _NOISE = 8
@@ -25,7 +25,6 @@ _WITHOUT_NOISE = np.rint(
 
 _SAME_ASPECT = 0.01
 
-
 Invert = Literal["never", "always", "auto"]
 
 
@@ -34,8 +33,7 @@ class MaskSource:
 
     Args:
         path: a clip, a folder of pictures or a picture; None takes each frame's alpha.
-        invert: whether they are black on the foreground; see `VideoSettings`.
-        values: values that are foreground; none: bright is foreground.
+        invert, values: see `VideoSettings`.
     """
 
     def __init__(
@@ -63,11 +61,7 @@ class MaskSource:
             self._clip.close()
 
     def of(self, frame: AnyFrame) -> PixelMask | None:
-        """The next frame's mask, of its size, or None if there are no more masks.
-
-        Raises:
-            InputError: it has another aspect than the frame, or cannot be read.
-        """
+        """The next frame's mask, of its size, or None if there are no more masks."""
         if self.path is None:
             mask = frame.alpha()
             if mask is None:
@@ -115,6 +109,84 @@ class MaskSource:
             return mask_of(picture).mask
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
+
+
+class MaskedFrames:
+    """The frames of a clip, each with its mask, until either clip or masks end.
+
+    Attributes:
+        count: how many frames there were so far.
+        changed: how many of them have a transform, which the caller counts.
+        masks_ended: whether the masks ended before the clip.
+    """
+
+    def __init__(self, source: AnyClip, masks: MaskSource, max_pixels: int = MAX_PIXELS):
+        self._source, self._masks, self._max_pixels = source, masks, max_pixels
+        self.count = self.changed = 0
+        self.masks_ended = False
+        self._masks_left = False
+        self._with_foreground = 0
+
+    def __iter__(self) -> Iterator[AnyFrame]:
+        for frame in self._source.frames():
+            height, width = frame.size
+            if height * width > self._max_pixels:
+                raise InputError(
+                    f"{self._source.path}: frames of {width} x {height} pixels: "
+                    f"at most {self._max_pixels / 1e6:g} megapixels are allowed"
+                )
+            try:
+                mask = self._masks.of(frame)
+            except InputError as error:
+                name = str(self._masks.path or self._source.path)
+                text = str(error) if name in str(error) else f"{name}: {error}"
+                raise InputError(text) from error
+            if mask is None:
+                self.masks_ended = True
+                return
+            if self._masks.path is None:
+                frame.drop_alpha()
+            frame.mask = mask
+            self.count += 1
+            self._with_foreground += bool(mask.any())
+            yield frame
+        self._masks_left = not self._masks.ended()
+
+    def check(self) -> None:
+        """Raises InputError unless something could be harmonized."""
+        label = self._masks.path or self._source.path
+        if not self.count:
+            raise InputError(f"{label}: there is no frame in it: replace it")
+        if not self._with_foreground:
+            raise InputError(
+                f"{label}: the mask has no foreground in any of {self.count} frames: "
+                "foreground is white"
+            )
+        if not self.changed:
+            raise InputError(
+                f"{label}: the network can see foreground and background in none of {self.count} "
+                "frames: the foreground is too small, or there is no background"
+            )
+
+    def remarks(self, output: Path | str) -> list[str]:
+        """What was not as expected, a line each; `output` names what was written."""
+        clip, masks, count = self._source.path, self._masks.path, self.count
+        found = []
+        if self.masks_ended:
+            found.append(f"{masks}: ends after {count} frames, before {clip}: so does {output}")
+        elif self._masks_left:
+            found.append(f"{masks}: has more frames than {clip}, which has {count}")
+        if not self.masks_ended and self._source.ends_early():
+            found.append(
+                f"{clip}: ends early, after {count} frames of {self._source.count}: "
+                f"{output} has these"
+            )
+        if unchanged := self._with_foreground - self.changed:
+            found.append(
+                f"{clip}: {unchanged} frames stay as they are: the network cannot see "
+                "foreground and background"
+            )
+        return found
 
 
 def _of_frame(frame: ClipFrame, is_exact: bool) -> PixelMask:

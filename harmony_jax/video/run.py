@@ -2,13 +2,15 @@
 
 import logging
 import os
-from collections.abc import Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+import numpy as np
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -17,24 +19,23 @@ from harmony_jax.devices.host_cores import usable_cores
 from harmony_jax.disk import check_writable
 from harmony_jax.errors import InputError
 from harmony_jax.photos.arguments import checked_strength
-from harmony_jax.photos.formats import MAX_PIXELS
+from harmony_jax.photos.formats import MAX_PIXELS, to_uint8
 from harmony_jax.photos.harmonizer import Harmonizer
 from harmony_jax.photos.masks import MaskValue
 from harmony_jax.photos.steady import Steadiness, Transform, check_steadiness
 from harmony_jax.video.files import CONTAINERS
 from harmony_jax.video.frames import AnyFrame
-from harmony_jax.video.mask_sources import Invert, MaskSource
-from harmony_jax.video.masked_frames import MaskedFrames
-from harmony_jax.video.pipeline import mapped
-from harmony_jax.video.reading import AnyClip, Clip, FolderClip
-from harmony_jax.video.writing import clip_writer, folder_writer
+from harmony_jax.video.mask_sources import Invert, MaskedFrames, MaskSource
+from harmony_jax.video.reading import Clip, FolderClip
+from harmony_jax.video.writing import ClipWriter, FolderWriter, clip_writer, folder_writer
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 _LOGGER = logging.getLogger(__name__)
 
 _AHEAD = 4  # frames that wait between two stages
 _DEFAULT_RATE = Fraction(25)  # for folders
-
-Model = Harmonizer | str | os.PathLike[str] | None
 
 
 class VideoSettings(NamedTuple):
@@ -50,7 +51,6 @@ class VideoSettings(NamedTuple):
         quality: of a lossy codec, 1 to 100; or None.
         rate: frames a second of a folder; None: 25.
         ending: of pictures written into a folder, such as .png; None: as they were, or .png.
-        overwrite: whether an output that is there already is replaced.
         max_pixels: clips with larger frames are refused.
     """
 
@@ -70,9 +70,13 @@ _DEFAULTS = VideoSettings()
 
 
 def harmonize_clip(
-    model: Model, clip: Path, mask: Path | None, output: Path, settings: VideoSettings = _DEFAULTS
+    model: Harmonizer | str | os.PathLike[str] | None,
+    clip: Path,
+    mask: Path | None,
+    output: Path,
+    settings: VideoSettings = _DEFAULTS,
 ) -> Path:
-    """Harmonizes a clip.
+    """Harmonizes a clip, and returns the path that was written.
 
     Args:
         model: a harmonizer, or what `Harmonizer.from_checkpoint` takes.
@@ -80,12 +84,6 @@ def harmonize_clip(
         mask: a file of video, a folder of frames, a picture for all frames, or None: alpha.
         output: a file whose ending is in `CONTAINERS`, or a folder for pictures.
         settings: all else.
-
-    Returns:
-        What was written.
-
-    Raises:
-        InputError: nothing was written.
     """
     checked_strength(settings.strength)
     check_steadiness(settings.steadiness)
@@ -99,7 +97,16 @@ def harmonize_clip(
         inverted, values = settings.invert_masks, settings.mask_values
         with closing(source), closing(MaskSource(mask, inverted, values)) as masks:
             frames = MaskedFrames(source, masks, settings.max_pixels)
-            _write(model, frames, source, output, settings)
+            with (
+                clip_writer(output, source, settings.codec, settings.quality)
+                if _is_file(output)
+                else folder_writer(output, settings.ending, source)
+            ) as writer:
+                if not isinstance(model, Harmonizer):
+                    model = Harmonizer.from_checkpoint(model)
+                _write(_harmonized(model, frames, settings), writer, source.count)
+                frames.check()
+                writer.finish(is_cut=frames.masks_ended)
     except OSError as error:
         place = error.filename or output
         raise InputError(f"{place}: cannot be used ({error.strerror}): choose another") from error
@@ -109,21 +116,18 @@ def harmonize_clip(
 
 
 def _write(
-    model: Model, frames: MaskedFrames, source: AnyClip, output: Path, settings: VideoSettings
+    harmonized: Generator[AnyFrame, None, None],
+    writer: ClipWriter | FolderWriter,
+    count: int | None,
 ) -> None:
     with (
-        clip_writer(output, source, settings.codec, settings.quality)
-        if _is_file(output)
-        else folder_writer(output, settings.ending, source)
-    ) as writer:
-        if not isinstance(model, Harmonizer):
-            model = Harmonizer.from_checkpoint(model)
-        harmonized = _harmonized(model, frames, settings)
-        with closing(harmonized), closing(_with_progress(harmonized, source.count)) as shown:
-            for frame in shown:
-                writer.write(frame)
-        frames.check()
-        writer.finish(is_cut=frames.masks_ended)
+        closing(harmonized),
+        logging_redirect_tqdm([logging.getLogger("harmony_jax")]),
+        tqdm(total=count, unit="frame", disable=None) as bar,
+    ):
+        for frame in harmonized:
+            writer.write(frame)
+            bar.update()
 
 
 def _output(clip: Path, mask: Path | None, output: Path, settings: VideoSettings) -> Path:
@@ -140,7 +144,7 @@ def _output(clip: Path, mask: Path | None, output: Path, settings: VideoSettings
         if path is not None and output.exists() and output.samefile(path):
             raise InputError(f"{output}: is the {kind} itself: choose another output")
     if not settings.overwrite and output.exists() and (output.is_file() or any(output.iterdir())):
-        raise InputError(f"{output}: exists already: choose another, or overwrite it")
+        raise InputError(f"{output}: exists already: choose another, or ask to overwrite")
     if not _is_file(output):
         for name, value in (("codec", settings.codec), ("quality", settings.quality)):
             if value is not None:
@@ -152,6 +156,18 @@ def _output(clip: Path, mask: Path | None, output: Path, settings: VideoSettings
 
 def _is_file(output: Path) -> bool:
     return output.suffix.lower() in CONTAINERS and not output.is_dir()
+
+
+def _mapped(
+    function: Callable[[T], U], items: Iterable[T], executor: ThreadPoolExecutor, count: int
+) -> Iterator[U]:
+    """What a function makes of items, in their order, several at once."""
+    waiting: deque[Future[U]] = deque()
+    for item in items:
+        waiting.append(executor.submit(function, item))
+        if len(waiting) >= count:
+            yield waiting.popleft().result()
+    yield from (future.result() for future in waiting)
 
 
 def _harmonized(
@@ -173,18 +189,41 @@ def _harmonized(
     workers = max(2, usable_cores())
     read = Ahead(frames, _AHEAD)
     with closing(read), ThreadPoolExecutor(workers) as executor:
-        done = Ahead(mapped(paint, transforms(), executor, workers + 1), _AHEAD)
+        done = Ahead(_mapped(paint, transforms(), executor, workers + 1), _AHEAD)
         with closing(done):
             yield from done
 
 
-def _with_progress(
-    frames: Iterator[AnyFrame], count: int | None
-) -> Generator[AnyFrame, None, None]:
-    with (
-        logging_redirect_tqdm([logging.getLogger("harmony_jax")]),
-        tqdm(total=count, unit="frame", disable=None) as bar,
-    ):
-        for frame in frames:
-            yield frame
-            bar.update()
+def preview(
+    harmonizer: Harmonizer, clip: Path, mask: Path | None, most: int, max_pixels: int
+) -> tuple[list[tuple[int, np.ndarray, np.ndarray]], int, list[str]]:
+    """Harmonizes `most` frames of a file of video or fewer, each by itself.
+
+    Returns:
+        Each frame's number, from 0, with its pixels before and after, uint8 RGB, upright; how many
+        frames the clip has in all; and what there is to say about it.
+    """
+    with closing(Clip(clip)) as source, closing(MaskSource(mask)) as masks:
+        frames = MaskedFrames(source, masks, max_pixels)
+        # Keeps at most twice as many frames as are shown; the clip may not state its length.
+        chosen, step = [], 1
+        for number, frame in enumerate(frames):
+            source.passed_on.clear()
+            if number % step or frame.mask is None or not frame.mask.any():
+                continue
+            chosen.append((number, frame))
+            if len(chosen) == 2 * most:
+                chosen, step = chosen[::2], 2 * step
+        picked = chosen[:: max(1, -(-len(chosen) // most))]
+        shown = []
+        transforms = harmonizer.transforms((frame for _, frame in picked), Steadiness(0.0))
+        for (number, _), (frame, transform) in zip(picked, transforms, strict=True):
+            before = to_uint8(frame.rgb())
+            if transform is not None:
+                frames.changed += 1
+                frame.recolor(transform, 1.0)
+            shown.append((number, before, to_uint8(frame.rgb())))
+        frames.check()
+        # Frames that are not shown were not harmonized, which is no remark.
+        remarks = [text for text in frames.remarks("the output") if "stay as they are" not in text]
+        return shown, frames.count, remarks

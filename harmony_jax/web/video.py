@@ -29,7 +29,7 @@ def video_routes(harmonizer: Harmonizer, max_upload_bytes: int, max_pixels: int)
     @routes.post("/video/preview")
     def preview() -> dict[str, Any]:
         """Some frames, each harmonized by itself."""
-        from harmony_jax.video.preview import preview
+        from harmony_jax.video.run import preview
 
         with _uploaded(max_upload_bytes) as (clip, mask, folder):
             shown, count, found = preview(harmonizer, clip, mask, _FRAMES, max_pixels)
