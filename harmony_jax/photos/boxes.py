@@ -37,9 +37,7 @@ def look_at_avif(data: bytes) -> tuple[int, bytes | None]:
 def look_at_jpeg2000(data: bytes) -> tuple[int, bytes | None]:
     """Bits per channel, and the ICC profile of a JPEG 2000 file.
 
-    Raises:
-        InputError: PIL would take the numbers for something else.
-        Exception: of several kinds, for a damaged file.
+    Refuses variants whose numbers PIL would take for something else.
     """
     stream, profile, space, opacity, has_palette = data, None, None, False, False
     if not data.startswith(_CODE_STREAM):

@@ -50,14 +50,9 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class JpegOptions(NamedTuple):
-    """How JPEG is compressed.
+    """How JPEG is compressed; None takes a JPEG photo's own, and 95 and 4:4:4 for all others."""
 
-    Attributes:
-        quality: from 1 to 100; None takes a JPEG photo's own tables, and 95 for all others.
-        subsampling: of colour; None takes a JPEG photo's own, and 4:4:4 for all others.
-    """
-
-    quality: int | None = None
+    quality: int | None = None  # 1 to 100
     subsampling: Subsampling | None = None
 
 

@@ -113,16 +113,15 @@ class Harmonizer:
         """Makes the foreground's colours fit.
 
         Args:
-            image: a photo: a NumPy or JAX array [height, width, 3] in sRGB, uint8 or uint16; or a
-                PIL image of any kind and colour profile. Or several: a list of photos of any
-                sizes, or an array [batch, height, width, 3].
+            image: a NumPy or JAX array [height, width, 3] in sRGB, uint8 or uint16, or a PIL image
+                of any kind and profile. Or several: a list of photos of any sizes, or an array
+                [batch, height, width, 3].
             mask: one for each photo: [height, width], 255 (True, or 1.0 in floating point) on the
                 foreground; between 0 and 255, that share of the change is made. A mask of another
                 size is resized with a warning. None takes the photo's alpha channel.
-            resolution: "full" returns the photo at its own size, sharp: the network sees it at the
-                size it was trained at, and its change of colour is applied to the photo. A number
-                returns the network's own output for the photo squeezed to that many pixels a side,
-                as the released code does.
+            resolution: "full" applies the network's change of colour to the photo at its own size.
+                A number returns the network's own output for the photo squeezed to that many pixels
+                a side, as the released code does.
             strength: how much of the change to make, from 0 to 1.
 
         Returns:
@@ -145,8 +144,7 @@ class Harmonizer:
         """Pastes a cutout on a background, and makes its colours fit.
 
         Args:
-            cutout: what is pasted: [height, width, 4] with its alpha channel, uint8 or uint16, or a
-                PIL image.
+            cutout: [height, width, 4] with its alpha channel, or any photo together with `mask`.
             background: a photo, as `harmonize` takes one.
             mask: the cutout's mask, if it has no alpha channel.
             strength: how much of the change to make, from 0 to 1.
@@ -174,17 +172,14 @@ class Harmonizer:
     ) -> Iterator[np.ndarray]:
         """Makes the foreground's colours fit in every frame of a clip, without flicker.
 
-        Frames are read and yielded one by one: only the frames around the current one are in
-        memory. The `harmonize` command reads and writes video files.
+        Only the frames around the current one are in memory.
 
         Args:
             frames: photos as `harmonize` takes them, in order of time.
             masks: one for each frame; one array or PIL image for all frames; or None, which takes
                 the frames' alpha channels. A frame without foreground stays as it is.
             strength: how much of the change to make, from 0 to 1.
-            smoothing: over how many frames the change is averaged, as a standard deviation; 0
-                harmonizes each frame by itself.
-            every: the network sees one frame in so many; the change in between is interpolated.
+            smoothing, every: see `Steadiness`.
 
         Yields:
             As many frames as the shorter of `frames` and `masks` has: [height, width, 3] RGB of the
@@ -193,17 +188,11 @@ class Harmonizer:
         strength = checked_strength(strength)
         steadiness = Steadiness(smoothing, every)
         check_steadiness(steadiness)
-        transforms = self.transforms(frames_of(frames, masks), steadiness)
-        return (self.recolored(*transform, strength) for transform in transforms)
-
-    def recolored(
-        self, picture: PictureFrame, coefficients: Transform | None, strength: float
-    ) -> np.ndarray:
-        """A frame after its transform; None leaves it as it is."""
         return (
-            picture.pixels
-            if coefficients is None
-            else picture.recolored(self._recolor, coefficients, strength)
+            frame.pixels
+            if transform is None
+            else frame.recolored(self._recolor, transform, strength)
+            for frame, transform in self.transforms(frames_of(frames, masks), steadiness)
         )
 
     def transforms(

@@ -1,6 +1,6 @@
 """Which photo, mask and background belong together, and where the result goes."""
 
-import bisect
+import difflib
 import os
 from collections import defaultdict
 from collections.abc import Iterator
@@ -37,13 +37,7 @@ class Inputs(NamedTuple):
 
 
 def job_of_photo(inputs: Inputs, ending: str | None, overwrite: bool) -> Job:
-    """The job of a single photo.
-
-    Args:
-        inputs: files.
-        ending: of the output, such as .png; None keeps the photo's, or the background's.
-        overwrite: whether the output may exist already.
-    """
+    """The job of a single photo; an ending of None keeps the photo's, or the background's."""
     image, mask, output, onto = inputs
     if onto is not None and onto.is_dir():
         raise InputError(f"{onto}: is a folder: one cutout goes on one background")
@@ -67,9 +61,9 @@ def jobs_of_folder(
 
     Args:
         inputs: folders; `onto` may be one background for all.
-        ending: of the outputs; None keeps each photo's, or its background's.
-        recursive: whether folders in the folder are searched; masks, backgrounds and outputs are
-            then in folders of the same names.
+        ending: as in `job_of_photo`.
+        recursive: whether folders in it are searched; masks, backgrounds and outputs are then in
+            folders of the same names.
     """
     images, masks, output, onto = inputs
     if output.exists() and not output.is_dir():
@@ -170,14 +164,11 @@ class _Files:
         raise InputError(f"{photo}: no background: expected {self._root / stem}.jpg; {others}")
 
     def _nearest(self, stem: Path, without: str | None) -> str:
-        """The files where the alphabet would have the one that is missing."""
+        """The files with names that are most like the one that is missing."""
         names = [name for name in self._names[stem.parent] if name != without]
-        if not names:
-            return "there is nothing"
-        start = max(0, min(bisect.bisect(names, stem.name) - 1, len(names) - 3))
-        shown = names[start : start + 3]
+        shown = difflib.get_close_matches(stem.name, names, 3, cutoff=0)
         more = len(names) - len(shown)
-        return f"there is {', '.join(shown)}" + (f" and {more} more" if more else "")
+        return f"there is {', '.join(shown) or 'nothing'}" + (f" and {more} more" if more else "")
 
 
 def _only(photo: Path, found: list[Path], role: str) -> Path:

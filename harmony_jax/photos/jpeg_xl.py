@@ -36,25 +36,14 @@ _COORDINATE: Ways = ((0, 19), (524_288, 19), (1_048_576, 20), (2_097_152, 21))
 
 
 class JpegXlKind(NamedTuple):
-    """What a file's picture is.
+    """What a file's picture is."""
 
-    Attributes:
-        size: width and height in pixels, upright.
-        bits: per channel.
-        profile: its colours; None for sRGB.
-        is_jpeg: whether it is a packed JPEG, which can be restored as it was.
-        several: whether it has more than one picture.
-        refusal: why its pixels are not read, or None.
-        exif: its EXIF, or None.
-        xmp: its XMP, or None.
-    """
-
-    size: tuple[int, int]
-    bits: int = 8
-    profile: bytes | None = None
-    is_jpeg: bool = False
-    several: bool = False
-    refusal: str | None = None
+    size: tuple[int, int]  # width and height in pixels, upright
+    bits: int = 8  # per channel
+    profile: bytes | None = None  # None for sRGB
+    is_jpeg: bool = False  # a packed JPEG, which can be restored as it was
+    several: bool = False  # more than one picture
+    refusal: str | None = None  # why its pixels are not read
     exif: bytes | None = None
     xmp: bytes | None = None
 
@@ -65,12 +54,7 @@ def is_jpeg_xl(data: bytes) -> bool:
 
 
 def look_at_jpeg_xl(data: bytes) -> JpegXlKind:
-    """Reads a file's header.
-
-    Raises:
-        InputError: brightness beyond white (HDR), or unknown colours.
-        Exception: of several kinds, for a damaged file.
-    """
+    """Reads a file's header; damaged files raise exceptions of several kinds."""
     stream, found = data, {}
     if data.startswith(CONTAINER):
         stream = b""
@@ -92,12 +76,7 @@ def look_at_jpeg_xl(data: bytes) -> JpegXlKind:
 
 
 def decode_jpeg_xl(data: bytes, kind: JpegXlKind) -> UInt[np.ndarray, "height width *channels"]:
-    """The first picture, upright, with values of `kind.bits` bits.
-
-    Raises:
-        InputError: a variant that is not known to be read right.
-        Exception: of several kinds, for a damaged file.
-    """
+    """The first picture, upright, with values of `kind.bits` bits."""
     if kind.refusal is not None:
         raise refusal("JPEG XL", kind.refusal)
     pixels = imagecodecs.jpegxl_decode(data, index=0)

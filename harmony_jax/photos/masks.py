@@ -38,15 +38,10 @@ _STRIP = 1_000_000  # pixels that are counted at once
 
 
 class FoundMask(NamedTuple):
-    """A mask that a picture shows.
-
-    Attributes:
-        mask: 255 on the foreground.
-        remark: an assumption that may be wrong, or None.
-    """
+    """A mask that a picture shows."""
 
     mask: PixelMask
-    remark: str | None = None
+    remark: str | None = None  # an assumption that may be wrong
 
 
 def mask_of(picture: Picture, wanted: Sequence[MaskValue] = ()) -> FoundMask:
@@ -58,11 +53,8 @@ def mask_of(picture: Picture, wanted: Sequence[MaskValue] = ()) -> FoundMask:
     background is foreground.
 
     Args:
-        picture: the mask, of any kind.
+        picture: the mask, of any kind; a photo is refused.
         wanted: the values that are foreground, in the picture's depth; by default as above.
-
-    Raises:
-        InputError: it looks like a photo, or has none of the wanted values.
     """
     if wanted:
         return FoundMask(_chosen(picture, wanted))
@@ -87,11 +79,7 @@ def cut_out(photo: Picture, mask: PixelMask) -> Picture:
 
 
 def fit_size(mask: PixelMask, height: int, width: int) -> PixelMask:
-    """The mask at a photo's size, with soft edges.
-
-    Raises:
-        InputError: its sides are those of the photo turned by 90 degrees.
-    """
+    """The mask at a photo's size, with soft edges; one that lies on its side is refused."""
     own_height, own_width = mask.shape
     if (own_height, own_width) == (height, width):
         return mask
@@ -249,7 +237,11 @@ def _of_colors(pixels: UInt8[np.ndarray, "height width 3"]) -> FoundMask:
     if len(colors) <= _MOST_LABELS:
         numbers = np.searchsorted(colors, packed)
         if _are_flat(numbers, np.arange(len(colors))):
-            return _of_labels(pixels, [_unpacked(color) for color in colors])
+            values = [_unpacked(color) for color in colors]
+            background = _background(values, pixels)
+            others = [color for color in values if color != background]
+            mask = _white((pixels != np.array(background, np.uint8)).any(2))
+            return FoundMask(mask, _of_several([background, *others]))
     ends = _ends(packed)
     if ends is not None:
         return _between(pixels, *ends)
@@ -259,13 +251,6 @@ def _of_colors(pixels: UInt8[np.ndarray, "height width 3"]) -> FoundMask:
         f"the mask has {len(colors):,} colours: is it the photo? The photo comes first, then its "
         "mask"
     )
-
-
-def _of_labels(pixels: UInt8[np.ndarray, "height width 3"], colors: list[MaskValue]) -> FoundMask:
-    background = _background(colors, pixels)
-    mask = _white((pixels != np.array(background, np.uint8)).any(2))
-    others = [color for color in colors if color != background]
-    return FoundMask(mask, _of_several([background, *others]))
 
 
 def _of_several(values: list[MaskValue]) -> str:

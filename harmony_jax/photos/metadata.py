@@ -31,19 +31,12 @@ _XMP_OTHERS = re.compile(rb"hdrgm:|GContainer|HDRGainMap")
 
 
 class ExifFound(NamedTuple):
-    """What EXIF says.
+    """What EXIF says."""
 
-    Attributes:
-        orientation: how the picture is stored (Exif 2.32, tag 0x0112); 1 if EXIF does not say.
-        kept: the fields to keep, as `PIL.Image.Exif.tobytes`, or None.
-        is_adobe_rgb: whether a camera declares Adobe RGB (DCF 2.0).
-        is_damaged: whether some fields could not be kept.
-    """
-
-    orientation: int
-    kept: bytes | None
-    is_adobe_rgb: bool
-    is_damaged: bool
+    orientation: int  # how the picture is stored (Exif 2.32, tag 0x0112); 1 if EXIF does not say
+    kept: bytes | None  # the fields to keep, as `PIL.Image.Exif.tobytes`
+    is_adobe_rgb: bool  # a camera declares Adobe RGB (DCF 2.0)
+    is_damaged: bool  # some fields could not be kept
 
 
 def load_exif(data: bytes) -> Image.Exif:

@@ -21,8 +21,8 @@ class Placement(NamedTuple):
     """Where a cutout lies on its background, and how large.
 
     Attributes:
-        at: the cutout's upper left corner, column and row of the background; they may be negative.
-            A transparent margin counts, as in an editor's layers.
+        at: column and row of the cutout's upper left corner, transparent margin included; they may
+            be negative.
         gravity: instead, the side or corner of the background that the visible part of the cutout
             touches. Without either, the cutout is centred.
         scale: a factor on the cutout's width and height.

@@ -9,34 +9,20 @@ MAX_PIXELS = 200_000_000  # the largest cameras'; 1.2 GB as uint8, before and af
 
 
 class JpegTables(NamedTuple):
-    """How a JPEG was compressed.
+    """How a JPEG was compressed."""
 
-    Attributes:
-        tables: quantization tables, 64 numbers each, row by row.
-        subsampling: of colour, in PIL's numbers: 0, none; 1, halved across; 2, halved both ways.
-    """
-
-    tables: tuple[tuple[int, ...], ...]
-    subsampling: int
+    tables: tuple[tuple[int, ...], ...]  # of quantization, 64 numbers each, row by row
+    subsampling: int  # of colour: 0, none; 1, halved across; 2, halved both ways
 
 
 class Companions(NamedTuple):
-    """What comes with a picture besides its pixels, profile and EXIF.
+    """What comes with a picture besides its pixels, profile and EXIF."""
 
-    Attributes:
-        resolution: pixels per inch, across and down.
-        xmp: an XMP packet.
-        iptc: an IPTC-IIM block.
-        text: PNG text chunks, kinds and contents.
-        geo: GeoTIFF and GDAL fields: tag, type and value.
-        jpeg: how the file was compressed, if it was a JPEG.
-    """
-
-    resolution: tuple[float, float] | None = None
+    resolution: tuple[float, float] | None = None  # pixels per inch, across and down
     xmp: bytes | None = None
     iptc: bytes | None = None
-    text: tuple[tuple[bytes, bytes], ...] = ()
-    geo: tuple[tuple[int, int, Any], ...] = ()
+    text: tuple[tuple[bytes, bytes], ...] = ()  # PNG text chunks, kinds and contents
+    geo: tuple[tuple[int, int, Any], ...] = ()  # GeoTIFF and GDAL fields: tag, type and value
     jpeg: JpegTables | None = None
 
 

@@ -52,9 +52,6 @@ def decode_deep(data: bytes, chunks: Chunks) -> UInt[np.ndarray, "height width *
     """The (first) picture of a file with 16 bits per channel, in uint16.
 
     libpng gets only the chunks of the pixels: no frames of an animation, no colours to convert.
-
-    Raises:
-        Exception: of many kinds, for a damaged file.
     """
     parts = [data[start:end] for kind, start, end in _places(data) if kind in _PIXELS]
     pixels = imagecodecs.png_decode(SIGNATURE + b"".join(parts))
@@ -76,11 +73,7 @@ def transparent_grey(data: bytes, chunks: Chunks) -> int | None:
 
 
 def profile_of(chunks: Chunks) -> bytes | None:
-    """The colours that cICP, sRGB, or gAMA and cHRM describe, in this order; None for sRGB.
-
-    Raises:
-        InputError: brightness beyond white (HDR).
-    """
+    """The colours that cICP, sRGB, or gAMA and cHRM describe, in this order; None for sRGB."""
     found = dict(chunks)
     if len(points := found.get(b"cICP", b"")) == 4:
         return profile_of_code_points(points[0], points[1])
@@ -101,11 +94,7 @@ def profile_of(chunks: Chunks) -> bytes | None:
 
 def text_of(chunks: Chunks) -> tuple[tuple[bytes, bytes], ...]:
     """The text chunks that no other field of a picture holds."""
-    return tuple(
-        (kind, content)
-        for kind, content in chunks
-        if kind in _TEXT and not content.startswith(_NOT_TEXT)
-    )
+    return tuple(c for c in chunks if c[0] in _TEXT and not c[1].startswith(_NOT_TEXT))
 
 
 def encode(pixels: UInt[np.ndarray, "height width *channels"]) -> bytes:

@@ -25,16 +25,13 @@ class Recolor:
         mask: PixelMask,
         strength: float = 1.0,
     ) -> UInt[np.ndarray, "height width 3"]:
-        """Changes a photo's colours inside the mask.
+        """A copy of a photo with its colours changed inside the mask.
 
         Args:
             coefficients: [12, grid_height, grid_width], of `fit_color_transform`.
-            pixels: the photo, RGB, uint8 or uint16 over the type's whole range.
-            mask: of its size.
+            pixels: RGB, uint8 or uint16 over the type's whole range.
+            mask: of the photo's size; where it is 0, the copy equals the photo.
             strength: how much of the change to make, from 0 to 1.
-
-        Returns:
-            A new array; where the mask is 0, it equals `pixels`.
         """
         result = pixels.copy()
         size = np.array(mask.shape, np.float32)

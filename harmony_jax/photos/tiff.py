@@ -34,32 +34,18 @@ _OLD_JPEG, _JPEG, _FAX = 6, 7, (2, 3, 4, 32771)  # kinds of compression
 
 
 class TiffKind(NamedTuple):
-    """What a file's first picture is.
+    """What a file's first picture is."""
 
-    Attributes:
-        size: width and height in pixels.
-        has_inks: whether it is CMYK.
-        is_deep: whether its numbers have more than 16 bits, or are of floating point.
-        has_more: whether more pictures follow.
-        profile: its colour profile.
-        companions: its XMP, IPTC and GeoTIFF fields.
-    """
-
-    size: tuple[int, int]
-    has_inks: bool
-    is_deep: bool
-    has_more: bool
+    size: tuple[int, int]  # width and height in pixels
+    has_inks: bool  # CMYK
+    is_deep: bool  # numbers of more than 16 bits, or of floating point
+    has_more: bool  # more pictures follow
     profile: bytes | None
-    companions: Companions
+    companions: Companions  # XMP, IPTC and GeoTIFF fields
 
 
 def look_at_tiff(data: bytes) -> TiffKind:
-    """Reads everything but the pixels.
-
-    Raises:
-        InputError: a variant that is not taken.
-        Exception: of many kinds, for a damaged file.
-    """
+    """Reads everything but the pixels; damaged files raise exceptions of many kinds."""
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         page = file.pages.first
         if _is_raw(page):
@@ -91,10 +77,6 @@ def decode_tiff(data: bytes) -> UInt[np.ndarray, "height width channels"]:
     Returns:
         uint8, or uint16 over its whole range: grey, RGB or CMYK, or one of them with alpha, which
         is not multiplied in.
-
-    Raises:
-        InputError: floating point numbers beyond white (HDR).
-        Exception: of many kinds, for a damaged file.
     """
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         page = file.pages.first

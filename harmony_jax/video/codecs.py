@@ -9,19 +9,12 @@ _QUALITY = 64  # of 1 to 100; for H.264 a constant rate factor of 18, at which n
 
 
 class Encoding(NamedTuple):
-    """How a clip is encoded.
-
-    Attributes:
-        codec: FFmpeg's name of what is written.
-        encoder: FFmpeg's name of what writes it.
-        worst: the rate factor of quality 0, where that of 100 is 0; None if it is lossless.
-        options: of the encoder.
-    """
+    """How a clip is encoded, in FFmpeg's names."""
 
     codec: str
     encoder: str
-    worst: float | None
-    options: dict[str, str]
+    worst: float | None  # rate factor of quality 0, where that of 100 is 0; None: lossless
+    options: dict[str, str]  # of the encoder
 
 
 # Presets: docs/performance.md.
@@ -49,8 +42,7 @@ def encoding_for(
     Args:
         output: PyAV's container that it is written to.
         source: the stream that it comes from, or None for pictures.
-        wanted: a codec of the table, or None: the source's own if it can be written, else that of
-            the container.
+        wanted: a codec, or None: the source's own if it can be written, else the container's.
         quality: 1 to 100, or None for the default.
         label: of the output, for messages.
     """
@@ -86,16 +78,7 @@ def encoding_for(
 
 
 def pixel_format_for(encoder: str, source: str, keeps_alpha: bool) -> tuple[str, bool]:
-    """The pixel format that an encoder is given.
-
-    Args:
-        encoder: its name.
-        source: the frames' format.
-        keeps_alpha: whether their alpha, if they have one, is written.
-
-    Returns:
-        Its name, and whether something is lost by converting to it.
-    """
+    """The pixel format that frames get for an encoder, and whether something is lost by it."""
     offered = [format_.name for format_ in av.Codec(encoder, "w").video_formats or []]
     wanted = source if keeps_alpha else source.replace("yuva", "yuv").replace("gbrap", "gbrp")
     if wanted in offered or not offered:

@@ -70,13 +70,7 @@ class ClipFrame:
 
 
 class FolderFrame:
-    """A picture of a folder.
-
-    Args:
-        path: its file.
-        picture: what is in it.
-        paint: applies color transforms.
-    """
+    """A picture of a folder."""
 
     turns = 0  # pictures are turned upright when they are read
 

@@ -40,35 +40,20 @@ _UNSUPPORTED = ("f16", "f32", "xyz", "msb")
 
 
 class Meaning(NamedTuple):
-    """What the numbers of a frame mean: RGB in [0, 255] is `matrix @ numbers + offset`.
+    """What the numbers of a frame mean: RGB in [0, 255] is `matrix @ numbers + offset`."""
 
-    Attributes:
-        matrix: of Y, U and V, of R, G and B, or of Y alone in a grey frame.
-        offset: of RGB.
-        back: the numbers' change is `back @ change of RGB`.
-        black: the number that luma has for black.
-        full: the largest number that can be stored.
-        is_rgb: whether the numbers are R, G and B.
-    """
-
-    matrix: Float64[np.ndarray, "3 n"]
+    matrix: Float64[np.ndarray, "3 n"]  # of Y, U and V, of R, G and B, or of Y alone
     offset: Float64[np.ndarray, " 3"]
-    back: Float64[np.ndarray, "n 3"]
-    black: int
-    full: int
+    back: Float64[np.ndarray, "n 3"]  # the numbers' change is `back @ change of RGB`
+    black: int  # the number that luma has for black
+    full: int  # the largest number that can be stored
     is_rgb: bool
 
 
 class Planes(NamedTuple):
-    """Arrays that share a frame's memory.
+    """Arrays of uint8 or uint16 that share a frame's memory."""
 
-    Attributes:
-        color: Y, U and V (which may be smaller), or R, G and B, or Y alone; uint8 or uint16.
-        alpha: opacity, or None.
-        meaning: of the numbers.
-    """
-
-    color: tuple[np.ndarray, ...]
+    color: tuple[np.ndarray, ...]  # Y, U and V (which may be smaller), or R, G and B, or Y alone
     alpha: np.ndarray | None
     meaning: Meaning
 
@@ -76,8 +61,7 @@ class Planes(NamedTuple):
 def planar_format(format_: Any, label: str) -> str:
     """The pixel format that holds the same numbers, each component in a plane of its own.
 
-    Raises:
-        InputError: there is none, as for floating point, Bayer patterns or 5 bits.
+    Floating point, Bayer patterns and 5 bits, which have none, are refused.
     """
     kind, components = type(format_), format_.components
     if len(components) in (1, 3, 4) and not any(part in format_.name for part in _UNSUPPORTED):

@@ -23,7 +23,6 @@ class Clip:
     """A file of video, to be read once from its beginning.
 
     Attributes:
-        path: the file.
         container: PyAV's, open.
         pictures: the stream of pictures.
         others: all other streams.
@@ -56,11 +55,7 @@ class Clip:
     def frames(self, to_change: bool = True) -> Iterator[ClipFrame]:
         """The frames in order of time; packets of other streams come into `passed_on`.
 
-        Args:
-            to_change: whether frames may be changed, for which they are copied.
-
-        Raises:
-            InputError: a part cannot be decoded, or there is no frame.
+        `to_change`: whether frames may be changed, for which they are copied.
         """
         shape, planar, last = None, "", None
         for frame in self._decoded():
@@ -151,12 +146,7 @@ class Clip:
 
 
 class FolderClip:
-    """Pictures of a folder, in the order of their names.
-
-    Args:
-        path: the folder.
-        rate: frames a second.
-    """
+    """Pictures of a folder, in the order of their names; `rate`: frames a second."""
 
     def __init__(self, path: Path, rate: Fraction):
         self.path, self.rate = path, rate

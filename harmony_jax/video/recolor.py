@@ -36,7 +36,7 @@ def recolor(
         planes: the frame, which is written to.
         coefficients: [12, grid_height, grid_width] of RGB, as `fit_color_transform` gives them.
         mask: of the frame's size.
-        strength: how much of the change to make, from 0 to 1.
+        strength: share of the change, from 0 to 1.
         interlaced: whether even and odd rows are two pictures, each with its own chroma.
     """
     for rows in (slice(0, None, 2), slice(1, None, 2)) if interlaced else (slice(None),):

@@ -86,8 +86,7 @@ class ClipWriter:
     def finish(self, is_cut: bool) -> None:
         """Writes what is still in the encoder, and what else the source has.
 
-        Args:
-            is_cut: whether the source goes on behind the last frame, with sound that is left out.
+        `is_cut`: whether the source goes on behind the last frame, with sound that is left out.
         """
         self._pass_on(until=self._end if is_cut else math.inf)
         self._container.mux(self._stream.encode(None))
@@ -224,10 +223,7 @@ def _converted(picture: Any, name: str) -> Any:
 def folder_writer(path: Path, ending: str | None, source: AnyClip) -> Iterator["FolderWriter"]:
     """A writer of a folder of pictures that appears when the block ends without an error.
 
-    Args:
-        path: the folder.
-        ending: of the pictures, such as .png; None: as those of a folder, or .png.
-        source: what is written.
+    `ending`: of the pictures, such as .png; None: as those of a source folder, or .png.
     """
     for other in source.others if isinstance(source, Clip) else ():
         _LOGGER.warning(
