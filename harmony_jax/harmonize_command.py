@@ -135,18 +135,17 @@ def _parse(arguments: Sequence[str]) -> "argparse.Namespace":
     add_video_options(parser)
     add_model_options(parser)
     options = parser.parse_args(arguments)
-    if (options.photo is None) == (options.images is None):
-        raise InputError("pass one photo, or a folder with --images (--help shows how)")
-    if options.photo is not None and options.masks is not None:
-        raise InputError("--masks goes with --images: pass the mask after the photo")
-    if options.recursive and options.images is None:
-        raise InputError("--recursive goes with --images")
-    if not 0 <= options.strength <= 1:
-        raise InputError(f"--strength {options.strength:g}: expected 0 to 1")
-    if options.quality is not None and not 1 <= options.quality <= 100:
-        raise InputError(f"--quality {options.quality}: expected 1 to 100")
-    if options.images is not None and not os.path.isdir(options.images):
-        raise InputError(f"--images {options.images}: no such folder, or no permission")
+    photo, images, quality = options.photo, options.images, options.quality
+    for is_wrong, message in (
+        ((photo is None) == (images is None), "pass one photo, or a folder with --images"),
+        (photo and options.masks, "--masks goes with --images: pass the mask after the photo"),
+        (photo and options.recursive, "--recursive goes with --images"),
+        (not 0 <= options.strength <= 1, f"--strength {options.strength:g}: expected 0 to 1"),
+        (quality not in (None, *range(1, 101)), f"--quality {quality}: expected 1 to 100"),
+        (images and not os.path.isdir(images), f"--images {images}: no such folder"),
+    ):
+        if is_wrong:
+            parser.error(message)
     for name in ("at", "gravity", "scale", "fit"):
         if getattr(options, name) is not None and options.onto is None:
             raise InputError(f"--{name} goes with --onto: pass the background to paste on")

@@ -25,7 +25,7 @@ _ROWS_AT_ONCE = 64
 
 # Red, green, blue and white by their numbers in ITU-T H.273.
 _D65 = (0.3127, 0.3290)
-_PRIMARIES = {
+PRIMARIES = {
     1: ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06), _D65),
     4: ((0.67, 0.33), (0.21, 0.71), (0.14, 0.08), (0.310, 0.316)),
     5: ((0.64, 0.33), (0.29, 0.60), (0.15, 0.06), _D65),
@@ -39,7 +39,7 @@ _PRIMARIES = {
 _UNSPECIFIED = 2
 # Exponents of H.273's curves; None is sRGB's curve, which programs also use to show video's.
 _GAMMAS = {1: None, 4: 2.2, 5: 2.8, 6: None, 8: 1.0, 13: None, 14: None, 15: None}
-_HDR = {16: "PQ", 18: "HLG"}
+HDR = {16: "PQ", 18: "HLG"}
 
 Primaries = Sequence[Sequence[float]]
 
@@ -127,15 +127,15 @@ def check_range(profile: bytes) -> None:
 def profile_of_code_points(primaries: int, transfer: int) -> bytes | None:
     """The profile that H.273's numbers describe (None: sRGB); raises InputError for HDR."""
     check_transfer(transfer)
-    if primaries != _UNSPECIFIED and primaries not in _PRIMARIES:
+    if primaries != _UNSPECIFIED and primaries not in PRIMARIES:
         raise InputError(f"unknown colours (primaries {primaries} of H.273): convert it to sRGB")
-    return make_profile(_PRIMARIES.get(primaries, _PRIMARIES[1]), _GAMMAS.get(transfer))
+    return make_profile(PRIMARIES.get(primaries, PRIMARIES[1]), _GAMMAS.get(transfer))
 
 
 def check_transfer(transfer: int) -> None:
     """Raises InputError for an HDR or unknown brightness curve of H.273."""
-    if transfer in _HDR:
-        raise InputError(f"an HDR picture ({_HDR[transfer]}), brighter than white: save it as SDR")
+    if transfer in HDR:
+        raise InputError(f"an HDR picture ({HDR[transfer]}), brighter than white: save it as SDR")
     if transfer != _UNSPECIFIED and transfer not in _GAMMAS:
         raise InputError(f"unknown brightness (transfer {transfer} of H.273): convert it to sRGB")
 
@@ -146,7 +146,7 @@ def make_profile(primaries: Primaries, gamma: float | None) -> bytes | None:
 
     `gamma` is the exponent from stored numbers to light, or None for sRGB's curve.
     """
-    if primaries == _PRIMARIES[1] and gamma is None:
+    if primaries == PRIMARIES[1] and gamma is None:
         return None
     *colors, white = primaries
     curve: dict = {"gamma": gamma}

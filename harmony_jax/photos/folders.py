@@ -257,10 +257,22 @@ def _photo_and_mask(
     """What is harmonized; `pictures` are the photo, its mask if it has one, and the background."""
     photo = pictures[0]
     if job.mask is not None:
-        mask = _fitting_mask(pictures[1], str(job.mask), photo, settings)
+        mask, remark = mask_of(pictures[1], settings.mask_values)
+        if remark:
+            _LOGGER.warning("%s: %s (mask_values and invert_masks choose)", job.mask, remark)
+        own, size = mask.shape, photo.pixels.shape[:2]
+        if own != size:
+            mask = fit_size(mask, *size)
+            text = "%s: is %d x %d, the photo %d x %d: the mask is resized"
+            _LOGGER.warning(text, job.mask, *own[::-1], *size[::-1])
     else:
         mask, photo = alpha_mask(photo), photo._replace(alpha=None)
-    mask = _uninverted(mask, str(job.mask or job.photo), settings)
+    inverted = settings.invert_masks == "auto" and looks_inverted(mask)
+    if inverted:
+        text = "%s: white along the picture's border: taken as inverted"
+        _LOGGER.warning(text, job.mask or job.photo)
+    if inverted or settings.invert_masks == "always":
+        mask = 255 - mask
     if job.onto is not None:
         return paste(cut_out(photo, mask), pictures[-1], settings.placement, settings.max_pixels)
     hidden = photo.pixels[mask == 0] if job.mask is None else photo.pixels[:0, 0]
@@ -269,26 +281,3 @@ def _photo_and_mask(
             "%s: its background is one colour: give it a background to paste it on", job.photo
         )
     return photo, mask
-
-
-def _fitting_mask(picture: Picture, label: str, photo: Picture, settings: Settings) -> PixelMask:
-    mask, remark = mask_of(picture, settings.mask_values)
-    if remark:
-        _LOGGER.warning("%s: %s (mask_values and invert_masks choose)", label, remark)
-    height, width, _ = photo.pixels.shape
-    if mask.shape != (height, width):
-        own_height, own_width = mask.shape
-        mask = fit_size(mask, height, width)
-        _LOGGER.warning(
-            "%s: is %d x %d, the photo %d x %d: the mask is resized",
-            *(label, own_width, own_height, width, height),
-        )
-    return mask
-
-
-def _uninverted(mask: PixelMask, label: str, settings: Settings) -> PixelMask:
-    if settings.invert_masks == "auto" and looks_inverted(mask):
-        _LOGGER.warning("%s: white along the picture's border: taken as inverted", label)
-    elif settings.invert_masks != "always":
-        return mask
-    return 255 - mask

@@ -9,7 +9,7 @@ from jaxtyping import UInt
 
 from harmony_jax.errors import InputError
 from harmony_jax.photos.boxes import boxes_of
-from harmony_jax.photos.color import check_transfer, make_profile
+from harmony_jax.photos.color import PRIMARIES, check_transfer, make_profile
 from harmony_jax.photos.kinds import refusal
 
 CODE_STREAM = b"\xff\x0a"
@@ -21,11 +21,6 @@ _ALPHA, _SPOT, _MOSAIC = 0, 2, 5  # kinds of extra channels
 _RGB, _GREY = 0, 1  # colour spaces
 _OWN = 2  # white points and primaries that are stored as coordinates
 _WHITES = {1: (0.3127, 0.3290), 10: (1 / 3, 1 / 3), 11: (0.314, 0.351)}
-_PRIMARIES = {
-    1: ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06)),
-    9: ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046)),
-    11: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060)),
-}
 _LINEAR, _DCI_CURVE = 8, 17  # transfer functions
 
 # Ways to store a number: an offset, and how many bits are added to it. Two bits choose the way.
@@ -201,11 +196,12 @@ def _colors(bits: _Bits) -> tuple[bytes | None, bool]:
         raise InputError("its colours are of no known kind: save it as PNG")
     number = bits.number(_ENUM)
     white = _place(bits) if number == _OWN else _WHITES[number]
-    corners = _PRIMARIES[1]
+    *corners, _ = PRIMARIES[1]
     if space == _RGB:
         number = bits.number(_ENUM)
-        own = number == _OWN
-        corners = (_place(bits), _place(bits), _place(bits)) if own else _PRIMARIES[number]
+        corners = (
+            [_place(bits) for _ in range(3)] if number == _OWN else list(PRIMARIES[number][:3])
+        )
     if bits.flag():
         gamma: float | None = 1e7 / bits.take(24)
     elif (transfer := bits.number(_ENUM)) == _DCI_CURVE:

@@ -151,8 +151,8 @@ def _border(pixels: np.ndarray) -> np.ndarray:
 
 
 def _is_grey(picture: Picture) -> bool:
-    red, green, blue = (picture.pixels[:, :, k] for k in range(3))
-    return picture.grey or (np.array_equal(red, green) and np.array_equal(red, blue))
+    red, *others = np.moveaxis(picture.pixels, 2, 0)
+    return picture.grey or all(np.array_equal(red, other) for other in others)
 
 
 def _chosen(picture: Picture, wanted: Sequence[MaskValue]) -> PixelMask:
@@ -194,7 +194,6 @@ def _of_greys(values: UInt[np.ndarray, "height width"]) -> FoundMask:
 
 
 def _white(chosen: Bool[np.ndarray, "height width"]) -> PixelMask:
-    """A mask of what is chosen."""
     return np.multiply(chosen, 255, dtype=np.uint8)
 
 
@@ -303,10 +302,7 @@ def _between(
     remark = None
     background = _background([first, second], pixels)
     if min(max(first), max(second)) > _DARK and not _both_grey(first, second):
-        remark = (
-            f"of its two colours {_text(background)}, which lies along the border, is taken as "
-            "background"
-        )
+        remark = f"of its two colours {_text(background)}, along the border, is its background"
     foreground = second if background == first else first
     mask = np.empty(pixels.shape[:2], np.uint8)
     for rows in row_strips(pixels):

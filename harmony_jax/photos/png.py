@@ -8,7 +8,7 @@ import imagecodecs
 import numpy as np
 from jaxtyping import UInt
 
-from harmony_jax.photos.color import make_profile, profile_of_code_points
+from harmony_jax.photos.color import PRIMARIES, make_profile, profile_of_code_points
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEADER = len(SIGNATURE) + 25  # signature, then the IHDR chunk
@@ -21,7 +21,6 @@ _TEXT = (b"tEXt", b"zTXt", b"iTXt")
 _NOT_TEXT = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0", b"Raw profile type APP1\0")
 _GREY, _WITH_ALPHA = 0, (4, 6)  # kinds of colour, of IHDR
 _SRGB_GAMMA, _NEAR = 45_455, 500  # of gAMA, in 100,000ths
-_SRGB_CORNERS = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06), (0.3127, 0.3290))
 
 
 def chunks_of(data: bytes) -> Chunks:
@@ -80,7 +79,7 @@ def profile_of(chunks: Chunks) -> bytes | None:
     if b"sRGB" in found:
         return None
     gamma: float | None = None
-    corners: tuple[tuple[float, ...], ...] = _SRGB_CORNERS
+    corners: tuple[tuple[float, ...], ...] = PRIMARIES[1]
     if len(stored := found.get(b"gAMA", b"")) == 4 and any(stored):
         value = int.from_bytes(stored, "big")
         gamma = None if abs(value - _SRGB_GAMMA) < _NEAR else 100_000 / value

@@ -13,36 +13,17 @@ _OF_VIDEO = {"codec": None, "smoothing": None, "every": None, "fps": None}
 
 def add_video_options(parser: argparse.ArgumentParser) -> None:
     """The options of clips."""
-    group = parser.add_argument_group("video")
-    group.add_argument(
-        "--video",
-        action="store_true",
-        help="the first argument is a clip, or a folder with its frames, whatever its ending",
-    )
-    group.add_argument(
-        "--codec",
-        metavar="NAME",
-        help="such as h264, hevc, prores, or lossless ffv1 (by default the clip's own if it can be "
-        "written, else h264)",
-    )
-    group.add_argument(
-        "--smoothing",
-        type=float,
-        metavar="FRAMES",
-        help="how far in time the change of colour is averaged, a standard deviation (by default "
-        "4; 0 lets it flicker)",
-    )
-    group.add_argument(
-        "--every",
-        type=int,
-        metavar="N",
-        help="let the network see one of N frames, which is faster (by default 1)",
-    )
-    group.add_argument(
-        "--fps",
-        metavar="RATE",
-        help="frames a second of a folder that becomes a clip, such as 30000/1001 (by default 25)",
-    )
+    add = parser.add_argument_group("video").add_argument
+    text = "the first argument is a clip, or a folder with its frames, whatever its ending"
+    add("--video", action="store_true", help=text)
+    text = "such as h264, hevc, prores, or lossless ffv1 (default: the clip's own if possible)"
+    add("--codec", metavar="NAME", help=text)
+    text = "how far in time the change is averaged, a standard deviation (default: 4; 0: flickers)"
+    add("--smoothing", type=float, metavar="FRAMES", help=text)
+    text = "let the network see one of N frames, which is faster (default: 1)"
+    add("--every", type=int, metavar="N", help=text)
+    text = "frames a second of a folder that becomes a clip, such as 30000/1001 (default: 25)"
+    add("--fps", metavar="RATE", help=text)
 
 
 def is_video(options: argparse.Namespace) -> bool:

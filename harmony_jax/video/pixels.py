@@ -9,6 +9,7 @@ from jaxtyping import Float64, UInt8
 
 from harmony_jax.data.resizing import shrink
 from harmony_jax.errors import InputError
+from harmony_jax.photos.color import HDR
 from harmony_jax.photos.masks import PixelMask
 
 # Weights of red and blue in luma, by the number of the matrix (ITU-T H.273, table 4).
@@ -23,7 +24,6 @@ _WEIGHTS = {
 }
 _RGB_MATRIX, _UNKNOWN_MATRIX = 0, (2, 3)
 FULL_RANGE = 2
-_HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics
 _HIGH_DEFINITION = 720  # rows from which a frame without a named matrix has BT.709
 
 # By columns and rows of chroma where luma has 16 of each.
@@ -87,9 +87,9 @@ def planar_format(format_: Any, label: str) -> str:
 
 def check_colors(frame: Any, label: str) -> None:
     """Raises InputError for HDR, which the networks have never seen, and for unknown matrices."""
-    if frame.color_trc in _HDR:
+    if frame.color_trc in HDR:
         raise InputError(
-            f"{label}: an HDR clip ({_HDR[frame.color_trc]}), brighter than white: convert it to "
+            f"{label}: an HDR clip ({HDR[frame.color_trc]}), brighter than white: convert it to "
             "SDR (BT.709) first"
         )
     matrix = frame.colorspace

@@ -94,10 +94,9 @@ def test_the_profile_of_a_pil_image_is_heeded(harmonizer):
     image = Image.fromarray(wide.pixels)
     plain = harmonizer.harmonize(image, mask)
     image.info["icc_profile"] = P3
-    first, second, third = harmonizer.harmonize([wide.pixels, image, image], [mask] * 3)
+    first, second = harmonizer.harmonize([wide.pixels, image], [mask] * 2)
     np.testing.assert_array_equal(first, plain)
     np.testing.assert_array_equal(second, harmonize_picture(harmonizer, wide, mask)[0].pixels)
-    np.testing.assert_array_equal(third, second)
     assert (first != second).any()
     small = harmonizer.harmonize(image, mask, resolution=32)
     expected = harmonizer.harmonize(np.rint(pixels * 255).astype(np.uint8), mask, resolution=32)

@@ -11,6 +11,7 @@ from PIL import Image
 from harmony_jax import Harmonizer, InputError, Output, denormalize, normalize
 from harmony_jax.models import HarmonizationModel
 from harmony_jax.normalization import IMAGE_STD
+from harmony_jax.photos.arguments import checked_strength
 from harmony_jax.weights.saved_model import load_model
 from tests.photos.files import noise, photo_and_mask
 
@@ -140,21 +141,15 @@ def test_lists_of_differently_sized_photos_and_batches(harmonizer):
     assert harmonizer.harmonize([], []) == []
 
 
-@pytest.fixture
-def compilations(monkeypatch):
-    """Names of the functions compiled meanwhile."""
-    found = []
+def test_threads_share_one_compilation_whatever_the_sizes(trained, monkeypatch):
+    compilations = []
     compile_lowered = jax.stages.Lowered.compile
 
     def counted(self, *arguments, **options):
-        found.append(self)
+        compilations.append(self)
         return compile_lowered(self, *arguments, **options)
 
     monkeypatch.setattr(jax.stages.Lowered, "compile", counted)
-    return found
-
-
-def test_threads_share_one_compilation_whatever_the_sizes(trained, compilations):
     harmonizer = Harmonizer.from_checkpoint(trained[1])
     sizes = [(40, 40), (90, 30), (600, 700), (33, 64), (50, 50), (31, 33)]
     pairs = [photo_and_mask(*size) for size in sizes]
@@ -217,12 +212,14 @@ def test_arrays_that_do_not_fit(harmonizer, image, mask, message):
     [
         ({"resolution": 0}, "resolution 0"),
         ({"resolution": 33}, r"33x33|33 x 33"),
-        *(({"strength": x}, "strength .* 0 to 1") for x in (1.5, np.nan, "1", None, [0.5])),
+        *(({"strength": x}, "strength .* 0 to 1") for x in (1.5, np.nan, -0.1)),
     ],
 )
 def test_invalid_options(harmonizer, options, message):
     with pytest.raises(InputError, match=message):
         harmonizer.harmonize(*SQUARE, **options)
+    with pytest.raises(InputError, match=r"strength '1': .* 0 to 1"):
+        checked_strength("1")
 
 
 def test_pictures_as_masks(harmonizer):

@@ -100,9 +100,6 @@ def test_hard_edges_of_two_colours_in_a_bad_jpeg(background, paint):
 def test_an_alpha_channel_that_is_not_constant_is_the_mask(colour):
     pixels = noise(40, 60, 3) if colour == "noise" else np.full((40, 60, 3), colour)
     np.testing.assert_array_equal(found(Picture(pixels.astype(np.uint8), square())), square())
-
-
-def test_a_constant_alpha_channel_is_not():
     opaque = np.full((40, 60), 255, np.uint8)
     np.testing.assert_array_equal(found(Picture(rgb(square()), opaque)), square())
     np.testing.assert_array_equal(found(Picture(rgb(square() * 0), opaque)), 0)

@@ -103,20 +103,23 @@ def wait(page, condition) -> None:
     WebDriverWait(page, 30).until(lambda _: condition())
 
 
-def settled(page) -> None:
+def settle(page) -> None:
+    time.sleep(0.05)
     wait(page, lambda: page.execute_script("return !busy"))
 
 
 def choose(page, name: str, path: Path) -> None:
     element(page, name).send_keys(str(path))
-    time.sleep(0.05)
-    settled(page)
+    settle(page)
 
 
 def click(page, name: str) -> None:
     element(page, name).click()
-    time.sleep(0.05)
-    settled(page)
+    settle(page)
+
+
+def drag(page, target, right: int, down: int) -> None:
+    ActionChains(page).drag_and_drop_by_offset(target, right, down).perform()
 
 
 def slide(page, name: str, value: int) -> None:
@@ -170,7 +173,7 @@ def test_upload_paint_harmonize_compare_download(page, downloads, tmp_path, harm
 
 def test_a_mask_file_goes_as_it_is_until_it_is_painted_on(page, downloads, tmp_path, harmonizer):
     """The photo is larger than its preview, so a mask that went over the screen would differ."""
-    pixels = write_photo(tmp_path / "wide.jpg", 800, 2400)
+    write_photo(tmp_path / "wide.jpg", 800, 2400)
     pixels = np.asarray(Image.open(tmp_path / "wide.jpg"))
     mask = np.zeros((800, 2400), np.uint8)
     mask[200:601, 501:1302] = 255
@@ -287,10 +290,6 @@ def screen_pixels(page) -> float:
     return 400 / page.execute_script("return document.getElementById('before').clientWidth")
 
 
-def drag(page, target, right: int, down: int) -> None:
-    ActionChains(page).drag_and_drop_by_offset(target, right, down).perform()
-
-
 def check_download(page, folder: Path, name: str, harmonizer, pasted) -> None:
     """The file is what `Harmonizer.paste` makes of a cutout that lies where it was seen."""
     cutout, ground = pasted
@@ -371,11 +370,11 @@ def test_a_cutout_is_dropped_on_the_photo(page, pasted, tmp_path):
 
     drop(tmp_path / "b.png")
     wait(page, lambda: element(page, "size").text.startswith("300"))
-    settled(page)
+    settle(page)
     assert not element(page, "frame").is_displayed()
     drop(tmp_path / "cut.png")
     wait(page, lambda: element(page, "frame").is_displayed())
-    settled(page)
+    settle(page)
     assert element(page, "size").text.startswith("300")
 
 
