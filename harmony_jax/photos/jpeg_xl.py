@@ -17,7 +17,7 @@ CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"
 
 # Of ISO/IEC 18181-1: width over height, where the width is not stored.
 _RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
-_ALPHA, _SPOT, _MOSAIC = 0, 2, 5  # kinds of extra channels
+_ALPHA = 0  # among the kinds of extra channels
 _RGB, _GREY = 0, 1  # colour spaces
 _OWN = 2  # white points and primaries that are stored as coordinates
 _WHITES = {1: (0.3127, 0.3290), 10: (1 / 3, 1 / 3), 11: (0.314, 0.351)}
@@ -36,9 +36,9 @@ class JpegXlKind(NamedTuple):
     size: tuple[int, int]  # width and height in pixels, upright
     bits: int = 8  # per channel
     profile: bytes | None = None  # None for sRGB
+    has_icc: bool = False  # its colours are those of an ICC profile, which cannot be read
     is_jpeg: bool = False  # a packed JPEG, which can be restored as it was
     several: bool = False  # more than one picture
-    refusal: str | None = None  # why its pixels are not read
     exif: bytes | None = None
     xmp: bytes | None = None
 
@@ -72,8 +72,8 @@ def look_at_jpeg_xl(data: bytes) -> JpegXlKind:
 
 def decode_jpeg_xl(data: bytes, kind: JpegXlKind) -> UInt[np.ndarray, "height width *channels"]:
     """The first picture, upright, with values of `kind.bits` bits."""
-    if kind.refusal is not None:
-        raise refusal("JPEG XL", kind.refusal)
+    if kind.has_icc:
+        raise refusal("JPEG XL", "colours of an ICC profile")
     pixels = imagecodecs.jpegxl_decode(data, index=0)
     if pixels.shape[:2] != kind.size[::-1] or pixels.dtype not in (np.uint8, np.uint16):
         raise ValueError("header and pixels do not agree")
@@ -123,17 +123,14 @@ def _header(bits: _Bits) -> JpegXlKind:
     if orientation > 4:
         size = size[::-1]
     depth, floating = _depth(bits)
-    reason = "floating point numbers" if floating else None
-    if depth > 16:
-        reason = f"{depth} bits a channel"
+    if floating or depth > 16:
+        raise refusal("JPEG XL", f"{depth} bits a channel, or floating point numbers")
     bits.flag()
     for _ in range(bits.number(((0, 0), (1, 0), (2, 4), (1, 12)))):
-        reason = _extra_channel(bits, depth) or reason
+        _check_extra_channel(bits, depth)
     bits.flag()  # how colours are compressed
     profile, has_icc = _colors(bits)
-    if has_icc:
-        reason = "colours of an ICC profile"
-    return JpegXlKind(size, depth, profile, several=several, refusal=reason)
+    return JpegXlKind(size, depth, profile, has_icc, several=several)
 
 
 def _size(bits: _Bits, preview: bool = False) -> tuple[int, int]:
@@ -163,23 +160,21 @@ def _depth(bits: _Bits) -> tuple[int, bool]:
     return bits.number(((8, 0), (10, 0), (12, 0), (1, 6))), False
 
 
-def _extra_channel(bits: _Bits, depth: int) -> str | None:
-    """Reads the description of a channel besides colour; returns why it is refused, or None."""
-    if bits.flag():  # alpha of 8 bits
-        return None if depth == 8 else "alpha of another depth than colours"
-    kind = bits.number(_ENUM)
-    own_depth, _ = _depth(bits)
-    bits.number(((0, 0), (3, 0), (4, 0), (1, 3)))
-    bits.take(8 * bits.number(((0, 0), (0, 4), (16, 5), (48, 10))))  # its name
-    if kind == _SPOT:
-        bits.take(64)
-    elif kind == _MOSAIC:
-        bits.number(((1, 0), (0, 2), (3, 4), (19, 8)))
-    elif kind == _ALPHA:
-        if bits.flag():
-            return "alpha that is multiplied into its colours"
-        return None if own_depth == depth else "alpha of another depth than colours"
-    return "channels beside colours and alpha"
+def _check_extra_channel(bits: _Bits, depth: int) -> None:
+    """Reads the description of a channel besides colour; refuses all but plain alpha."""
+    kind, own_depth, is_multiplied = _ALPHA, 8, False
+    if not bits.flag():  # else alpha of 8 bits
+        kind = bits.number(_ENUM)
+        own_depth, _ = _depth(bits)
+        bits.number(((0, 0), (3, 0), (4, 0), (1, 3)))
+        bits.take(8 * bits.number(((0, 0), (0, 4), (16, 5), (48, 10))))  # its name
+        is_multiplied = kind == _ALPHA and bits.flag()
+    if kind != _ALPHA:
+        raise refusal("JPEG XL", "channels beside colours and alpha")
+    if is_multiplied:
+        raise refusal("JPEG XL", "alpha that is multiplied into its colours")
+    if own_depth != depth:
+        raise refusal("JPEG XL", "alpha of another depth than colours")
 
 
 def _colors(bits: _Bits) -> tuple[bytes | None, bool]:

@@ -76,11 +76,14 @@ def create_app(harmonizer: Harmonizer, max_upload_bytes: int, max_pixels: int) -
         """The photo's size, and a preview that any browser can show."""
         with _uploaded(limits, "photo") as (picture,):
             height, width, _ = picture.pixels.shape
+            alpha, shown_alpha = picture.alpha, None
+            if alpha is not None and alpha.min() < alpha.max():
+                shown_alpha = _mask_shown(alpha_mask(picture))
             return {
                 "width": width,
                 "height": height,
                 "preview": _shown(picture),
-                "alpha_mask": _alpha_shown(picture),
+                "alpha_mask": shown_alpha,
             }
 
     @app.post("/mask")
@@ -191,8 +194,10 @@ def _photo_and_mask(limits: _Limits) -> Iterator[tuple[Picture, PixelMask]]:
     With a cutout, the photo is its background.
     """
     if "cutout" in flask.request.files:
+        scale = flask.request.form.get("scale", type=float, default=math.nan)
+        placement = Placement(at=place(flask.request.form.get("at", "")), scale=scale)
         with _uploaded(limits, "photo", "cutout") as (background, picture):
-            composite, foreground = paste(picture, background, _placement(), limits.pixels)
+            composite, foreground = paste(picture, background, placement, limits.pixels)
             check_mask(foreground)
             yield composite, foreground
         return
@@ -206,19 +211,6 @@ def _photo_and_mask(limits: _Limits) -> Iterator[tuple[Picture, PixelMask]]:
             foreground = 255 - foreground
         check_mask(foreground)
         yield picture, foreground
-
-
-def _placement() -> Placement:
-    """Where the request says that its cutout lies."""
-    scale = flask.request.form.get("scale", type=float, default=math.nan)
-    return Placement(at=place(flask.request.form.get("at", "")), scale=scale)
-
-
-def _alpha_shown(picture: Picture) -> str | None:
-    """The alpha channel, if it could be a mask."""
-    if picture.alpha is None or picture.alpha.min() == picture.alpha.max():
-        return None
-    return _mask_shown(alpha_mask(picture))
 
 
 def _shown(picture: Picture) -> str:

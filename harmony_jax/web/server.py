@@ -27,16 +27,10 @@ def serve(arguments: Sequence[str]) -> None:
         description="Serves a page on this machine, to harmonize photos and clips in the browser.\n"
         "Ctrl-C ends it.",
     )
-    parser.add_argument(
-        "--port", type=int, default=8765, help="default: %(default)s; 0 takes a free one"
-    )
-    parser.add_argument(
-        "--max-upload-mb",
-        type=float,
-        default=100,
-        metavar="N",
-        help="refuse larger files (default: %(default)g)",
-    )
+    add = parser.add_argument
+    add("--port", type=int, default=8765, help="default: %(default)s; 0 takes a free one")
+    text = "refuse larger files (default: %(default)g)"
+    add("--max-upload-mb", type=float, default=100, metavar="N", help=text)
     add_model_options(parser)
     options = parser.parse_args(arguments)
     if not 0 < options.max_upload_mb <= 1e5:
@@ -46,7 +40,9 @@ def serve(arguments: Sequence[str]) -> None:
     signal.signal(signal.SIGTERM, _end)
     with _listen(options.port) as listener:
         harmonizer = Harmonizer.from_checkpoint(options.checkpoint)
-        _compile(harmonizer)
+        # Compiles the network, so that the first photo does not wait for it.
+        mask = np.pad(np.full((32, 32), 255, np.uint8), 16)
+        harmonizer.harmonize(np.zeros((64, 64, 3), np.uint8), mask)
         max_upload = int(options.max_upload_mb * 1e6)
         signal.signal(signal.SIGINT, signal.default_int_handler)  # ends through the clean-up too
         with _own_temporary_folder():
@@ -80,13 +76,6 @@ def _listen(port: int) -> socket.socket:
     except OSError as error:
         reason = error.strerror
         raise InputError(f"--port {port}: not available ({reason}): choose another") from error
-
-
-def _compile(harmonizer: Harmonizer) -> None:
-    """Compiles the network, so that the first photo does not wait for it."""
-    mask = np.zeros((64, 64), np.uint8)
-    mask[16:48, 16:48] = 255
-    harmonizer.harmonize(np.zeros((64, 64, 3), np.uint8), mask)
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:
