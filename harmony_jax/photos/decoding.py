@@ -191,7 +191,11 @@ def _read_by_pil(data: bytes, kind: str, image: Image.Image) -> _Stored:
         bits, profile = look_at_jpeg2000(data)
         channels = _of_bits(imagecodecs.jpeg2k_decode, data, bits, image)
     elif (at := deep_jpeg(data)) is not None:
-        channels = full_range(_decode_deep_jpeg(data, at, image), 12)
+        if image.mode not in ("L", "RGB"):
+            raise InputError("JPEG of 12 bits and of inks: save it as PNG or TIFF of 16 bits")
+        if b"\xff\xd9" not in data[at:]:  # the decoder would make up what is missing
+            raise ValueError("truncated")
+        channels = full_range(imagecodecs.jpeg8_decode(data), 12)
         companions = companions._replace(iptc=metadata.iptc_of(image))
     else:
         image.load()
@@ -209,15 +213,6 @@ def _read_by_pil(data: bytes, kind: str, image: Image.Image) -> _Stored:
     return _Stored(channels, image.getexif, profile, companions, remarks)
 
 
-def _decode_deep_jpeg(data: bytes, frame: int, image: Image.Image) -> np.ndarray:
-    """A JPEG of 12 bits whose pixels begin behind `frame`; PIL has read its header."""
-    if image.mode not in ("L", "RGB"):
-        raise InputError("JPEG of 12 bits and of inks: save it as PNG or TIFF of 16 bits")
-    if b"\xff\xd9" not in data[frame:]:  # the decoder would make up what is missing
-        raise ValueError("truncated")
-    return imagecodecs.jpeg8_decode(data)
-
-
 def _read_tiff(data: bytes, kind: TiffKind) -> _Stored:
     try:
         image = Image.open(io.BytesIO(data), formats=("TIFF",))
@@ -230,7 +225,9 @@ def _read_tiff(data: bytes, kind: TiffKind) -> _Stored:
         remarks.append(_FRAMES)
     channels, profile = decode_tiff(data), kind.profile
     if kind.has_inks:
-        channels = _without_inks(channels, profile, remarks)
+        eight, size = to_uint8(channels), channels.shape[1::-1]
+        inks = Image.frombytes("CMYK", size, eight[:, :, :4].tobytes())
+        channels = np.concatenate([_cmyk_to_srgb(inks, profile, remarks), eight[:, :, 4:]], 2)
         profile = None
     exif: Callable[[], Image.Exif] = functools.partial(metadata.load_exif, data)
     companions = kind.companions
@@ -276,7 +273,10 @@ def _assembled(stored: _Stored) -> tuple[Picture, list[str]]:
     """Splits the channels and turns them upright; returns the picture and all remarks."""
     channels, remarks = np.atleast_3d(stored.channels), list(stored.remarks)
     grey = channels.shape[2] < 3
-    rgb = _as_rgb(channels[:, :, 0]) if grey else channels[:, :, :3]
+    rgb = np.ascontiguousarray(channels[:, :, 0] if grey else channels[:, :, :3])
+    if grey:  # OpenCV is ten times as fast as NumPy, and releases the GIL
+        size = rgb.shape
+        rgb = cv2.cvtColor(rgb, cv2.COLOR_GRAY2RGB) if rgb.size else np.empty((*size, 3), rgb.dtype)
     alpha = channels[:, :, -1] if channels.shape[2] in (2, 4) else None
     exif = metadata.read_exif(stored.exif)
     if exif.is_damaged:
@@ -303,13 +303,6 @@ def _assembled(stored: _Stored) -> tuple[Picture, list[str]]:
     alpha = None if alpha is None else np.ascontiguousarray(alpha)
     rgb = np.ascontiguousarray(rgb)
     return Picture(rgb, alpha, grey, profile, exif.kept, companions), remarks
-
-
-def _as_rgb(grey: np.ndarray) -> np.ndarray:
-    """Three equal channels; OpenCV is ten times as fast as NumPy and releases the GIL."""
-    if not grey.size:
-        return np.empty((*grey.shape, 3), grey.dtype)
-    return cv2.cvtColor(np.ascontiguousarray(grey), cv2.COLOR_GRAY2RGB)
 
 
 def _has_frames(image: Image.Image) -> bool:
@@ -343,14 +336,6 @@ def _eight_bits(image: Image.Image, remarks: list[str]) -> np.ndarray:
     transparent = image.has_transparency_data
     mode = ("LA" if grey else "RGBA") if transparent else "L" if grey else "RGB"
     return np.asarray(image if image.mode == mode else image.convert(mode))
-
-
-def _without_inks(channels: np.ndarray, profile: bytes | None, remarks: list[str]) -> np.ndarray:
-    """CMYK, or CMYK and alpha, as RGB of 8 bits."""
-    channels = to_uint8(channels)
-    height, width, _ = channels.shape
-    inks = Image.frombytes("CMYK", (width, height), channels[:, :, :4].tobytes())
-    return np.concatenate([_cmyk_to_srgb(inks, profile, remarks), channels[:, :, 4:]], 2)
 
 
 def _cmyk_to_srgb(image: Image.Image, profile: bytes | None, remarks: list[str]) -> np.ndarray:

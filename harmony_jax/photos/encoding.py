@@ -154,7 +154,12 @@ def _by_pil(pixels: np.ndarray, picture: Picture, kind: str, jpeg: JpegOptions) 
     if companions.xmp:
         options["xmp"] = companions.xmp
     if kind == "JPEG":
-        options |= _jpeg_options(picture, jpeg)
+        own = companions.jpeg
+        options["subsampling"] = jpeg.subsampling or (own.subsampling if own else 0)
+        if own and jpeg.quality is None:
+            options["qtables"] = [list(table) for table in own.tables]
+        else:
+            options["quality"] = jpeg.quality or _JPEG_QUALITY
         if companions.iptc:
             options["extra"] = iptc_segment(companions.iptc)
     elif kind == "WEBP":
@@ -167,16 +172,6 @@ def _by_pil(pixels: np.ndarray, picture: Picture, kind: str, jpeg: JpegOptions) 
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, **options)
     return buffer.getvalue()
-
-
-def _jpeg_options(picture: Picture, jpeg: JpegOptions) -> dict[str, Any]:
-    found = picture.companions.jpeg
-    options: dict[str, Any] = {"subsampling": jpeg.subsampling or 0}
-    if found is not None and jpeg.subsampling is None:
-        options["subsampling"] = found.subsampling
-    if found is not None and jpeg.quality is None:
-        return options | {"qtables": [list(table) for table in found.tables]}
-    return options | {"quality": jpeg.quality or _JPEG_QUALITY}
 
 
 def _png(pixels: np.ndarray, picture: Picture) -> bytes:

@@ -24,7 +24,6 @@ from harmony_jax.photos.recolor import Recolor
 from harmony_jax.photos.steady import (
     SMOOTHING,
     AnyFrame,
-    Small,
     Steadiness,
     Transform,
     check_steadiness,
@@ -229,7 +228,12 @@ class Harmonizer:
         smalls = [frame.small(size) for frame in frames]
         for number, (frame, small) in enumerate(zip(frames, smalls, strict=True)):
             with _named(number, len(images)):
-                _check_visible(frame, small)
+                if small.mask.max() <= FOREGROUND:
+                    count = (frame.mask > FOREGROUND).sum()
+                    raise InputError(
+                        f"the foreground is too small ({count} pixels, and none of the network's "
+                        f"{size} x {size}): crop the photo around it"
+                    )
         run = self._transform if resolution == "full" else self._network
         results: list[Harmonized] = []
         for batch in _batches(len(frames)):
@@ -265,15 +269,6 @@ def _batches(count: int) -> Iterator[slice]:
             size //= 2
         yield slice(start, start + size)
         start += size
-
-
-def _check_visible(frame: PictureFrame, small: Small) -> None:
-    if small.mask.max() <= FOREGROUND:
-        height, width = small.mask.shape
-        raise InputError(
-            f"the foreground is too small ({(frame.mask > FOREGROUND).sum()} pixels, and none of "
-            f"the network's {width} x {height}): crop the photo around it"
-        )
 
 
 @contextmanager

@@ -160,19 +160,14 @@ def _chosen(picture: Picture, wanted: Sequence[MaskValue]) -> PixelMask:
     for value in wanted:
         found = (picture.pixels == np.array(value)).all(2)  # one number is a grey
         if not found.any():
-            raise InputError(
-                f"the mask has no pixel of value {_text(value)}: it has {_has(picture)}"
-            )
+            if _is_grey(picture):
+                values: list[MaskValue] = [(int(v),) for v in _greys(picture.pixels[:, :, 0])]
+            else:
+                values = [_unpacked(color) for color in _distinct(to_eight_bits(picture).pixels)]
+            text = f"no pixel of value {_text(value)}: it has {_listed(values)}"
+            raise InputError(f"the mask has {text}")
         mask[found] = 255
     return mask
-
-
-def _has(picture: Picture) -> str:
-    """The values of a mask, for messages."""
-    if _is_grey(picture):
-        return _listed([(int(value),) for value in _greys(picture.pixels[:, :, 0])])
-    colors = _distinct(to_eight_bits(picture).pixels)
-    return _listed([_unpacked(color) for color in colors])
 
 
 def _of_greys(values: UInt[np.ndarray, "height width"]) -> FoundMask:

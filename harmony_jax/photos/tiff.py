@@ -48,7 +48,9 @@ def look_at_tiff(data: bytes) -> TiffKind:
     """Reads everything but the pixels; damaged files raise exceptions of many kinds."""
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         page = file.pages.first
-        if _is_raw(page):
+        pages = [one for one in (page, *(page.pages or ())) if isinstance(one, tifffile.TiffPage)]
+        meanings = [int(one.photometric) for one in pages]
+        if _DNG_VERSION in page.tags or not set(meanings).isdisjoint(_RAW_MEANINGS):
             raise InputError("a camera's raw file: develop it first, to TIFF of 16 bits or to JPEG")
         if (reason := _refused_numbers(page) or _refused_layout(page)) is not None:
             raise refusal("TIFF", reason, "RGB of 8 or 16 bits")
@@ -92,26 +94,23 @@ def decode_tiff(data: bytes) -> UInt[np.ndarray, "height width channels"]:
         pixels = pixels.reshape(page.imagelength, page.imagewidth, samples)
         if meaning == _PALETTE:
             assert page.colormap is not None
-            return _by_palette(page.colormap, pixels)
+            shift = 0 if page.colormap.max() < 256 else 8  # some programs store 8 bits in the 16
+            colors = (page.colormap >> shift).astype(np.uint8).T[pixels[:, :, 0].astype(np.uint8)]
+            return np.concatenate([colors, pixels[:, :, 1:]], 2)
         if pixels.dtype == bool:
             pixels = pixels.view(np.uint8)
         pixels = full_range(pixels, min(page.bitspersample, 8 * pixels.itemsize))
         if meaning == _WHITE_IS_ZERO:
             pixels[:, :, 0] = np.iinfo(pixels.dtype).max - pixels[:, :, 0]
-        colors, extra = _COLORS[meaning], _extra_kind(page)
-    if samples == colors or extra not in (_MULTIPLIED, _SEPARATE):  # a selection or the like
-        return pixels[:, :, :colors]
-    pixels = pixels[:, :, : colors + 1]
-    return _unmultiplied(pixels) if extra == _MULTIPLIED else pixels
-
-
-def _is_raw(page: tifffile.TiffPage) -> bool:
-    """Whether a camera's sensor made the numbers, of the page or of one nested in it."""
-    return _DNG_VERSION in page.tags or any(
-        int(one.photometric) in _RAW_MEANINGS
-        for one in (page, *(page.pages or ()))
-        if isinstance(one, tifffile.TiffPage)
-    )
+        count, extra = _COLORS[meaning], _extra_kind(page)
+    if samples == count or extra not in (_MULTIPLIED, _SEPARATE):  # a selection or the like
+        return pixels[:, :, :count]
+    if extra == _MULTIPLIED:
+        most = np.iinfo(pixels.dtype).max
+        factor = most / np.maximum(pixels[:, :, count : count + 1], 1)
+        divided = np.rint(np.minimum(pixels[:, :, :count] * factor, most))
+        pixels[:, :, :count] = divided.astype(pixels.dtype)
+    return pixels[:, :, : count + 1]
 
 
 def _refused_numbers(page: tifffile.TiffPage) -> str | None:
@@ -191,16 +190,6 @@ def _by_libtiff(data: bytes, page: tifffile.TiffPage) -> UInt8[np.ndarray, "h w 
     return pixels[:, :, : 1 if page.samplesperpixel == 1 else 3]
 
 
-def _by_palette(
-    colors: UInt16[np.ndarray, "3 count"], pixels: np.ndarray
-) -> UInt8[np.ndarray, "h w channels"]:
-    """The colours of 8 bits, with the alpha channel if there is one."""
-    shift = 0 if colors.max() < 256 else 8  # some programs store 8 bits in the 16
-    indices = pixels[:, :, 0].astype(np.uint8)
-    found = np.take((colors >> shift).astype(np.uint8).T, indices, 0)
-    return np.concatenate([found, pixels[:, :, 1:]], 2)
-
-
 def _check_parts(data: bytes, page: tifffile.TiffPage) -> None:
     """Raises ValueError if parts of the picture are missing: they would be read as black."""
     parts = list(zip(page.dataoffsets, page.databytecounts, strict=True))
@@ -261,11 +250,3 @@ def _narrowed(pixels: np.ndarray) -> UInt16[np.ndarray, "..."]:
             "picture: save it as SDR, of 16 bits"
         )
     return np.rint(np.clip(pixels.astype(np.float32), 0, 1) * 65535).astype(np.uint16)
-
-
-def _unmultiplied(pixels: np.ndarray) -> np.ndarray:
-    """Divides alpha out of colours that it was multiplied into."""
-    most = np.iinfo(pixels.dtype).max
-    alpha = pixels[:, :, -1:].astype(np.float64)
-    colors = pixels[:, :, :-1] * (most / np.maximum(alpha, 1))
-    return np.concatenate([np.rint(np.minimum(colors, most)), alpha], 2).astype(pixels.dtype)

@@ -46,7 +46,7 @@ def encoding_for(
         quality: 1 to 100, or None for the default.
         label: of the output, for messages.
     """
-    available = [name for name in _CODECS if _is_available(name)]
+    available = [n for n, e in _CODECS.items() if e.encoder in av.codecs_available]
     not_in = _NOT_IN.get(output.format.name, ())
     allowed = [
         name
@@ -94,11 +94,3 @@ def _quality_options(name: str, worst: float, quality: int) -> dict[str, str]:
     if name == "vp9" and quality == 100:
         return {"lossless": "1"}
     return {"crf": f"{factor:g}" if name in ("h264", "hevc") else str(round(factor))}
-
-
-def _is_available(name: str) -> bool:
-    try:
-        av.Codec(_CODECS[name].encoder, "w")
-    except ValueError:
-        return False
-    return True

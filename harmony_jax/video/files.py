@@ -31,9 +31,4 @@ def pictures_in(folder: Path) -> list[Path]:
     ]
     if not paths:
         raise InputError(f"{folder}: there is no picture in this folder: check the path")
-    return sorted(paths, key=_order)
-
-
-def _order(path: Path) -> list[tuple[int, str]]:
-    parts = re.split(r"(\d+)", path.name)
-    return [(int(part), "") if part.isdigit() else (0, part) for part in parts]
+    return sorted(paths, key=lambda path: re.sub(r"\d+", lambda n: n[0].zfill(20), path.name))
