@@ -77,16 +77,6 @@ def test_what_a_transparent_pixel_hides_is_nowhere_seen():
         np.testing.assert_array_equal(results[0][0].pixels[whole], 200)
 
 
-def test_soft_edges_mix_with_the_background():
-    alpha = np.full((20, 30), 51, np.uint8)
-    composite, mask = paste(
-        Picture(noise(20, 30, 3) * 0 + 250, alpha), BACKGROUND, Placement((0, 0))
-    )
-    assert (mask[:20, :30] == 51).all()
-    expected = BACKGROUND.pixels[:20, :30] * 0.8 + 250 * 0.2
-    np.testing.assert_allclose(composite.pixels[:20, :30], expected, atol=0.51)
-
-
 @pytest.mark.parametrize(("own", "other"), [(np.uint8, np.uint16), (np.uint16, np.uint8)])
 def test_the_result_has_the_backgrounds_depth(own, other):
     cut, ground = cutout(own), Picture(noise(80, 100, 3, kind=other))

@@ -1,6 +1,5 @@
 """Clips from file to file, checked against frames that FFmpeg decodes."""
 
-import fcntl
 import io
 import logging
 import resource
@@ -421,27 +420,6 @@ def test_a_clip_that_ends_early(tmp_path, warnings):
     after = run(clip, mask, tmp_path / "o.mp4")
     assert 10 < len(after) < 20
     assert f"{clip}: ends early, after {len(after)} frames of 30" in warnings()
-
-
-def test_what_killed_runs_left_is_removed(tmp_path, clip, mask):
-    left, in_use, other = (
-        tmp_path / f".{name}.unfinished"
-        for name in ("o.mkv.0123abcd", "o.mkv.89abcdef", "p.mkv.01234567")
-    )
-    for path in (left, in_use, other):
-        path.write_bytes(b"half")
-    with in_use.open() as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        run(clip, mask, tmp_path / "o.mkv")
-    assert not left.exists()
-    assert in_use.exists()
-    assert other.exists()
-    folder = tmp_path / ".out.01234567.unfinished"
-    folder.mkdir()
-    (folder / "000001.png").write_bytes(b"half")
-    run(clip, mask, tmp_path / "out")
-    assert not folder.exists()
-    assert len(list((tmp_path / "out").iterdir())) == COUNT
 
 
 @pytest.mark.parametrize("name", ["o.mkv", "o.mp4", "out"])

@@ -3,8 +3,6 @@
 import io
 import re
 import tempfile
-import tomllib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +12,6 @@ from werkzeug.http import parse_options_header
 from harmony_jax import Harmonizer
 from harmony_jax.photos.folders import harmonize_picture
 from harmony_jax.photos.formats import ENDINGS, Picture, decode_picture, encode_picture
-from harmony_jax.web import app
 from harmony_jax.web.app import create_app
 from harmony_jax.web.transfer import PREVIEW_SIDE
 from tests.web.made import picture, png, post
@@ -48,14 +45,6 @@ def test_the_pages_and_their_files_come_from_the_server_alone(client, path, scri
         assert len(text) > 1000
         assert "http" not in text
     assert "http" not in page.text
-
-
-def test_the_pages_files_are_installed_with_the_package():
-    package = Path(app.__file__).parent
-    with (package.parents[1] / "pyproject.toml").open("rb") as file:
-        patterns = tomllib.load(file)["tool"]["setuptools"]["package-data"]["harmony_jax.web"]
-    installed = {path for pattern in patterns for path in package.glob(pattern)}
-    assert {path for path in package.rglob("static/*") if path.is_file()} <= installed
 
 
 def test_the_page_lets_choose_every_kind_of_file_that_is_read(client):
