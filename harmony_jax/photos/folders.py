@@ -129,38 +129,31 @@ def predict(
         onto: a background that the photos, cut out by their masks, are pasted on; for a folder of
             photos also a folder of backgrounds.
     """
-    try:
-        return _predict(checkpoint, Inputs(image, mask, output, onto), settings)
-    except OSError as error:  # which pathlib raises for folders that may not be searched
-        place = error.filename or output
-        raise InputError(f"{place}: cannot be used ({error.strerror}): choose another") from error
-
-
-def _predict(
-    checkpoint: str | os.PathLike[str] | None, inputs: Inputs, settings: Settings
-) -> Outcome:
-    image, mask, _, onto = inputs
-    for path in (image, mask, onto):
-        if path is not None and not path.exists():
-            raise InputError(f"{path}: no such file or folder: check the path")
-    if mask is not None and image.is_dir() != mask.is_dir():
-        raise InputError(f"{image} and {mask}: pass two files or two folders")
     check_placement(settings.placement)
-    if image.is_dir():
-        jobs, failures = jobs_of_folder(inputs, settings.ending, settings.recursive)
-    else:
-        jobs, failures = [job_of_photo(inputs, settings.ending, settings.overwrite)], []
-    waiting = [job for job in jobs if settings.overwrite or not job.output.exists()]
-    written: list[Path] = []
-    if waiting:
+    inputs = Inputs(image, mask, output, onto)
+    try:
+        for path in (image, mask, onto):
+            if path is not None and not path.exists():
+                raise InputError(f"{path}: no such file or folder: check the path")
+        if mask is not None and image.is_dir() != mask.is_dir():
+            raise InputError(f"{image} and {mask}: pass two files or two folders")
+        if image.is_dir():
+            jobs, failures = jobs_of_folder(inputs, settings.ending, settings.recursive)
+        else:
+            jobs, failures = [job_of_photo(inputs, settings.ending, settings.overwrite)], []
+        waiting = [job for job in jobs if settings.overwrite or not job.output.exists()]
+        if not waiting:
+            return Outcome([], len(jobs), failures)
         check_writable(waiting[0].output.parent)
         model = _Model(checkpoint)
         if not image.is_dir():
             _run(model, waiting[0], settings, PixelBudget(_PIXELS_AT_ONCE))
             return Outcome([waiting[0].output], 0, [])
         written, more = _run_all(model, waiting, settings)
-        failures += more
-    return Outcome(written, len(jobs) - len(waiting), failures)
+        return Outcome(written, len(jobs) - len(waiting), failures + more)
+    except OSError as error:  # which pathlib raises for folders that may not be searched
+        place = error.filename or output
+        raise InputError(f"{place}: cannot be used ({error.strerror}): choose another") from error
 
 
 class _Model:

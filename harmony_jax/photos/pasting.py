@@ -163,19 +163,16 @@ def _resized(pixels: np.ndarray, size: tuple[int, int], enlarging: int) -> np.nd
 def _colors_as(cutout: Picture, background: Picture) -> np.ndarray:
     """The cutout's pixels in the background's depth, and where visible in its colours."""
     pixels = cutout.pixels
-    source, target = (_rgb_profile(picture) for picture in (cutout, background))
+    source, target = (
+        profile if profile and is_usable(profile, grey=False) else None
+        for profile in (cutout.icc_profile, background.icc_profile)
+    )
     if source != target:
         assert cutout.alpha is not None
         pixels = convert(pixels, source, target, cutout.alpha)
     if background.pixels.dtype == np.uint8:
         return to_uint8(pixels)
     return to_uint16(pixels)
-
-
-def _rgb_profile(picture: Picture) -> bytes | None:
-    """The profile, or None for sRGB; a profile of greys is ignored."""
-    profile = picture.icc_profile
-    return profile if profile and is_usable(profile, grey=False) else None
 
 
 def _lay_over(

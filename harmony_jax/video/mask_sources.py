@@ -13,7 +13,7 @@ from harmony_jax.errors import InputError
 from harmony_jax.photos.formats import ENDINGS, MAX_PIXELS, decode_picture
 from harmony_jax.photos.masks import MaskValue, PixelMask, fit_size, looks_inverted, mask_of
 from harmony_jax.video.files import pictures_in
-from harmony_jax.video.frames import AnyFrame, ClipFrame
+from harmony_jax.video.frames import AnyFrame
 from harmony_jax.video.library import av
 from harmony_jax.video.reading import AnyClip, Clip
 
@@ -98,7 +98,10 @@ class MaskSource:
             if self._values:
                 yield _marked(frame.rgb(), self._values)
             else:
-                mask = _of_frame(frame, is_exact)
+                mask = frame.alpha()
+                if mask is None or mask.min() == mask.max():
+                    mask = frame.brightness()
+                    mask = mask if is_exact else cv2.LUT(mask, _WITHOUT_NOISE)
                 yield np.ascontiguousarray(np.rot90(mask, frame.turns))
 
     def _of_picture(self, path: Path) -> PixelMask:
@@ -187,14 +190,6 @@ class MaskedFrames:
                 "foreground and background"
             )
         return found
-
-
-def _of_frame(frame: ClipFrame, is_exact: bool) -> PixelMask:
-    alpha = frame.alpha()
-    if alpha is not None and alpha.min() < alpha.max():
-        return alpha
-    mask = frame.brightness()
-    return mask if is_exact else cv2.LUT(mask, _WITHOUT_NOISE)
 
 
 def _marked(pixels: np.ndarray, values: tuple[MaskValue, ...]) -> PixelMask:

@@ -34,12 +34,9 @@ def video_routes(harmonizer: Harmonizer, max_upload_bytes: int, max_pixels: int)
         with _uploaded(max_upload_bytes) as (clip, mask, folder):
             shown, count, found = preview(harmonizer, clip, mask, _FRAMES, max_pixels)
             remarks = [_as_uploaded(remark, folder) for remark in found]
+        show = transfer.preview
         frames = [
-            {
-                "number": number,
-                "before": transfer.preview(Picture(before)),
-                "after": transfer.preview(Picture(after)),
-            }
+            {"number": number, "before": show(Picture(before)), "after": show(Picture(after))}
             for number, before, after in shown
         ]
         return {"count": count, "remarks": remarks, "frames": frames}
@@ -67,18 +64,15 @@ def _uploaded(max_upload_bytes: int) -> Iterator[tuple[Path, Path | None, Path]]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         fields = ("clip", "mask") if "mask" in flask.request.files else ("clip",)
-        clip, *masks = (_saved(field, folder, max_upload_bytes) for field in fields)
+        paths = []
+        for field in fields:
+            file = transfer.upload(field, max_upload_bytes)
+            paths.append(folder / _name_here(field, file))
+            file.save(paths[-1])
         try:
-            yield clip, masks[0] if masks else None, folder
+            yield paths[0], paths[1] if len(paths) > 1 else None, folder
         except InputError as error:
             raise InputError(_as_uploaded(str(error), folder)) from error
-
-
-def _saved(field: str, folder: Path, most: int) -> Path:
-    file = transfer.upload(field, most)
-    path = folder / _name_here(field, file)
-    file.save(path)
-    return path
 
 
 def _name_here(field: str, file: FileStorage) -> str:
