@@ -157,8 +157,8 @@ def _parse(arguments: Sequence[str]) -> "argparse.Namespace":
 
 
 def _harmonize_photos(options: "argparse.Namespace") -> int:
+    from harmony_jax.photos.encoding import JpegOptions
     from harmony_jax.photos.folders import Settings, harmonize_files
-    from harmony_jax.photos.formats import JpegOptions
     from harmony_jax.photos.pasting import Placement
 
     settings = Settings(

@@ -10,8 +10,9 @@ import numpy as np
 from PIL import Image
 
 from harmony_jax.errors import InputError
-from harmony_jax.photos.formats import Picture, picture_of, to_uint8
+from harmony_jax.photos.decoding import picture_of
 from harmony_jax.photos.masks import PixelMask, mask_of
+from harmony_jax.photos.picture import Picture, to_uint8
 
 Photo = np.ndarray | jax.Array | Image.Image | Picture
 

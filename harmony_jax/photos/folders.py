@@ -15,17 +15,11 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from harmony_jax.devices.host_cores import usable_cores
 from harmony_jax.disk import check_writable, read_file
 from harmony_jax.errors import InputError
-from harmony_jax.photos.formats import (
-    MAX_PIXELS,
-    JpegOptions,
-    Picture,
-    check_ending,
-    count_pixels,
-    decode_picture,
-    write_picture,
-)
+from harmony_jax.photos.decoding import count_pixels, decode_picture
+from harmony_jax.photos.encoding import JpegOptions, write_picture
 from harmony_jax.photos.harmonizer import Harmonizer
 from harmony_jax.photos.jobs import Inputs, Job, job_of_photo, jobs_of_folder
+from harmony_jax.photos.kinds import check_ending
 from harmony_jax.photos.masks import (
     MaskValue,
     PixelMask,
@@ -38,6 +32,7 @@ from harmony_jax.photos.masks import (
 )
 from harmony_jax.photos.options import expect_any_file
 from harmony_jax.photos.pasting import CENTERED, Placement, check_placement, paste
+from harmony_jax.photos.picture import MAX_PIXELS, Picture
 from harmony_jax.photos.pixel_budget import PixelBudget
 
 _LOGGER = logging.getLogger(__name__)
@@ -162,7 +157,7 @@ class _Model:
     def __init__(self, checkpoint: str | os.PathLike[str] | None):
         self._checkpoint, self._lock = checkpoint, threading.Lock()
         self._harmonizer: Harmonizer | None = None
-        self.error: Exception | None = None  # why it cannot be loaded: then no photo can be done
+        self.error: Exception | None = None  # why no photo can be done
 
     def get(self) -> Harmonizer:
         with self._lock:

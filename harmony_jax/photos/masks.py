@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt, UInt8
 
 from harmony_jax.errors import InputError
-from harmony_jax.photos.formats import Picture, to_eight_bits, to_uint8
+from harmony_jax.photos.picture import Picture, to_eight_bits, to_uint8
 
 PixelMask = UInt8[np.ndarray, "_height _width"]  # 255 on the foreground
 

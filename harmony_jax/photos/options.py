@@ -7,7 +7,7 @@ import warnings
 from PIL import Image
 
 from harmony_jax.errors import InputError
-from harmony_jax.photos.formats import MAX_PIXELS
+from harmony_jax.photos.picture import MAX_PIXELS
 from harmony_jax.weights.released import READY
 
 

@@ -13,8 +13,8 @@ from harmony_jax.data.resizing import shrink
 from harmony_jax.errors import InputError
 from harmony_jax.photos.arguments import Photo, as_mask, as_picture
 from harmony_jax.photos.color import conversion_of
-from harmony_jax.photos.formats import Picture, to_uint8
 from harmony_jax.photos.masks import alpha_mask, check_mask, fill_hidden, fit_size
+from harmony_jax.photos.picture import Picture, to_uint8
 from harmony_jax.photos.recolor import Recolor
 from harmony_jax.photos.steady import Small, Transform, reach_of
 

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from harmony_jax.errors import InputError
-from harmony_jax.photos.formats import ENDINGS
+from harmony_jax.photos.kinds import ENDINGS
 
 # Containers that are written, by the endings of files.
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}

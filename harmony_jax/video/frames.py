@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from harmony_jax.data.resizing import shrink
-from harmony_jax.photos.formats import Picture
 from harmony_jax.photos.masks import PixelMask, alpha_mask
+from harmony_jax.photos.picture import Picture
 from harmony_jax.photos.picture_frame import PictureFrame
 from harmony_jax.photos.recolor import Recolor
 from harmony_jax.photos.steady import Small, Transform, reach_of

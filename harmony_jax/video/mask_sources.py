@@ -10,8 +10,10 @@ import numpy as np
 
 from harmony_jax.disk import read_file
 from harmony_jax.errors import InputError
-from harmony_jax.photos.formats import ENDINGS, MAX_PIXELS, decode_picture
+from harmony_jax.photos.decoding import decode_picture
+from harmony_jax.photos.kinds import ENDINGS
 from harmony_jax.photos.masks import MaskValue, PixelMask, fit_size, looks_inverted, mask_of
+from harmony_jax.photos.picture import MAX_PIXELS
 from harmony_jax.video.files import pictures_in
 from harmony_jax.video.frames import AnyFrame
 from harmony_jax.video.library import av

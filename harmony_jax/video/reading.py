@@ -8,7 +8,8 @@ from typing import Any
 
 from harmony_jax.disk import read_file
 from harmony_jax.errors import InputError
-from harmony_jax.photos.formats import MAX_PIXELS, decode_picture
+from harmony_jax.photos.decoding import decode_picture
+from harmony_jax.photos.picture import MAX_PIXELS
 from harmony_jax.photos.recolor import Recolor
 from harmony_jax.video.files import pictures_in
 from harmony_jax.video.frames import ClipFrame, FolderFrame

@@ -19,9 +19,9 @@ from harmony_jax.devices.host_cores import usable_cores
 from harmony_jax.disk import check_writable
 from harmony_jax.errors import InputError
 from harmony_jax.photos.arguments import checked_strength
-from harmony_jax.photos.formats import MAX_PIXELS, to_uint8
 from harmony_jax.photos.harmonizer import Harmonizer
 from harmony_jax.photos.masks import MaskValue
+from harmony_jax.photos.picture import MAX_PIXELS, to_uint8
 from harmony_jax.photos.steady import Steadiness, Transform, check_steadiness
 from harmony_jax.video.files import CONTAINERS
 from harmony_jax.video.frames import AnyFrame
@@ -43,7 +43,6 @@ class VideoSettings(NamedTuple):
 
     Attributes:
         strength: how much of the change to make, from 0 to 1.
-        steadiness: how the change is averaged over time.
         invert_masks: `always` if masks are black on the foreground; `auto` if the border of the
             first mask with foreground decides it.
         mask_values: values of masks that are foreground; none: bright is foreground.

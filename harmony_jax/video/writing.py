@@ -11,7 +11,9 @@ import numpy as np
 
 from harmony_jax.disk import unfinished_file, unfinished_folder
 from harmony_jax.errors import InputError
-from harmony_jax.photos.formats import Picture, output_name, write_picture
+from harmony_jax.photos.encoding import write_picture
+from harmony_jax.photos.kinds import output_name
+from harmony_jax.photos.picture import Picture
 from harmony_jax.video.codecs import Encoding, encoding_for, pixel_format_for
 from harmony_jax.video.files import CONTAINERS
 from harmony_jax.video.frames import AnyFrame, ClipFrame, FolderFrame

@@ -12,16 +12,11 @@ from werkzeug.exceptions import Forbidden, HTTPException, RequestEntityTooLarge
 
 from harmony_jax.data.resizing import limited
 from harmony_jax.errors import InputError
+from harmony_jax.photos.decoding import count_pixels, decode_picture
+from harmony_jax.photos.encoding import encode_picture
 from harmony_jax.photos.folders import harmonize_picture
-from harmony_jax.photos.formats import (
-    ENDINGS,
-    Picture,
-    count_pixels,
-    decode_picture,
-    encode_picture,
-    to_eight_bits,
-)
 from harmony_jax.photos.harmonizer import Harmonizer
+from harmony_jax.photos.kinds import ENDINGS
 from harmony_jax.photos.masks import (
     PixelMask,
     alpha_mask,
@@ -32,6 +27,7 @@ from harmony_jax.photos.masks import (
 )
 from harmony_jax.photos.options import place
 from harmony_jax.photos.pasting import Placement, opacity_of, paste
+from harmony_jax.photos.picture import Picture, to_eight_bits
 from harmony_jax.photos.pixel_budget import PixelBudget
 from harmony_jax.web import transfer
 from harmony_jax.web.video import video_routes

@@ -10,7 +10,8 @@ from werkzeug.datastructures import FileStorage
 
 from harmony_jax.data.resizing import limited
 from harmony_jax.errors import InputError
-from harmony_jax.photos.formats import Picture, encode_picture
+from harmony_jax.photos.encoding import encode_picture
+from harmony_jax.photos.picture import Picture
 
 PREVIEW_SIDE = 1600  # pixels, at most; masks are painted at this size
 

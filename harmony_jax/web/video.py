@@ -10,8 +10,8 @@ import flask
 from werkzeug.datastructures import FileStorage
 
 from harmony_jax.errors import InputError
-from harmony_jax.photos.formats import Picture
 from harmony_jax.photos.harmonizer import Harmonizer
+from harmony_jax.photos.picture import Picture
 from harmony_jax.web import transfer
 
 _FRAMES = 6  # that are shown

@@ -9,8 +9,9 @@ from PIL import ExifTags, Image
 
 from harmony_jax import InputError
 from harmony_jax.photos.color import Conversion, adobe_rgb, conversion_of, profile_of_code_points
+from harmony_jax.photos.decoding import decode_picture
 from harmony_jax.photos.folders import harmonize_picture
-from harmony_jax.photos.formats import Picture, decode_picture
+from harmony_jax.photos.picture import Picture
 from tests.photos.files import file_of, noise, png_of
 
 P3 = profile_of_code_points(12, 13)

@@ -12,13 +12,9 @@ import pytest
 from PIL import Image, ImageCms, ImageOps
 
 from harmony_jax import InputError
-from harmony_jax.photos.formats import (
-    Picture,
-    decode_picture,
-    encode_picture,
-    picture_of,
-    read_picture,
-)
+from harmony_jax.photos.decoding import decode_picture, picture_of, read_picture
+from harmony_jax.photos.encoding import encode_picture
+from harmony_jax.photos.picture import Picture
 from tests.photos.files import (
     RNG,
     blocks,

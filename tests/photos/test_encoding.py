@@ -12,16 +12,9 @@ import tifffile
 from PIL import ExifTags, Image
 
 from harmony_jax import InputError
-from harmony_jax.photos.formats import (
-    JpegOptions,
-    Picture,
-    decode_picture,
-    encode_picture,
-    read_picture,
-    to_eight_bits,
-    write_picture,
-)
-from harmony_jax.photos.picture import Companions
+from harmony_jax.photos.decoding import decode_picture, read_picture
+from harmony_jax.photos.encoding import JpegOptions, encode_picture, write_picture
+from harmony_jax.photos.picture import Companions, Picture, to_eight_bits
 from tests.photos.files import exif, file_of, noise, smooth
 
 PROFILE = imagecodecs.cms_profile("adobergb")

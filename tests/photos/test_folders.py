@@ -8,9 +8,11 @@ from PIL import Image
 
 import harmony_jax.photos.folders
 from harmony_jax import Harmonizer, InputError
+from harmony_jax.photos.decoding import read_picture
+from harmony_jax.photos.encoding import JpegOptions, write_picture
 from harmony_jax.photos.folders import Outcome, Settings, predict
-from harmony_jax.photos.formats import JpegOptions, Picture, read_picture, write_picture
 from harmony_jax.photos.pasting import Placement
+from harmony_jax.photos.picture import Picture
 from tests.photos.files import noise, photo_and_mask, sample
 
 

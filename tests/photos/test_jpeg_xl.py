@@ -10,7 +10,7 @@ from PIL import Image
 
 from harmony_jax import InputError
 from harmony_jax.photos.color import Conversion
-from harmony_jax.photos.formats import count_pixels, decode_picture
+from harmony_jax.photos.decoding import count_pixels, decode_picture
 from harmony_jax.photos.jpeg_xl import look_at_jpeg_xl
 from tests.photos.files import blocks, file_of, sample
 

@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 
 from harmony_jax import InputError
-from harmony_jax.photos.formats import (
+from harmony_jax.photos.decoding import decode_picture
+from harmony_jax.photos.kinds import (
     ENDINGS,
     WRITTEN_ENDINGS,
     check_ending,
     check_written_ending,
-    decode_picture,
     output_name,
 )
 from tests.photos.files import file_of, noise, smooth, tiff_of

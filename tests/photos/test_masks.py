@@ -4,7 +4,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from harmony_jax import InputError
-from harmony_jax.photos.formats import Picture, decode_picture, picture_of
+from harmony_jax.photos.decoding import decode_picture, picture_of
 from harmony_jax.photos.masks import (
     check_mask,
     cut_out,
@@ -13,6 +13,7 @@ from harmony_jax.photos.masks import (
     looks_inverted,
     mask_of,
 )
+from harmony_jax.photos.picture import Picture
 from tests.photos.files import file_of, noise
 
 

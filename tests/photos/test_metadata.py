@@ -11,7 +11,8 @@ import tifffile
 from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import IFDRational
 
-from harmony_jax.photos.formats import decode_picture, encode_picture
+from harmony_jax.photos.decoding import decode_picture
+from harmony_jax.photos.encoding import encode_picture
 from tests.photos.files import exif, file_of, noise, png_of, smooth, tiff_of
 
 PROFILE = imagecodecs.cms_profile("adobergb")

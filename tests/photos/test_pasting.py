@@ -5,8 +5,8 @@ import pytest
 
 from harmony_jax import InputError
 from harmony_jax.photos.color import profile_of_code_points
-from harmony_jax.photos.formats import Picture
 from harmony_jax.photos.pasting import Placement, paste
+from harmony_jax.photos.picture import Picture
 from tests.photos.files import noise
 
 

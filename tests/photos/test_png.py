@@ -6,7 +6,7 @@ import zlib
 import numpy as np
 import pytest
 
-from harmony_jax.photos.formats import decode_picture
+from harmony_jax.photos.decoding import decode_picture
 from tests.photos.files import RNG, noise, png_of
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from harmony_jax import InputError
 from harmony_jax.photos.color import profile_of_code_points
-from harmony_jax.photos.formats import count_pixels, decode_picture
+from harmony_jax.photos.decoding import count_pixels, decode_picture
 from tests.photos.files import RNG, file_of, first_page, noise, smooth, tiff_of
 
 RGB = {"photometric": "rgb"}

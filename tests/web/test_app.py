@@ -10,8 +10,11 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.http import parse_options_header
 
 from harmony_jax import Harmonizer
+from harmony_jax.photos.decoding import decode_picture
+from harmony_jax.photos.encoding import encode_picture
 from harmony_jax.photos.folders import harmonize_picture
-from harmony_jax.photos.formats import ENDINGS, Picture, decode_picture, encode_picture
+from harmony_jax.photos.kinds import ENDINGS
+from harmony_jax.photos.picture import Picture
 from harmony_jax.web.app import create_app
 from harmony_jax.web.transfer import PREVIEW_SIDE
 from tests.web.made import picture, png, post
