@@ -3,12 +3,12 @@
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -28,9 +28,6 @@ from harmony_jax.video.frames import AnyFrame
 from harmony_jax.video.mask_sources import Invert, MaskedFrames, MaskSource
 from harmony_jax.video.reading import Clip, FolderClip
 from harmony_jax.video.writing import ClipWriter, FolderWriter, clip_writer, folder_writer
-
-T = TypeVar("T")
-U = TypeVar("U")
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -157,38 +154,30 @@ def _is_file(output: Path) -> bool:
     return output.suffix.lower() in CONTAINERS and not output.is_dir()
 
 
-def _mapped(
-    function: Callable[[T], U], items: Iterable[T], executor: ThreadPoolExecutor, count: int
-) -> Iterator[U]:
-    """What a function makes of items, in their order, several at once."""
-    waiting: deque[Future[U]] = deque()
-    for item in items:
-        waiting.append(executor.submit(function, item))
-        if len(waiting) >= count:
-            yield waiting.popleft().result()
-    yield from (future.result() for future in waiting)
-
-
 def _harmonized(
     harmonizer: Harmonizer, frames: MaskedFrames, settings: VideoSettings
 ) -> Generator[AnyFrame, None, None]:
     """Frames in order, harmonized; each stage in threads of its own."""
 
-    def paint(item: tuple[AnyFrame, Transform | None]) -> AnyFrame:
-        frame, coefficients = item
+    def paint(frame: AnyFrame, coefficients: Transform | None) -> AnyFrame:
         if coefficients is not None:
             frame.recolor(coefficients, settings.strength)
         return frame
 
-    def transforms() -> Iterator[tuple[AnyFrame, Transform | None]]:
+    def painted() -> Iterator[AnyFrame]:
+        waiting: deque[Future[AnyFrame]] = deque()
         for frame, coefficients in harmonizer.transforms(read, settings.steadiness):
             frames.changed += coefficients is not None
-            yield frame, coefficients
+            waiting.append(executor.submit(paint, frame, coefficients))
+            if len(waiting) > workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
     workers = max(2, usable_cores())
     read = Ahead(frames, _AHEAD)
     with closing(read), ThreadPoolExecutor(workers) as executor:
-        done = Ahead(_mapped(paint, transforms(), executor, workers + 1), _AHEAD)
+        done = Ahead(painted(), _AHEAD)
         with closing(done):
             yield from done
 
