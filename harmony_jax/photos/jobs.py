@@ -166,7 +166,7 @@ class _Files:
     def _nearest(self, stem: Path, without: str | None) -> str:
         """The files with names that are most like the one that is missing."""
         names = [name for name in self._names[stem.parent] if name != without]
-        shown = difflib.get_close_matches(stem.name, names, 3, cutoff=0)
+        shown = sorted(difflib.get_close_matches(stem.name, names, 3, cutoff=0))
         more = len(names) - len(shown)
         return f"there is {', '.join(shown) or 'nothing'}" + (f" and {more} more" if more else "")
 

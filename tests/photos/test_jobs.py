@@ -78,7 +78,7 @@ def test_a_missing_mask_is_named_with_the_files_that_are_there(tmp_path):
     touch(tmp_path, "photos/cat.jpg", *(f"masks/{name}.png" for name in names))
     (line,) = pairs(tmp_path)[1]
     assert line.startswith(f"{tmp_path}/photos/cat.jpg: no mask: expected {tmp_path}/masks/cat.png")
-    assert line.endswith("there is cats.png, ant.png, cat_matte.png and 2 more")
+    assert line.endswith("there is ant.png, cat_matte.png, cats.png and 2 more")
     for name in names:
         (tmp_path / "masks" / f"{name}.png").unlink()
     touch(tmp_path, "masks/cat.psd")
