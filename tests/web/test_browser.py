@@ -235,15 +235,14 @@ def test_an_alpha_channel_and_masks_of_another_size(page, tmp_path):
 
 
 def test_bad_input_is_told(page, tmp_path):
-    path = tmp_path / "a.jpg"
-    for data, message in (
-        (b"no picture", ": not a picture"),
-        (b"", ": the file is empty"),
-        (b"x" * 2_000_001, " is larger than 2 MB"),
+    for name, data, message in (
+        ("text.jpg", b"no picture", "text.jpg: not a picture"),
+        ("empty.jpg", b"", "empty.jpg: the file is empty"),
+        ("large.jpg", b"x" * 2_000_001, "large.jpg is larger than 2 MB"),
     ):
-        path.write_bytes(data)
-        choose(page, "photo", path)
-        assert error(page).startswith(f"a.jpg{message}")
+        (tmp_path / name).write_bytes(data)
+        choose(page, "photo", tmp_path / name)
+        assert error(page).startswith(message)
         assert not element(page, "harmonize").is_enabled()
     write_photo(tmp_path / "a.png", 200, 300)
     choose(page, "photo", tmp_path / "a.png")
