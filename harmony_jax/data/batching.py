@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-PIXELS = ("composite", "real", "mask")
+CHANNELS = {"composite": 3, "real": 3, "mask": 1}
+PIXELS = tuple(CHANNELS)
 
 
 class Augmentation(NamedTuple):

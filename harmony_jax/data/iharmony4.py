@@ -9,6 +9,7 @@ from harmony_jax.data.sources import Sample, Source
 from harmony_jax.disk import Present, read_file
 from harmony_jax.errors import InputError
 
+NAME = "iHarmony4"
 SUBSETS = ("HCOCO", "HAdobe5k", "HFlickr", "Hday2night")
 
 # Composites in each list as published: 65,742 and 7,404.
@@ -88,10 +89,19 @@ class IHarmony4Source(FilesSource):
         subsets: which subsets, in this order.
     """
 
+    published = NAME
+
     def __init__(self, root: str, split: str, subsets: Sequence[str] = SUBSETS):
         check_root_and_split(root, split)
         files = [sample for subset in subsets for sample in read_list(root, subset, split)]
         super().__init__(files, " and ".join(f"{subset}_{split}.txt" for subset in subsets))
+
+    @classmethod
+    def samples_to_train(cls, subsets: Sequence[str]) -> int:
+        published = PUBLISHED["train"]
+        if unknown := [name for name in subsets if name not in published]:
+            raise InputError(f"data.subsets {unknown[0]!r}: choose of {', '.join(published)}")
+        return sum(published[name] for name in subsets)
 
 
 def photo_of(subset: str, name: str) -> str:

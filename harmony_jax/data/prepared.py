@@ -9,6 +9,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from harmony_jax.data.iharmony4 import NAME as IHARMONY4
 from harmony_jax.data.iharmony4 import (
     SUBSETS,
     check_root_and_split,
@@ -48,6 +49,8 @@ class PreparedSource(Source):
         InputError: the set is incomplete, of another version, or lacks a subset or a file; or
             this is Windows.
     """
+
+    published = IHARMONY4
 
     def __init__(self, root: str, split: str, subsets: Sequence[str] = SUBSETS):
         check_root_and_split(root, split)

@@ -2,13 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Protocol, TypedDict, cast, runtime_checkable
+from typing import Any, TypedDict
 
 import numpy as np
 
 from harmony_jax.data.batching import PIXELS
 from harmony_jax.data.composites.recipe import Recipe
-from harmony_jax.data.composites.statistics import Statistics
 from harmony_jax.errors import InputError
 
 _MAX_UNREADABLE_IN_A_ROW = 16
@@ -34,6 +33,11 @@ class Source(ABC):
 
     # How training makes composites of `raw` samples; None: samples have theirs.
     recipe: Recipe | None = None
+    # The keys of the pictures in `raw` samples.
+    pictures: tuple[str, ...] = PIXELS
+    # The name of a data set whose subsets are known by their names; empty: pictures of one's own,
+    # whose subset is named after their folder, which may move.
+    published: str = ""
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -53,26 +57,19 @@ class Source(ABC):
     def photo(self, index: int) -> str:
         """Identifies the real photo, which is never split over two sets."""
 
-    def raw(self) -> "Source | RawSource":
-        """What training reads: with a `recipe` a `RawSource`, else the samples."""
+    @classmethod
+    def samples_to_train(cls, subsets: Sequence[str]) -> int | None:
+        """How many there are in these subsets, if that is known without reading them."""
+        del subsets
+        return None
+
+    def raw(self) -> Any:
+        """What training reads: with a `recipe` a `PhotoSet`, else the samples."""
         return self
 
     def select(self, indices: Sequence[int]) -> "Source":
         """Some of the samples, in a given order."""
         return Selection(self, indices)
-
-
-@runtime_checkable
-class RawSource(Protocol):
-    """Random access to photos whose composites are made later, and to their objects' colours."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> RawSample: ...
-
-    def statistics(self, index: int) -> Statistics: ...
-
-    def set_statistics(self, index: int, statistics: Statistics) -> None: ...
 
 
 class Selection(Source):
@@ -81,6 +78,7 @@ class Selection(Source):
     def __init__(self, source: Source, indices: Sequence[int]):
         self._source = source
         self._indices = list(indices)
+        self.published = source.published
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -119,8 +117,8 @@ class Numbered:
         self._raw = source.raw()
         self._tries = _MAX_UNREADABLE_IN_A_ROW if unreadable == "skip" else 1
         self.recipe = source.recipe
-        self.objects = cast(RawSource, self._raw)
-        self.pictures = PIXELS if source.recipe is None else PIXELS[1:]
+        self.objects = self._raw
+        self.pictures = source.pictures
 
     def __len__(self) -> int:
         return len(self._raw)

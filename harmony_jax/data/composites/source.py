@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from harmony_jax.data.batching import PIXELS
 from harmony_jax.data.composites.compose import compose_with_numpy
 from harmony_jax.data.composites.parameters import DRAWS, Parameters, draw_one
 from harmony_jax.data.composites.photo_set import PhotoSet
@@ -30,6 +31,7 @@ class PhotosSource(Source):
     """
 
     recipe: Recipe
+    pictures = PIXELS[1:]
 
     def __init__(self, photos: PhotoSet, recipe: Recipe, seed: int = 0):
         if len(photos) < 2 and recipe.transfers:

@@ -16,11 +16,12 @@ from tqdm import tqdm
 from harmony_jax.data.batching import Augmentation, BatchOrder
 from harmony_jax.data.composites.compose import compose_with_jax
 from harmony_jax.data.composites.parameters import DRAWS, Parameters, draw_batch
+from harmony_jax.data.composites.photo_set import PhotoSet
 from harmony_jax.data.composites.statistics import Statistics
 from harmony_jax.data.resident.lanes import Lanes
 from harmony_jax.data.resident.store import Decoder, Storage, Stored, store
 from harmony_jax.data.resident.transforms import draw_crop, resample, sampling_positions
-from harmony_jax.data.sources import Numbered, RawSource
+from harmony_jax.data.sources import Numbered
 from harmony_jax.devices import mesh as meshes
 
 # Streams of random numbers: JAX's of the augmentation, as dropout has the same seed, and NumPy's of
@@ -133,7 +134,7 @@ class ResidentBatches:
         del self._stored
 
 
-def share_statistics(photos: RawSource, own: Sequence[int]) -> None:
+def share_statistics(photos: PhotoSet, own: Sequence[int]) -> None:
     """Gives every process the colours of the photos that each has decoded.
 
     Args:

@@ -13,11 +13,11 @@ from jax import lax
 from jax.sharding import NamedSharding
 from jaxtyping import UInt8
 
+from harmony_jax.data.batching import CHANNELS
 from harmony_jax.data.resident.memory import check_room, device_room, host_room
 from harmony_jax.data.sources import Numbered
 from harmony_jax.devices.host_cores import usable_cores
 
-_CHANNELS = {"composite": 3, "real": 3, "mask": 1}
 _CHUNK_BYTES = 256e6  # decoded on the host before they go to the devices
 _THREADS = 2
 
@@ -79,7 +79,7 @@ class Decoder:
         self.unreadable: list[int] = []
         self.storage = storage
         self._samples, self._lanes, self._progress = samples, lanes, progress
-        self._channels = sum(_CHANNELS[key] for key in samples.pictures)
+        self._channels = sum(CHANNELS[key] for key in samples.pictures)
         workers = storage.num_workers
         self._threads = usable_cores() if workers < 0 else workers or _THREADS
 
