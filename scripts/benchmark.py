@@ -41,12 +41,8 @@ _MODULES = {"train": "training_step", "input": "loading"}  # others are named as
 def main() -> None:
     """Parses the command and prints its table."""
     arguments = _parse()
-    command = arguments.command
-    module = importlib.import_module(f"benchmarks.{_MODULES.get(command, command)}")
-    if command == "input":
-        module.measure(arguments.root, arguments.prepared, arguments.samples, arguments.rounds)
-    else:
-        module.measure(arguments)
+    name = _MODULES.get(arguments.command, arguments.command)
+    importlib.import_module(f"benchmarks.{name}").measure(arguments)
 
 
 def _parse() -> argparse.Namespace:

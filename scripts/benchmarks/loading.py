@@ -1,5 +1,6 @@
 """`benchmark.py input`: samples/s of every form that training data comes in."""
 
+import argparse
 import statistics
 import tempfile
 import time
@@ -29,20 +30,16 @@ _BATCH, _UNTIMED, _TIMED = 16, 8, 64
 _AUGMENTATION, _ORDER = Augmentation(_IMAGE_SIZE), BatchOrder(_BATCH, seed=0)
 
 
-def measure(root: str, prepared: Path | None, samples: int, rounds: int) -> None:
-    """Prints samples/s, decoded, cropped and resized.
-
-    Args:
-        root: the downloaded folders.
-        prepared: a prepared set of them; made for the time of the run if there is none.
-        samples: how many to use, spread evenly over the list.
-        rounds: over all of them.
-    """
+def measure(arguments: argparse.Namespace) -> None:
+    """Prints samples/s, decoded, cropped and resized; the samples are spread over the list."""
+    root, prepared, rounds = arguments.root, arguments.prepared, arguments.rounds
     cv2.setNumThreads(1)
     subsets = tuple(subset for subset in SUBSETS if (Path(root) / subset).is_dir())
     with nullcontext(prepared) if prepared else _prepared_for_now(root, subsets) as folder:
         files = IHarmony4Source(root, "train", subsets)
-        spread = np.linspace(0, len(files) - 1, min(samples, len(files))).astype(int).tolist()
+        spread = (
+            np.linspace(0, len(files) - 1, min(arguments.samples, len(files))).astype(int).tolist()
+        )
         forms = {
             "folder": files.select(spread),
             "prepared": PreparedSource(str(folder), "train", subsets).select(spread),

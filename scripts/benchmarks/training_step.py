@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from benchmarks.gpu_trace import read_trace
 from benchmarks.released import check_device, released_loss, released_model
 from benchmarks.timing import in_new_process, in_turns, peak_memory
 from configs import model as model_config
 from harmony_jax.data.iharmony4 import COMPOSITES
-from harmony_jax.devices.gpu_trace import read_trace
 from harmony_jax.devices.host_memory import keep_freed_memory
 from harmony_jax.devices.mesh import create_mesh, to_devices
 from harmony_jax.models import released_image_size
