@@ -33,12 +33,7 @@ class SampleFiles:
 
 
 class FilesSource(Source):
-    """Random access to decoded samples, each in three files.
-
-    Args:
-        files: of the samples.
-        lists: what names them, for messages.
-    """
+    """Random access to decoded samples, each in three files; messages name them by `lists`."""
 
     def __init__(self, files: Sequence[SampleFiles], lists: str):
         self.files = files
@@ -81,12 +76,7 @@ class IHarmony4Source(FilesSource):
     """The samples of iHarmony4, in the order of the list files.
 
     Composite `a_b_c.jpg`, real photo `a.jpg`, mask `a_b.png`; `<subset>_train.txt` and
-    `<subset>_test.txt` list the composites.
-
-    Args:
-        root: folder that holds the subset folders.
-        split: "train" or "test".
-        subsets: which subsets, in this order.
+    `<subset>_test.txt` in the folders of the subsets list the composites.
     """
 
     published = NAME

@@ -33,11 +33,7 @@ _EXPECTED = "a folder with composites/, masks/ and reals/, or a CSV list of the 
 class PairsSource(FilesSource):
     """Decoded pairs, a folder's in the order of their names, a list's in its own.
 
-    They are one subset, named after the folder or list.
-
-    Args:
-        root: the folder or the list file.
-        field: what messages call it.
+    They are one subset, named after the folder or list. Messages call the root `field`.
     """
 
     def __init__(self, root: str, field: str = "data.root"):

@@ -48,11 +48,7 @@ class Batches:
         return self
 
     def __next__(self) -> Batch:
-        """The next batch.
-
-        Raises:
-            InputError: a worker was killed, or what the source raised.
-        """
+        """The next batch."""
         try:
             return next(self._batches)
         except InputError as error:
@@ -96,8 +92,7 @@ def training_batches(
 
     Args:
         samples: to train on, at least one batch.
-        augmentation: of the samples.
-        order: of the batches.
+        augmentation, order: what decides the batches, besides.
         num_workers: as in `Batches`.
         process: index and count of this JAX process.
     """

@@ -39,15 +39,6 @@ class PreparedSource(Source):
 
     Each sample has the index, name, subset, photo and pixels that it has in `IHarmony4Source`,
     except for the pixels of HAdobe5k, which were shrunk.
-
-    Args:
-        root: folder of the prepared set.
-        split: "train" or "test".
-        subsets: which subsets, in this order.
-
-    Raises:
-        InputError: the set is incomplete, of another version, or lacks a subset or a file; or
-            this is Windows.
     """
 
     published = IHARMONY4

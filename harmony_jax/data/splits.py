@@ -63,11 +63,9 @@ def open_set(config: ConfigDict, split: str) -> Source:
 def open_split(data: ConfigDict, split: str) -> Source:
     """Opens one set of a config's data.
 
-    Args:
-        data: the config's `data` section (configs/base.py).
-        split: `train`, `validation` or `test`. Validation is held out of the training list, scene
-            by scene; with `data.validation_fraction` 0 it is empty. The test set of `pairs` and
-            `photos` is `data.test_root`, or without that the validation set.
+    The splits are `train`, `validation` and `test`. Validation is held out of the training list,
+    scene by scene; with `data.validation_fraction` 0 it is empty. The test set of `pairs` and
+    `photos` is `data.test_root`, or without that the validation set.
     """
     if split not in ("train", "validation", "test"):
         raise InputError(f"split {split!r}: choose 'train', 'validation' or 'test'")
@@ -86,15 +84,9 @@ def open_split(data: ConfigDict, split: str) -> Source:
 
 
 def hold_out(source: Source, fraction: float, seed: int) -> tuple[Source, Source]:
-    """Splits a source into training and validation sets that share no scene.
+    """Splits a training list into training and validation sets that share no scene.
 
-    Args:
-        source: the training list.
-        fraction: share of the scenes to hold out, in [0, 1).
-        seed: which scenes.
-
-    Returns:
-        The rest and the held-out samples, each in the source's order.
+    The validation set gets a share of the scenes in [0, 1); both keep the source's order.
     """
     scenes = [scene_of(source.photo(index)) for index in range(len(source))]
     distinct = sorted(set(scenes))

@@ -81,9 +81,6 @@ class TrainingData:
 
         Returns:
             uint8 `composite`, `real` [batch, size, size, 3] and `mask` [batch, size, size].
-
-        Raises:
-            InputError: a sample cannot be read, or a worker was killed.
         """
         if not self._ahead.ready:
             jax.block_until_ready(running)

@@ -60,9 +60,7 @@ class RandomCropAndFlip(grain.transforms.RandomMap):
 class MakeComposite(grain.transforms.RandomMap):
     """Makes the composite of a photo and its mask, another one each time.
 
-    Args:
-        recipe: how.
-        objects: the samples, by their `index`, to take colours of.
+    It may take the colours of other `objects`, which have the numbers of the samples.
     """
 
     def __init__(self, recipe: Recipe, objects: Objects):

@@ -39,16 +39,8 @@ class PhotoSet:
     Photos are found in the folder and all folders below, except in those called masks/. The masks
     of `FOLDER/NAME.jpg` are `NAME.png` and `NAME_1.png`, `NAME_2.png`, ... in `FOLDER/masks/`, in a
     folder masks/ beside FOLDER, or in the given one: white on an object, of the photo's size. A
-    photo without masks gets regions (`find_regions`), or is left out.
-
-    Args:
-        root: the folder.
-        masks: folder of all masks; empty: as above.
-        regions: number for each photo without masks; 0: such photos are left out.
-        field: what messages call the root.
-
-    Raises:
-        InputError: the folder is missing or empty, or two photos have the same stem.
+    photo without masks gets so many `regions` (`find_regions`); with 0 it is left out. Messages
+    call the root `field`.
     """
 
     def __init__(self, root: str, masks: str = "", regions: int = 2, field: str = "data.root"):
@@ -73,26 +65,7 @@ class PhotoSet:
         return len(self._objects)
 
     def __getitem__(self, index: int) -> RawSample:
-        """Decodes an object's photo and mask; raises InputError like `read`."""
-        real, mask = self.read(index)
-        return RawSample(real=real, mask=mask)
-
-    def select(self, indices: Sequence[int]) -> "PhotoSet":
-        """Some of the objects."""
-        selected = copy.copy(self)
-        selected._objects = [self._objects[index] for index in indices]
-        return selected
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_regions": {}, "_statistics": {}}  # workers fill their own
-
-    def read(self, index: int) -> tuple[Pixels, Pixels]:
-        """Decodes an object's photo, RGB uint8 [height, width, 3], and mask [height, width].
-
-        Raises:
-            InputError: a picture is damaged or too small, sizes differ, the mask is all black or
-                all white, or the photo has too few regions.
-        """
+        """Decodes an object's photo and mask; an unusable file raises InputError."""
         found = self._objects[index]
         path = self.root / found.photo
         photo = decode_photo(read_file(path), str(path))
@@ -112,14 +85,23 @@ class PhotoSet:
                 raise InputError(f"{found.mask}: the mask has no {missing}: repair or remove it")
         if not isinstance(self._statistics.get(found), Statistics):
             self._statistics[found] = object_statistics(photo, mask)
-        return photo, mask
+        return RawSample(real=photo, mask=mask)
+
+    def select(self, indices: Sequence[int]) -> "PhotoSet":
+        """Some of the objects."""
+        selected = copy.copy(self)
+        selected._objects = [self._objects[index] for index in indices]
+        return selected
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_regions": {}, "_statistics": {}}  # workers fill their own
 
     def statistics(self, index: int) -> Statistics:
-        """An object's colours, kept since it was first read; raises InputError like `read`."""
+        """An object's colours, kept since it was first read, or InputError."""
         wanted = self._objects[index]
         if wanted not in self._statistics:
             try:
-                self.read(index)
+                self[index]
             except InputError as error:
                 self._statistics[wanted] = str(error)  # so that the file is read only once
         found = self._statistics[wanted]

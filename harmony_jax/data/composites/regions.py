@@ -29,9 +29,6 @@ def find_regions(photo: UInt8[np.ndarray, "height width 3"], count: int) -> list
     Returns:
         Up to `count` masks of the small picture's size (`to_size` enlarges them), fewer where the
         photo has too few segments.
-
-    Raises:
-        InputError: scikit-image is missing.
     """
     try:
         from skimage.segmentation import felzenszwalb
