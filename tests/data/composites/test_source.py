@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from jax.experimental import multihost_utils
 
-from configs import base
 from harmony_jax import InputError
 from harmony_jax.data.batching import PIXELS, Augmentation, BatchOrder
 from harmony_jax.data.composites.photo_set import PhotoSet
@@ -17,7 +16,6 @@ from harmony_jax.data.pipeline import training_batches
 from harmony_jax.data.resident.batches import ResidentBatches, share_statistics
 from harmony_jax.data.resident.store import Storage
 from harmony_jax.data.sources import Numbered
-from harmony_jax.data.splits import open_split
 from harmony_jax.devices import mesh as meshes
 from harmony_jax.training.loop import train
 from tests.data.composites.made_photo import RECIPE
@@ -39,12 +37,6 @@ def root(tmp_path_factory):
 @pytest.fixture
 def source(root) -> PhotosSource:
     return PhotosSource(PhotoSet(str(root)), ALWAYS)
-
-
-def data_config(root, **changes):
-    data = base.get_config().data
-    data.update(name="photos", root=str(root), validation_fraction=0.3, **changes)
-    return data
 
 
 def resident(source, devices=1, start_step=0, first_only=False, **storage) -> ResidentBatches:
@@ -86,18 +78,6 @@ def test_a_composite_is_fixed_by_its_name_and_the_seed(root, source):
     chosen = source.select([7, 2])
     assert [chosen.name(index) for index in range(2)] == [source.name(7), source.name(2)]
     np.testing.assert_array_equal(chosen[0]["composite"], source[7]["composite"])
-
-
-def test_validation_shares_no_photo_with_training(root):
-    data = data_config(root)
-    train_set, validation = open_split(data, "train"), open_split(data, "validation")
-    photos = [{s.photo(i) for i in range(len(s))} for s in (train_set, validation)]
-    assert not photos[0] & photos[1]
-    assert (len(train_set), len(validation)) == (7, 4)
-    test_set = open_split(data, "test")
-    assert [test_set.name(i) for i in range(4)] == [validation.name(i) for i in range(4)]
-    named = open_split(data_config(root, test_root=str(root)), "test")
-    assert len(named) == 11
 
 
 def test_one_object_alone_has_nobody_to_take_colours_of(tmp_path):
@@ -160,7 +140,7 @@ def test_processes_give_each_other_the_colours_of_what_they_decode(root, monkeyp
     share_statistics(one, [0, 3, 5])
     share_statistics(other, [1, 2])
     read = []
-    monkeypatch.setattr(PhotoSet, "read", lambda self, index: read.append(index))
+    monkeypatch.setattr(PhotoSet, "__getitem__", lambda self, index: read.append(index))
     for index in (0, 1, 2, 3, 5):
         expected = (one if index in (0, 3, 5) else other).statistics(index)
         for value, found in zip(expected, other.statistics(index), strict=True):
