@@ -25,9 +25,7 @@ _LOST_WORKER = re.compile(r"[Ww]orker process was terminated")  # grain's messag
 class Batches:
     """Batches of a grain data set, read ahead in threads or worker processes; close it at the end.
 
-    Args:
-        dataset: whose elements are batches.
-        num_workers: decoding processes; 0 for threads, -1 for one a core (`usable_cores`).
+    There are `num_workers` processes; 0 for threads, -1 for one a core (`usable_cores`).
     """
 
     def __init__(self, dataset: grain.MapDataset, num_workers: int):

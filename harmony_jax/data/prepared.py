@@ -10,12 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harmony_jax.data.iharmony4 import NAME as IHARMONY4
-from harmony_jax.data.iharmony4 import (
-    SUBSETS,
-    check_root_and_split,
-    decode_sample,
-    photo_of,
-)
+from harmony_jax.data.iharmony4 import SUBSETS, check_root_and_split, decode_sample, photo_of
 from harmony_jax.data.sources import Sample, Source
 from harmony_jax.errors import InputError
 
@@ -117,11 +112,7 @@ class PreparedSource(Source):
 
 
 def parse_record(data: bytes) -> dict[str, bytes]:
-    """The encoded features of a record, a serialized `tf.train.Example`, by name.
-
-    Raises:
-        ValueError: the data is no such example, or one of its features is no byte string.
-    """
+    """The encoded features of a record, a serialized `tf.train.Example`; ValueError for others."""
     from google.protobuf.message import DecodeError
     from tensorflow_datasets.proto import tf_example_pb2
 
@@ -147,11 +138,7 @@ def shard_name(split: str, index: int, count: int) -> str:
 
 
 def open_shard(path: Path) -> Any:
-    """Opens a file of records as an `ArrayRecordReader`, for reads in any order.
-
-    Raises:
-        RuntimeError: the file is missing or visibly damaged.
-    """
+    """An `ArrayRecordReader` for reads in any order; RuntimeError if the file is damaged."""
     from array_record.python.array_record_module import ArrayRecordReader  # not on Windows
 
     return ArrayRecordReader(
@@ -192,8 +179,6 @@ def _select(
             f"{_again(folder)}"
         )
     for subset in subsets:
-        if subset not in SUBSETS:
-            raise InputError(f"subset {subset!r}: iHarmony4 has {', '.join(SUBSETS)}")
         if subset not in names:
             raise InputError(
                 f"{folder}: prepared with {', '.join(names)}, without {subset}: leave it out of "

@@ -99,16 +99,12 @@ class Selection(Source):
 class Numbered:
     """What training reads of a source: its raw samples, with their numbers.
 
-    Args:
-        source: the samples.
-        unreadable: what to do about a sample that cannot be read: `error`, or with `skip` the next
-            readable sample takes its place, so that batches keep their size and steps their
-            samples, whichever files are damaged.
+    A sample that cannot be read is an error, or with `unreadable="skip"` the next readable one
+    takes its place, so that batches keep their size and steps their samples, whichever files are
+    damaged.
 
     Attributes:
-        recipe: of the source.
         objects: with a recipe, the photos, whose objects lend each other colours.
-        pictures: the keys of a sample's pictures.
     """
 
     def __init__(self, source: Source, unreadable: str):
@@ -126,9 +122,8 @@ class Numbered:
     def __getitem__(self, index: int) -> dict[str, Any]:
         """A sample, or the one in its place.
 
-        Returns:
-            The pictures; `index`, the number of the sample that was read; and `unreadable`, the
-            number of the sample that this one stands in for, or -1.
+        Besides pictures it has `index`, the number of the sample that was read, and `unreadable`,
+        the number of the sample that this one stands in for, or -1.
         """
         reasons = []
         for found in range(index, index + self._tries):

@@ -18,17 +18,12 @@ from harmony_jax.errors import InputError
 
 
 class DataSet(NamedTuple):
-    """What `data.name` names.
+    """What `data.name` names."""
 
-    Attributes:
-        source: the class of its samples.
-        open: opens the test set, or else all samples to train on and to validate.
-        has_test_set: of its own, so that `data.test_root` is not for it.
-    """
-
-    source: type[Source]
+    source: type[Source]  # the class of its samples
+    # Opens the test set, or else all samples to train on and to validate
     open: Callable[[ConfigDict, bool], Source]
-    has_test_set: bool = False
+    has_test_set: bool = False  # of its own, so that `data.test_root` is not for it
 
 
 def data_set(name: str) -> DataSet:

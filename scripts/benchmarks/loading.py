@@ -4,7 +4,7 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -48,19 +48,15 @@ def measure(arguments: argparse.Namespace) -> None:
         runs = {name: _decode(source) for name, source in forms.items()}
         runs["plain OpenCV"] = _plain([files.files[index] for index in spread])
         runs["resident"] = _resident(forms["prepared"], steps)
-        # Each process's own time: others' work on this machine does not count, all threads do.
-        wall: dict[str, list[float]] = {name: [] for name in runs}
-        timed = {name: _also_wall(run, wall[name]) for name, run in runs.items()}
-        times = in_turns(timed, rounds, time.process_time)
+        # This process's own time: others' work on this machine does not count, all threads do.
+        times = in_turns(runs, rounds, time.process_time)
         print(f"{len(spread)} samples, {rounds} rounds; the best in brackets")
-        print("form            samples/s a core    samples/s in wall time")
+        print("form            samples/s a core")
         for name, seconds in times.items():
             count = steps * _BATCH if name == "resident" else len(spread)
-            cells = [
-                f"{count / statistics.median(found):.0f} ({count / min(found):.0f})"
-                for found in (seconds, wall[name][1:])
-            ]
-            print(f"{name:<14}  {cells[0]:>16}    {cells[1]:>22}")
+            print(
+                f"{name:<14}  {count / statistics.median(seconds):.0f} ({count / min(seconds):.0f})"
+            )
         for name, source in forms.items():
             print(f"pipeline, {name}, a worker process a core: {_pipeline(source):.0f} samples/s")
 
@@ -114,15 +110,6 @@ def _resident(source: Source, steps: int) -> Run:
             jax.block_until_ready(next(batches))
 
     return run
-
-
-def _also_wall(run: Run, seconds: list[float]) -> Callable[[], None]:
-    def timed() -> None:
-        start = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - start)
-
-    return timed
 
 
 def _pipeline(source: Source) -> float:

@@ -39,17 +39,11 @@ _GIB = 2**30
 
 
 class _Contender(NamedTuple):
-    """One side of the comparison.
+    """One side of the comparison."""
 
-    Attributes:
-        call: starts a step.
-        wait: waits for all steps.
-        cells: of its row, by column; a missing one is `-`.
-    """
-
-    call: Callable[[], None]
-    wait: Callable[[], None]
-    cells: dict[str, str]
+    call: Callable[[], None]  # starts a step
+    wait: Callable[[], None]  # waits for all steps
+    cells: dict[str, str]  # of its row, by column; a missing one is `-`
 
     def run(self, steps: int) -> None:
         for _ in range(steps):

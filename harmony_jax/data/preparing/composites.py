@@ -31,15 +31,10 @@ Row = dict[str, Any]  # of the CSV
 
 
 class Written(NamedTuple):
-    """What a folder of composites holds.
+    """What a folder of composites holds."""
 
-    Attributes:
-        listed: composites in each list.
-        unreadable: why objects have no composite.
-    """
-
-    listed: dict[str, int]
-    unreadable: list[str]
+    listed: dict[str, int]  # composites in each list
+    unreadable: list[str]  # why objects have no composite
 
 
 class _Composite(NamedTuple):

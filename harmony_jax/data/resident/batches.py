@@ -41,8 +41,7 @@ class ResidentBatches:
 
     Args:
         samples: to train on, at least one batch.
-        augmentation: of the samples.
-        order: of the batches.
+        augmentation, order: what decides the batches, besides.
         mesh: the devices of all processes, whose number divides the batch.
         storage: of the samples.
         first_only: decode only the samples of the first batch, which is then the only one.

@@ -12,19 +12,12 @@ _GPU_SHARE = "XLA_PYTHON_CLIENT_MEM_FRACTION"
 
 
 class Room(NamedTuple):
-    """Memory for samples.
+    """Memory for samples."""
 
-    Attributes:
-        place: its name.
-        free: bytes.
-        reserved: bytes of them that are needed for something else.
-        more: how to have more.
-    """
-
-    place: str
-    free: int
-    reserved: int = 0
-    more: str = ""
+    place: str  # its name
+    free: int  # bytes
+    reserved: int = 0  # bytes of them that are needed for something else
+    more: str = ""  # how to have more
 
 
 def check_room(
@@ -32,11 +25,8 @@ def check_room(
 ) -> None:
     """Raises InputError, which says what would fit, unless the samples do.
 
-    Args:
-        needed: bytes of the samples, by the size they are stored at.
-        stored_size: `data.resident_size`.
-        placement: `data.placement`.
-        room: where they are to go; None: unknown, and not checked.
+    `needed` says the bytes of the samples, by the size they are stored at. An unknown room is not
+    checked.
     """
     if room is None or needed(stored_size) + room.reserved <= room.free:
         return
