@@ -102,9 +102,9 @@ def test_predictions_of_a_list_lie_in_its_folders(folder, written):
         Predictions(folder / "out", source)
 
 
-def refuse(root, *patterns: str, index: int = 0) -> None:
+def refuse(root, *patterns: str) -> None:
     with pytest.raises(InputError) as error:
-        PairsSource(str(root))[index]
+        PairsSource(str(root))
     message = str(error.value)
     assert "\n" not in message
     for pattern in patterns:
@@ -115,8 +115,6 @@ def test_folders_that_are_amiss(folder, tmp_path):
     refuse("", "data.root is empty")
     refuse(tmp_path / "none", f"data.root {tmp_path}/none: no such file or folder")
     refuse(tmp_path, f"data.root {tmp_path}: no composites/ or composite_images/")
-    cv2.imwrite(str(folder / "masks" / "photo3.png"), np.full((10, 12), 255, np.uint8))
-    refuse(folder, f"{folder}/masks/photo3.png: 10x12", index=3)
     (folder / "reals" / "photo2.png").unlink()
     refuse(folder, f"{folder}/composites/photo2.jpg: no real photo", "1 of 4")
     (folder / "masks" / "photo1.png").unlink()
@@ -154,9 +152,7 @@ def test_composites_of_one_photo_stay_on_one_side(mini_root):
     train, validation, test = (open_split(data, s) for s in ("train", "validation", "test"))
     assert sorted(names(train) + names(validation)) == names(PairsSource(data.root))
     photos = [{source.photo(i) for i in range(len(source))} for source in (train, validation)]
-    assert photos[0]
-    assert photos[1]
-    assert not photos[0] & photos[1]
+    assert len(photos[0] & photos[1]) == 0 < min(map(len, photos))
     assert names(test) == names(validation)
     data.test_root = str(mini_root / "HFlickr")
     assert names(open_split(data, "test")) == names(PairsSource(data.test_root))

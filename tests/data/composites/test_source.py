@@ -8,7 +8,7 @@ import pytest
 from jax.experimental import multihost_utils
 
 from harmony_jax import InputError
-from harmony_jax.data.batching import PIXELS, Augmentation, BatchOrder
+from harmony_jax.data.batching import Augmentation, BatchOrder
 from harmony_jax.data.composites.photo_set import PhotoSet
 from harmony_jax.data.composites.recipe import Recipe
 from harmony_jax.data.composites.source import PhotosSource
@@ -19,7 +19,7 @@ from harmony_jax.data.sources import Numbered
 from harmony_jax.devices import mesh as meshes
 from harmony_jax.training.loop import train
 from tests.data.composites.made_photo import RECIPE
-from tests.made_data import tiny_config, write_photos
+from tests.made_data import assert_same_batches, take, tiny_config, write_photos
 
 ALWAYS = Recipe(**{**RECIPE, "unchanged": 0.0})
 BATCH, SIZE = 4, 32
@@ -48,22 +48,6 @@ def resident(source, devices=1, start_step=0, first_only=False, **storage) -> Re
 def streamed(source, start_step=0, num_workers=0):
     order = ORDER._replace(start_step=start_step)
     return training_batches(Numbered(source, "error"), AUGMENTATION, order, num_workers)
-
-
-def take(batches, count: int) -> list[dict[str, np.ndarray]]:
-    taken = []
-    for _ in range(count):
-        batch = next(batches)
-        taken.append({key: np.array(batch[key]) for key in (*PIXELS, "index")})
-        del batch
-    batches.close()
-    return taken
-
-
-def assert_same(found, expected) -> None:
-    for one, other in zip(found, expected, strict=True):
-        for key in ("composite", "real", "mask", "index"):
-            np.testing.assert_array_equal(one[key], other[key])
 
 
 def test_a_composite_is_fixed_by_its_name_and_the_seed(root, source):
@@ -110,22 +94,22 @@ def test_each_step_recolours_anew_and_the_background_alone_stays(make, source):
 
 @pytest.mark.parametrize("make", [streamed, resident])
 def test_training_continues_with_the_composites_it_would_have_seen(make, source):
-    assert_same(take(make(source, start_step=3), 3), take(make(source), 6)[3:])
+    assert_same_batches(take(make(source, start_step=3), 3), take(make(source), 6)[3:])
 
 
 @pytest.mark.parametrize(("devices", "on_host"), [(2, False), (1, True)])
 def test_composites_are_the_same_on_any_devices_and_in_any_memory(devices, on_host, source):
     found = take(resident(source, devices, on_host=on_host), 4)
-    assert_same(found, take(resident(source), 4))
+    assert_same_batches(found, take(resident(source), 4))
 
 
 def test_workers_make_what_threads_make(source):
-    assert_same(take(streamed(source, num_workers=2), 3), take(streamed(source), 3))
+    assert_same_batches(take(streamed(source, num_workers=2), 3), take(streamed(source), 3))
 
 
 def test_the_batch_of_a_step_is_made_without_the_others(source):
     found = take(resident(source, 2, start_step=2, first_only=True), 1)
-    assert_same(found, take(resident(source), 3)[2:])
+    assert_same_batches(found, take(resident(source), 3)[2:])
 
 
 def test_processes_give_each_other_the_colours_of_what_they_decode(root, monkeypatch):
