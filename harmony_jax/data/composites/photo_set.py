@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from harmony_jax.data.codecs import Pixels, decode_mask, decode_photo
+from harmony_jax.data.codecs import Pixels, by_stem, decode_mask, decode_photo
 from harmony_jax.data.composites.regions import find_regions, to_size
 from harmony_jax.data.composites.statistics import Statistics, object_statistics
 from harmony_jax.data.iharmony4 import check_size
@@ -145,7 +145,7 @@ def _list_objects(root: Path, masks: Path | None, regions: int) -> list[_Object]
     for place, below, names in os.walk(root):
         below[:] = sorted(name for name in below if name != _MASKS and not name.startswith("."))
         folder = Path(place)
-        photos = _by_stem(folder, sorted(names))
+        photos = by_stem(folder, sorted(names), _ENDINGS)
         found: dict[str, list[Path]] = {}
         for candidate in [masks] if masks else [folder / _MASKS, folder.parent / _MASKS]:
             found = found or _masks_of(photos, masks_in(candidate))
@@ -154,19 +154,6 @@ def _list_objects(root: Path, masks: Path | None, regions: int) -> list[_Object]
             own: list[Path | None] = [*found.get(stem, [])] or [None] * regions
             objects += [_Object(photo, mask, number) for number, mask in enumerate(own, 1)]
     return objects
-
-
-def _by_stem(folder: Path, names: list[str]) -> dict[str, str]:
-    """The photos among a folder's files."""
-    found: dict[str, str] = {}
-    for name in names:
-        stem, ending = os.path.splitext(name)
-        if name.startswith(".") or ending.lower() not in _ENDINGS:
-            continue
-        if stem in found:
-            raise InputError(f"{folder / name}: {found[stem]} has the same stem: rename one")
-        found[stem] = name
-    return found
 
 
 def _masks_in(folder: Path) -> dict[str, list[tuple[int, Path]]]:
