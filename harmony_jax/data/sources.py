@@ -35,8 +35,8 @@ class Source(ABC):
     recipe: Recipe | None = None
     # The keys of the pictures in `raw` samples.
     pictures: tuple[str, ...] = PIXELS
-    # The name of a data set whose subsets are known by their names; empty: pictures of one's own,
-    # whose subset is named after their folder, which may move.
+    # The data set's name, if `evaluation/published.csv` has results of it. Without it these are
+    # pictures of one's own, whose subset is named after their folder, which may move.
     published: str = ""
 
     @abstractmethod
@@ -60,7 +60,6 @@ class Source(ABC):
     @classmethod
     def samples_to_train(cls, subsets: Sequence[str]) -> int | None:
         """How many there are in these subsets, if that is known without reading them."""
-        del subsets
         return None
 
     def raw(self) -> Any:

@@ -21,7 +21,7 @@ class DataSet(NamedTuple):
     """What `data.name` names."""
 
     source: type[Source]  # the class of its samples
-    # Opens the test set, or else all samples to train on and to validate
+    # Opens the test set (True), or all samples to train on and to validate.
     open: Callable[[ConfigDict, bool], Source]
     has_test_set: bool = False  # of its own, so that `data.test_root` is not for it
 
@@ -29,7 +29,7 @@ class DataSet(NamedTuple):
 def data_set(name: str) -> DataSet:
     """The data set of this name."""
     if name not in _DATA_SETS:
-        raise InputError(f"data.name {name!r}: choose of {', '.join(_DATA_SETS)}")
+        raise InputError(f"data.name {name!r}: choose {', '.join(_DATA_SETS)}")
     return _DATA_SETS[name]
 
 

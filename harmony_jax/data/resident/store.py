@@ -29,7 +29,7 @@ class Storage(NamedTuple):
     on_host: bool = False  # in the host's memory, and sent to the devices at every step
     num_workers: int = 0  # threads that decode; 0 for two, -1 for one a core
     reserved: int = 0  # bytes of each device's memory that samples must leave free
-    # Called after each sample is decoded; what it raises ends that
+    # Called after each sample is decoded; what it raises ends that.
     check: Callable[[], Any] = lambda: None
 
 
