@@ -49,10 +49,10 @@ def main(arguments: list[str]) -> None:
         jax.config.update("jax_exec_time_optimization_effort", -1.0)
     if len(arguments) > 1:
         raise InputError(f"argument {arguments[1]!r}: flags begin with --")
-    for flag in (_CONFIG, _TOPOLOGY):
-        if flag.value is None:
-            raise InputError(f"--{flag.name} is missing")
-    config, target = _CONFIG.value, find_target(_TOPOLOGY.value)
+    config, topology = _CONFIG.value, _TOPOLOGY.value
+    if config is None or topology is None:
+        raise InputError(f"--{'config' if config is None else 'topology'} is missing")
+    target = find_target(topology)
     if _FIND_BATCH.value:
         plans = find_largest_batch(config, target, _SAMPLES.value)
     else:

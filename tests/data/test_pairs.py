@@ -1,5 +1,3 @@
-"""Pairs of your own: a folder or a list, how they are split, and errors."""
-
 import json
 import os
 from pathlib import Path

@@ -1,5 +1,3 @@
-"""Prepared sets: what they hold, to training and to TFDS, and those that cannot be read."""
-
 import json
 import shutil
 import sys

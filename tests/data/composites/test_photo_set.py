@@ -1,5 +1,3 @@
-"""A folder of photos: what belongs together, what is found in it, and what is told when amiss."""
-
 import cv2
 import numpy as np
 import pytest

@@ -1,5 +1,3 @@
-"""Composites of photos as a data set: fixed to look at, others at every step to train on."""
-
 import json
 
 import jax

@@ -1,5 +1,3 @@
-"""scripts/make_composites.py: a set on disk, made in parts, and read as any other."""
-
 import csv
 import json
 

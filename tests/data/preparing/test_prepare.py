@@ -1,5 +1,3 @@
-"""Preparing as a person runs it: whole, interrupted, damaged, and into the wrong place."""
-
 import contextlib
 import os
 import re
