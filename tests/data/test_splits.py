@@ -44,7 +44,6 @@ def test_without_validation_nothing_is_held_out(mini_root):
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("split", "holdout", "split 'holdout'"),
         ("name", "coco", r"data\.name 'coco'"),
         ("validation_fraction", 1.5, r"data\.validation_fraction 1\.5"),
         ("test_root", "/tmp", r"data\.test_root /tmp: data\.name 'iharmony4'"),
@@ -53,8 +52,11 @@ def test_without_validation_nothing_is_held_out(mini_root):
 )
 def test_invalid_fields(mini_root, field, value, message):
     data = tiny_config(mini_root).data
-    split = value if field == "split" else "train"
-    if field != "split":
-        data[field] = value
+    data[field] = value
     with pytest.raises(InputError, match=message):
-        open_split(data, split)
+        open_split(data, "train")
+
+
+def test_an_unknown_split(mini_root):
+    with pytest.raises(InputError, match="split 'holdout'"):
+        open_split(tiny_config(mini_root).data, "holdout")

@@ -67,15 +67,13 @@ def test_photos_without_masks_get_regions_or_are_left_out(folder):
     cv2.imwrite(str(folder / "images" / "plain.png"), photo_with_segments())
     photos = PhotoSet(str(folder))
     assert len(photos) == 5
-    both = [
-        photos[index].values() for index in range(len(photos)) if "plain" in photos.photo(index)
-    ]
+    both = [photos[index] for index in range(len(photos)) if "plain" in photos.photo(index)]
     assert len(both) == 2
-    for real, mask in both:
+    for real, mask in (sample.values() for sample in both):
         assert mask.shape == real.shape[:2]
         assert set(np.unique(mask)) == {0, 255}
         assert 0.02 < (mask > 0).mean() < 0.55
-    assert (list(both[0])[1] != list(both[1])[1]).any()
+    assert (both[0]["mask"] != both[1]["mask"]).any()
     assert len(PhotoSet(str(folder), regions=0)) == 3
 
 
