@@ -29,24 +29,27 @@ class Parser(argparse.ArgumentParser):
 def parse_flags(arguments: list[str], config: flags.FlagHolder) -> list[str]:
     """Absl's parser, which ends the program with one line for an invalid flag or config.
 
-    Args:
-        arguments: the command line.
-        config: the flag that names the config file.
-
     Returns:
         What is no flag.
     """
-    try:
+    with errors_in_one_line(), flag_errors():
         rest = flags.FLAGS([_expand_model_config(argument) for argument in arguments])
         getattr(config.value, "seed", None)  # a config that failed to load raises when it is read
+    return rest
+
+
+@contextmanager
+def flag_errors() -> Iterator[None]:
+    """Raises InputError for an invalid flag or config."""
+    try:
+        yield
     except (AttributeError, KeyError) as error:
         reason: object = error
         while isinstance(reason, KeyError):  # its text is the repr of the reason
             reason = reason.args[0]
-        sys.exit(f"error: unknown config field: {_one_line(reason)}")
+        raise InputError(f"unknown config field: {_one_line(reason)}") from error
     except (flags.Error, OSError, SyntaxError, TypeError, ValueError) as error:
-        sys.exit(f"error: {_one_line(root_cause(error))}")
-    return rest
+        raise InputError(_one_line(root_cause(error))) from error
 
 
 def _expand_model_config(argument: str) -> str:

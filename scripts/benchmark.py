@@ -8,18 +8,14 @@
     python scripts/benchmark.py video --photos=PHOTOS [--ways=0:1,4:1,...] [--everys=1,4,8]
 
 models: compile seconds and ms an image, forward and forward+backward.
-train:  the training step alone, with its data on the device: images/s, host time of a call, kernels
-        and launches (of a GPU), the floors of arithmetic and bytes with their share of the step,
-        and memory. Each model and batch has a process of its own. (The log of main.py says how
-        long a whole training waits for data.)
-input:  samples/s of the folders, the prepared set and samples held by the devices. A core's rate
-        is in CPU time of all threads.
+train:  the training step alone, with its data on the device, each model and batch in a process of
+        its own. (The log of main.py says how long a whole training waits for data.)
+input:  samples/s of the folders, the prepared set and samples held by the devices.
 composites: ms an image for making composites of photos, in a worker and on the device.
-full_resolution: ms and peak memory of a 12-megapixel photo, each model in a process of its own;
-        with --root, PSNR inside the mask and fMSE at full size with the real photo at 256 pixels
-        as prediction, which measures the way to full resolution alone.
-video:  for clips made of photos with masks, how much flicker each way of averaging leaves
-        (smoothing:every), with the fMSE; and frames/s of a clip of 1920 x 1080.
+full_resolution: ms and peak memory of a 12-megapixel photo; with --root, the quality of the way to
+        full resolution alone.
+video:  how steady each way of averaging (smoothing:every) makes clips of photos with masks, and
+        frames/s of a clip of 1920 x 1080.
 
 --released names a clone of the authors' PyTorch repository (needs torch and tensorboard). Its model
 takes turns with ours in one process. Times are medians; the best is in brackets.
@@ -41,12 +37,8 @@ _MODULES = {"train": "training_step", "input": "loading"}  # others are named as
 def main() -> None:
     """Parses the command and prints its table."""
     arguments = _parse()
-    command = arguments.command
-    module = importlib.import_module(f"benchmarks.{_MODULES.get(command, command)}")
-    if command == "input":
-        module.measure(arguments.root, arguments.prepared, arguments.samples, arguments.rounds)
-    else:
-        module.measure(arguments)
+    name = _MODULES.get(arguments.command, arguments.command)
+    importlib.import_module(f"benchmarks.{name}").measure(arguments)
 
 
 def _parse() -> argparse.Namespace:

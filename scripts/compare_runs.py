@@ -18,23 +18,10 @@ from harmony_jax.evaluation.metrics import LARGER_IS_BETTER, METRICS, ImageMetri
 from harmony_jax.evaluation.tables import TextTable, as_text
 
 
+@errors_in_one_line()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the comparison."""
-    with errors_in_one_line():
-        _run(_parse(arguments))
-
-
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__)
-    parser.add_argument("a", type=Path, metavar="A")
-    parser.add_argument("b", type=Path, metavar="B")
-    parser.add_argument("--metric", choices=METRICS, default="fMSE", help="ranks the images")
-    parser.add_argument("--show", type=int, default=10, help="images to list at each end")
-    parser.add_argument("--csv", type=Path, help="file for the differences of all images")
-    return parser.parse_args(arguments)
-
-
-def _run(options: argparse.Namespace) -> None:
+    options = _parse(arguments)
     a, b = read_image_metrics(options.a), read_image_metrics(options.b)
     pairs = pair_images(a, b, (str(options.a), str(options.b)))
     metric = options.metric
@@ -66,6 +53,16 @@ def _run(options: argparse.Namespace) -> None:
     if options.csv:
         write_file(options.csv, _csv(pairs))
         print(f"\nWritten: {options.csv}")
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser(description=__doc__)
+    parser.add_argument("a", type=Path, metavar="A")
+    parser.add_argument("b", type=Path, metavar="B")
+    parser.add_argument("--metric", choices=METRICS, default="fMSE", help="ranks the images")
+    parser.add_argument("--show", type=int, default=10, help="images to list at each end")
+    parser.add_argument("--csv", type=Path, help="file for the differences of all images")
+    return parser.parse_args(arguments)
 
 
 def _gain(pair: tuple[ImageMetrics, ImageMetrics], metric: str) -> float:

@@ -28,10 +28,36 @@ from harmony_jax.weights.model_file import DTYPES
 from harmony_jax.weights.released import checkpoint_path
 
 
+@errors_in_one_line()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one conversion."""
-    with errors_in_one_line():
-        _run(_parse(arguments))
+    options = _parse(arguments)
+    name = options.model
+    if options.download is None:
+        for flag in ("cache", "base_address"):
+            if getattr(options, flag) is not None:
+                raise InputError(f"--{flag.replace('_', '-')}: only for --download")
+        if options.output is None:
+            raise InputError("--output is missing: name a weight file or a workdir to make")
+        source = checkpoint_path(options.input)
+    else:
+        if name not in (None, options.download):
+            raise InputError(f"--model={name}: --download={options.download} is another model")
+        name = options.download
+        source = download(name, options.cache, options.base_address or BASE_ADDRESS)
+        if options.output is None:
+            print(f"{name}: released weights are in {source}")
+            return
+    overrides = dict(parse_argument(text) for text in options.override)
+    written = convert(source, options.output, name, overrides, options.image_size, options.dtype)
+    print(
+        f"{written.name}: {written.num_arrays} arrays, {written.num_parameters / 1e6:.2f} M "
+        f"parameters, written to {options.output}"
+    )
+    if options.output.suffix.lower() in TORCH_ENDINGS:
+        print(f"Back: {_command_back(written, options.output)}")
+    else:
+        print(f"Use: harmonize photo.jpg mask.png -o out.png --checkpoint={options.output}")
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -73,37 +99,6 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, help=f"of downloads; by default {cache_folder()}")
     parser.add_argument("--base-address", help=f"of downloads; by default {BASE_ADDRESS}")
     return parser.parse_args(arguments)
-
-
-def _run(arguments: argparse.Namespace) -> None:
-    name = arguments.model
-    if arguments.download is None:
-        for flag in ("cache", "base_address"):
-            if getattr(arguments, flag) is not None:
-                raise InputError(f"--{flag.replace('_', '-')}: only for --download")
-        if arguments.output is None:
-            raise InputError("--output is missing: name a weight file or a workdir to make")
-        source = checkpoint_path(arguments.input)
-    else:
-        if name not in (None, arguments.download):
-            raise InputError(f"--model={name}: --download={arguments.download} is another model")
-        name = arguments.download
-        source = download(name, arguments.cache, arguments.base_address or BASE_ADDRESS)
-        if arguments.output is None:
-            print(f"{name}: released weights are in {source}")
-            return
-    overrides = dict(parse_argument(text) for text in arguments.override)
-    written = convert(
-        source, arguments.output, name, overrides, arguments.image_size, arguments.dtype
-    )
-    print(
-        f"{written.name}: {written.num_arrays} arrays, {written.num_parameters / 1e6:.2f} M "
-        f"parameters, written to {arguments.output}"
-    )
-    if arguments.output.suffix.lower() in TORCH_ENDINGS:
-        print(f"Back: {_command_back(written, arguments.output)}")
-    else:
-        print(f"Use: harmonize photo.jpg mask.png -o out.png --checkpoint={arguments.output}")
 
 
 def _command_back(written: Converted, output: Path) -> str:

@@ -30,38 +30,12 @@ from harmony_jax.weights.released import checkpoint_path
 from harmony_jax.weights.saved_model import load_model
 
 
+@errors_in_one_line()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Exports one model."""
     keep_compiled_programs()
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # it warns of shapes that it leaves out
-    with errors_in_one_line():
-        _export(_parse(arguments))
-
-
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__)
-    parser.add_argument(
-        "--checkpoint",
-        required=True,
-        metavar="MODEL",
-        help="workdir of a training, one of its checkpoints/STEP, a .safetensors file written by "
-        "convert_weights.py, ready (which comes with the package) or a released model's name",
-    )
-    parser.add_argument(
-        "--output", required=True, type=Path, metavar="FILE", help="NAME.stablehlo or NAME.onnx"
-    )
-    parser.add_argument(
-        "--image-size", type=int, metavar="N", help="pixels a side (by default as trained)"
-    )
-    parser.add_argument(
-        "--platforms",
-        metavar="LIST",
-        help=f"where a StableHLO file can run (by default {','.join(PLATFORMS)})",
-    )
-    return parser.parse_args(arguments)
-
-
-def _export(options: argparse.Namespace) -> None:
+    options = _parse(arguments)
     output, ending = options.output, options.output.suffix
     if ending not in (".stablehlo", ".onnx"):
         raise InputError(f"{output}: unknown ending {ending!r}: use .stablehlo or .onnx")
@@ -91,6 +65,29 @@ def _export(options: argparse.Namespace) -> None:
         f"{output}: {loaded.metadata['model']['name']} at {size} x {size} pixels, "
         f"{len(data) / 1e6:.1f} MB; differs from the model by at most {difference:.2g} of 255"
     )
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser(description=__doc__)
+    parser.add_argument(
+        "--checkpoint",
+        required=True,
+        metavar="MODEL",
+        help="workdir of a training, one of its checkpoints/STEP, a .safetensors file written by "
+        "convert_weights.py, ready (which comes with the package) or a released model's name",
+    )
+    parser.add_argument(
+        "--output", required=True, type=Path, metavar="FILE", help="NAME.stablehlo or NAME.onnx"
+    )
+    parser.add_argument(
+        "--image-size", type=int, metavar="N", help="pixels a side (by default as trained)"
+    )
+    parser.add_argument(
+        "--platforms",
+        metavar="LIST",
+        help=f"where a StableHLO file can run (by default {','.join(PLATFORMS)})",
+    )
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

@@ -28,10 +28,33 @@ from harmony_jax.errors import InputError
 _NAMES = [field.name for field in fields(Recipe)]
 
 
+@errors_in_one_line()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Writes one set; an unreadable photo ends with exit status 1."""
-    with errors_in_one_line():
-        _run(_parse(arguments))
+    options = _parse(arguments)
+    values, output = vars(options), options.output
+    recipe = Recipe.of({name: values[f"composites.{name}"] for name in _NAMES})
+    photos = PhotoSet(options.photos, options.masks, options.regions, "--photos")
+    found = write_composites(
+        PhotosSource(photos, recipe),
+        output,
+        per_object=options.per_object,
+        test_fraction=options.test_fraction,
+        seed=options.seed,
+        workers=options.workers,
+    )
+    print_unreadable(found.unreadable)
+    counts = " and ".join(f"{count:,} for {split}" for split, count in found.listed.items())
+    print(f"{output}: {counts}; {CSV} says what was done to each")
+    if found.unreadable and not options.skip_unreadable:
+        raise InputError(
+            f"{output / UNREADABLE_LIST}: {len(found.unreadable)} objects have no composite: "
+            "repair or remove their files and run the command again, or pass --skip-unreadable"
+        )
+    print(
+        f"Use: python main.py --config=configs/improved_dih256.py --workdir=runs/mine "
+        f"--config.data.name=pairs --config.data.root={output}"
+    )
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -64,32 +87,6 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
             **several,
         )
     return parser.parse_args(arguments)
-
-
-def _run(arguments: argparse.Namespace) -> None:
-    options, output = vars(arguments), arguments.output
-    recipe = Recipe.of({name: options[f"composites.{name}"] for name in _NAMES})
-    photos = PhotoSet(arguments.photos, arguments.masks, arguments.regions, "--photos")
-    found = write_composites(
-        PhotosSource(photos, recipe),
-        output,
-        per_object=arguments.per_object,
-        test_fraction=arguments.test_fraction,
-        seed=arguments.seed,
-        workers=arguments.workers,
-    )
-    print_unreadable(found.unreadable)
-    counts = " and ".join(f"{count:,} for {split}" for split, count in found.listed.items())
-    print(f"{output}: {counts}; {CSV} says what was done to each")
-    if found.unreadable and not arguments.skip_unreadable:
-        raise InputError(
-            f"{output / UNREADABLE_LIST}: {len(found.unreadable)} objects have no composite: "
-            "repair or remove their files and run the command again, or pass --skip-unreadable"
-        )
-    print(
-        f"Use: python main.py --config=configs/improved_dih256.py --workdir=runs/mine "
-        f"--config.data.name=pairs --config.data.root={output}"
-    )
 
 
 if __name__ == "__main__":

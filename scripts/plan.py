@@ -16,13 +16,13 @@ from pathlib import Path
 
 import jax
 from absl import app, flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
 
-from harmony_jax.command_line import log_to_terminal, parse_flags
+from harmony_jax.command_line import errors_in_one_line, log_to_terminal, parse_flags
 from harmony_jax.errors import InputError
-from harmony_jax.planning.plan import Plan, find_largest_batch, plan_training
+from harmony_jax.planning.plan import find_largest_batch, plan_training
 from harmony_jax.planning.report import batches_text, plan_json, plan_text
-from harmony_jax.planning.targets import Target, find_target
+from harmony_jax.planning.targets import find_target
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file; its fields are flags too.")
 _TOPOLOGY = flags.DEFINE_string(
@@ -40,24 +40,19 @@ _QUICK = flags.DEFINE_bool(
 _JSON = flags.DEFINE_bool("json", False, "Print JSON: a plan, or with --find_batch a list.")
 
 
+@errors_in_one_line()
 def main(arguments: list[str]) -> None:
     """Prints one plan or those of a search; a mistake ends in one line and exit status 1."""
     log_to_terminal()
     jax.config.update("jax_platforms", "cpu")  # nothing runs, so no accelerator is taken
     if _QUICK.value:
         jax.config.update("jax_exec_time_optimization_effort", -1.0)
-    try:
-        if len(arguments) > 1:
-            raise InputError(f"argument {arguments[1]!r}: flags begin with --")
-        if _CONFIG.value is None or _TOPOLOGY.value is None:
-            missing = _CONFIG if _CONFIG.value is None else _TOPOLOGY
-            raise InputError(f"--{missing.name} is missing")
-        _print_plans(_plans(_CONFIG.value, find_target(_TOPOLOGY.value)))
-    except InputError as error:
-        sys.exit(f"error: {error}")
-
-
-def _plans(config: ConfigDict, target: Target) -> list[Plan]:
+    if len(arguments) > 1:
+        raise InputError(f"argument {arguments[1]!r}: flags begin with --")
+    config, topology = _CONFIG.value, _TOPOLOGY.value
+    if config is None or topology is None:
+        raise InputError(f"--{'config' if config is None else 'topology'} is missing")
+    target = find_target(topology)
     if _FIND_BATCH.value:
         plans = find_largest_batch(config, target, _SAMPLES.value)
     else:
@@ -68,10 +63,6 @@ def _plans(config: ConfigDict, target: Target) -> list[Plan]:
             f"train.batch_size {config.train.batch_size}: does not fit into the memory of "
             f"{target.name}: choose less, or a larger train.accumulate, or train.recompute"
         )
-    return plans
-
-
-def _print_plans(plans: list[Plan]) -> None:
     if _JSON.value:
         found = [plan_json(plan) for plan in plans]
         print(json.dumps(found if _FIND_BATCH.value else found[0], indent=2))

@@ -18,10 +18,34 @@ from harmony_jax.devices.host_cores import usable_cores
 from harmony_jax.errors import InputError
 
 
+@errors_in_one_line()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prepares one set; an unreadable sample ends with exit status 1."""
-    with errors_in_one_line():
-        _run(_parse(arguments))
+    options = _parse(arguments)
+    found = prepare(
+        options.input,
+        options.output,
+        tuple(options.subsets.split(",")),
+        workers=options.workers,
+        skip_unreadable=options.skip_unreadable,
+    )
+    print(found.table())
+    print_unreadable(found.unreadable)
+    if not found.complete:
+        raise InputError(
+            f"{options.output / UNREADABLE_LIST}: {len(found.unreadable)} of "
+            f"{sum(found.listed.values())} listed samples are missing or damaged: replace their "
+            "files and run the command again, or leave them out with --skip-unreadable"
+        )
+    if not found.as_published:
+        totals = " and ".join(
+            f"{sum(counts.values()):,} for {split}" for split, counts in PUBLISHED.items()
+        )
+        print(f"This is not all of iHarmony4, which has {totals}.")
+    print(
+        f"Use: python main.py --config=configs/improved_dih256.py --workdir=runs/idih "
+        f"--config.data.root={options.output}"
+    )
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -42,33 +66,6 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="leave out listed samples with missing or damaged files, instead of failing",
     )
     return parser.parse_args(arguments)
-
-
-def _run(arguments: argparse.Namespace) -> None:
-    found = prepare(
-        arguments.input,
-        arguments.output,
-        tuple(arguments.subsets.split(",")),
-        workers=arguments.workers,
-        skip_unreadable=arguments.skip_unreadable,
-    )
-    print(found.table())
-    print_unreadable(found.unreadable)
-    if not found.complete:
-        raise InputError(
-            f"{arguments.output / UNREADABLE_LIST}: {len(found.unreadable)} of "
-            f"{sum(found.listed.values())} listed samples are missing or damaged: replace their "
-            "files and run the command again, or leave them out with --skip-unreadable"
-        )
-    if not found.as_published:
-        totals = " and ".join(
-            f"{sum(counts.values()):,} for {split}" for split, counts in PUBLISHED.items()
-        )
-        print(f"This is not all of iHarmony4, which has {totals}.")
-    print(
-        f"Use: python main.py --config=configs/improved_dih256.py --workdir=runs/idih "
-        f"--config.data.root={arguments.output}"
-    )
 
 
 if __name__ == "__main__":

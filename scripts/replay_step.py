@@ -5,23 +5,18 @@
 The folder is the one that training named. It holds the state before the step, and its batch.
 """
 
-import argparse
-import sys
 from pathlib import Path
 
-from harmony_jax.errors import InputError
+from harmony_jax.command_line import Parser, errors_in_one_line
 from harmony_jax.training.nonfinite import replay
 
 
+@errors_in_one_line()
 def main() -> None:
     """Prints what the step gives."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    arguments = parser.parse_args()
-    try:
-        found = replay(arguments.folder)
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    found = replay(parser.parse_args().folder)
     print(f"step {found['step']}: loss {found['loss']}, gradient norm {found['gradient_norm']}")
     print(f"samples: {', '.join(found['samples'])}")
     if found["parameters"]:

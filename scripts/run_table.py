@@ -19,9 +19,9 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from harmony_jax.command_line import Parser, errors_in_one_line, log_to_terminal
+from harmony_jax.command_line import Parser, errors_in_one_line, flag_errors, log_to_terminal
 from harmony_jax.data.splits import open_split
-from harmony_jax.errors import InputError, root_cause
+from harmony_jax.errors import InputError
 from harmony_jax.evaluation.published import TABLES, PaperTable, find_table
 from harmony_jax.paper.comparison import read_result, table_text, write_table
 from harmony_jax.paper.runs import Relay, RowRun, check_backbone, command, row_run
@@ -31,12 +31,34 @@ _STOPPED = (129, 130, 143)  # as a shell reports SIGHUP, SIGINT and SIGTERM
 _LOGGER = logging.getLogger("harmony_jax")
 
 
+@errors_in_one_line()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one table; rows that failed end with exit status 1."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where configs find each other
     log_to_terminal()
-    with errors_in_one_line():
-        _run(*_parse(arguments))
+    options, config_arguments = _parse(arguments)
+    table = find_table(options.table)
+    overrides = _overrides(table, options.workdir, config_arguments)
+    backbone = overrides.pop("init.backbone", "")
+    imagenet = options.imagenet
+    if imagenet is not None and not imagenet.is_dir():
+        raise InputError(f"--imagenet={imagenet}: no such folder")
+    runs = {
+        row.key: row_run(
+            table,
+            row,
+            options.workdir,
+            backbone=backbone,
+            imagenet=imagenet,
+            from_scratch=options.from_scratch,
+        )
+        for row in table.experiment_rows()
+    }
+    keys = list(runs) if options.rows is None else [k for k in options.rows.split(",") if k]
+    failed = _train([runs[table.find(key).key] for key in keys], overrides)
+    _show(table, runs, options.workdir)
+    if failed:
+        raise InputError(f"{len(failed)} of {len(keys)} rows failed: {', '.join(failed)}")
 
 
 def _parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
@@ -56,31 +78,6 @@ def _parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[st
         help="train rows that want ImageNet weights without, in WORKDIR/ROW_from_scratch",
     )
     return parser.parse_known_args(arguments)
-
-
-def _run(arguments: argparse.Namespace, config_arguments: list[str]) -> None:
-    table = find_table(arguments.table)
-    overrides = _overrides(table, arguments.workdir, config_arguments)
-    backbone = overrides.pop("init.backbone", "")
-    imagenet, from_scratch = arguments.imagenet, arguments.from_scratch
-    if imagenet is not None and not imagenet.is_dir():
-        raise InputError(f"--imagenet={imagenet}: no such folder")
-    runs = {
-        row.key: row_run(
-            table,
-            row,
-            arguments.workdir,
-            backbone=backbone,
-            imagenet=imagenet,
-            from_scratch=from_scratch,
-        )
-        for row in table.experiment_rows()
-    }
-    keys = list(runs) if arguments.rows is None else [k for k in arguments.rows.split(",") if k]
-    failed = _train([runs[table.find(key).key] for key in keys], overrides)
-    _show(table, runs, arguments.workdir)
-    if failed:
-        sys.exit(f"error: {len(failed)} of {len(keys)} rows failed: {', '.join(failed)}")
 
 
 def _overrides(table: PaperTable, folder: Path, config_arguments: list[str]) -> dict[str, Any]:
@@ -146,14 +143,10 @@ def _load_config(path: str, arguments: list[str]) -> tuple[ConfigDict, dict[str,
     """A row's config, as main.py would read it, and the fields that the arguments change."""
     words, values = ["run_table", f"--config={path}", *arguments], flags.FlagValues()
     config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=words)
-    try:
+    with flag_errors():
         rest = values(words)
         config = values["config"].value
         overrides = dict(config_flags.get_override_values(values["config"]))
-    except (AttributeError, KeyError) as error:
-        raise InputError(f"unknown config field: {' '.join(str(error).split())}") from error
-    except (flags.Error, TypeError, ValueError) as error:
-        raise InputError(" ".join(str(root_cause(error)).split())) from error
     if len(rest) > 1:
         raise InputError(f"argument {rest[1]!r}: flags begin with --")
     return config, overrides

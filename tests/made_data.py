@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from configs import base
+from harmony_jax.data.batching import PIXELS
 from harmony_jax.data.sources import Source
 from harmony_jax.errors import InputError
 
@@ -111,6 +112,21 @@ class Numbers(Source):
 
     def photo(self, index: int) -> str:
         return str(index // 3)
+
+
+def take(batches, count: int) -> list[dict[str, np.ndarray]]:
+    """The next batches, on the host; the others are never made."""
+    taken = []
+    for _ in range(count):
+        taken.append({key: np.array(value) for key, value in next(batches).items()})
+    batches.close()
+    return taken
+
+
+def assert_same_batches(found, expected) -> None:
+    for one, other in zip(found, expected, strict=True):
+        for key in (*PIXELS, "index"):
+            np.testing.assert_array_equal(one[key], other[key])
 
 
 def _photo(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:

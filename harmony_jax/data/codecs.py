@@ -1,6 +1,7 @@
 """Reads and writes photos and masks of data sets."""
 
 import os
+from collections.abc import Container, Iterable
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,19 @@ _EXIF_REACH = 4096
 _JPEG_START = b"\xff\xd8\xff"
 
 Pixels = np.ndarray  # uint8; [height, width, 3] RGB for photos, [height, width] for masks
+
+
+def by_stem(folder: Path, names: Iterable[str], endings: Container[str]) -> dict[str, str]:
+    """The pictures among a folder's files, which must differ in their stems."""
+    found: dict[str, str] = {}
+    for name in names:
+        stem, ending = os.path.splitext(name)
+        if name.startswith(".") or ending.lower() not in endings:
+            continue
+        if stem in found:
+            raise InputError(f"{folder / name}: {found[stem]} has the same stem: rename one")
+        found[stem] = name
+    return found
 
 
 def read_photo(path: str | os.PathLike[str]) -> Pixels:

@@ -23,11 +23,7 @@ PHOTOS = {
 
 @cache
 def demo_folder() -> str:
-    """Copies the photos into a folder demo/, which is removed when this process ends.
-
-    Raises:
-        InputError: a package that holds photos is missing.
-    """
+    """Copies the photos into a folder demo/, which is removed when this process ends."""
     files = [_find(package, path) for package, paths in PHOTOS.items() for path in paths]
     temporary = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, temporary, ignore_errors=True)

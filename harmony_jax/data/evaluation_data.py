@@ -25,19 +25,17 @@ _MIN_SAMPLES_FOR_WORKERS = 256
 
 
 class Sizing(NamedTuple):
-    """The size that pictures are evaluated at.
+    """The size, in pixels, that pictures are evaluated at.
 
-    Attributes:
-        resize: `square`: to image_size both ways, as published; `longest`: shrunk if the longest
-            side is above longest_side; `none`: as they are.
-        image_size, longest_side: in pixels.
-        divisor: unless `square`, pictures are padded with black to multiples of it for the
-            network, evenly on both sides as in the released prediction.
+    With `square` it is image_size both ways, as published; with `longest` pictures are shrunk whose
+    longest side is above longest_side; with `none` they stay as they are.
     """
 
     resize: Literal["square", "longest", "none"]
     image_size: int
     longest_side: int
+    # Unless `square`, pictures are padded with black to multiples of it for the network, evenly on
+    # both sides as in the released prediction.
     divisor: int
 
     def size(self, height: int, width: int) -> tuple[int, int]:
@@ -80,8 +78,7 @@ class EvaluationData:
     picture in its padding.
 
     Args:
-        source: the samples.
-        sizing: their size.
+        source, sizing: the samples and their size.
         batch_size: samples over all processes.
         num_workers: as in `Batches`.
         predictions: of another program, to read along.
@@ -161,9 +158,9 @@ class _Rows:
             pictures = {}
         found = bool(pictures)
         if not found:
-            blank = np.zeros((1, 1, 3), np.uint8)
             names = PIXELS if self._predictions else PIXELS[:3]
-            pictures = {name: blank[..., 0] if name == "mask" else blank for name in names}
+            shapes = {name: (1, 1) if name == "mask" else (1, 1, 3) for name in names}
+            pictures = {name: np.zeros(shape, np.uint8) for name, shape in shapes.items()}
         height, width = pictures["mask"].shape
         top, left = (canvas[0] - height) // 2, (canvas[1] - width) // 2
         padding = (top, canvas[0] - height - top, left, canvas[1] - width - left)

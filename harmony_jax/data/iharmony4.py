@@ -9,6 +9,7 @@ from harmony_jax.data.sources import Sample, Source
 from harmony_jax.disk import Present, read_file
 from harmony_jax.errors import InputError
 
+NAME = "iHarmony4"
 SUBSETS = ("HCOCO", "HAdobe5k", "HFlickr", "Hday2night")
 
 # Composites in each list as published: 65,742 and 7,404.
@@ -32,12 +33,7 @@ class SampleFiles:
 
 
 class FilesSource(Source):
-    """Random access to decoded samples, each in three files.
-
-    Args:
-        files: of the samples.
-        lists: what names them, for messages.
-    """
+    """Random access to decoded samples, each in three files; messages name them by `lists`."""
 
     def __init__(self, files: Sequence[SampleFiles], lists: str):
         self.files = files
@@ -80,18 +76,22 @@ class IHarmony4Source(FilesSource):
     """The samples of iHarmony4, in the order of the list files.
 
     Composite `a_b_c.jpg`, real photo `a.jpg`, mask `a_b.png`; `<subset>_train.txt` and
-    `<subset>_test.txt` list the composites.
-
-    Args:
-        root: folder that holds the subset folders.
-        split: "train" or "test".
-        subsets: which subsets, in this order.
+    `<subset>_test.txt` in the folders of the subsets list the composites.
     """
+
+    published = NAME
 
     def __init__(self, root: str, split: str, subsets: Sequence[str] = SUBSETS):
         check_root_and_split(root, split)
         files = [sample for subset in subsets for sample in read_list(root, subset, split)]
         super().__init__(files, " and ".join(f"{subset}_{split}.txt" for subset in subsets))
+
+    @classmethod
+    def samples_to_train(cls, subsets: Sequence[str]) -> int:
+        published = PUBLISHED["train"]
+        if unknown := [name for name in subsets if name not in published]:
+            raise InputError(f"data.subsets {unknown[0]!r}: choose of {', '.join(published)}")
+        return sum(published[name] for name in subsets)
 
 
 def photo_of(subset: str, name: str) -> str:

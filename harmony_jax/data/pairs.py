@@ -14,6 +14,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
+from harmony_jax.data.codecs import by_stem
 from harmony_jax.data.iharmony4 import FilesSource, SampleFiles
 from harmony_jax.errors import InputError
 
@@ -33,11 +34,7 @@ _EXPECTED = "a folder with composites/, masks/ and reals/, or a CSV list of the 
 class PairsSource(FilesSource):
     """Decoded pairs, a folder's in the order of their names, a list's in its own.
 
-    They are one subset, named after the folder or list.
-
-    Args:
-        root: the folder or the list file.
-        field: what messages call it.
+    They are one subset, named after the folder or list. Messages call the root `field`.
     """
 
     def __init__(self, root: str, field: str = "data.root"):
@@ -67,7 +64,7 @@ def _read_folder(root: Path, field: str) -> list[SampleFiles]:
             listed = " or ".join(f"{name}/" for name in names)
             raise InputError(f"{field} {root}: no {listed} in it: pass {_EXPECTED}")
         folders[kind] = found[0]
-    composites, masks, reals = (_by_stem(folder) for folder in folders.values())
+    composites, masks, reals = (_pictures(folder) for folder in folders.values())
     if not composites:
         raise InputError(
             f"{folders['composite']}: no picture in this folder: expected {', '.join(_ENDINGS)}"
@@ -88,21 +85,14 @@ def _read_folder(root: Path, field: str) -> list[SampleFiles]:
     return pairs
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
+def _pictures(folder: Path) -> dict[str, Path]:
     """The pictures of a folder, in the order of their names; a warning lists other files."""
-    found: dict[str, Path] = {}
-    others = []
-    for path in sorted(path for path in folder.iterdir() if not path.name.startswith(".")):
-        if path.suffix.lower() not in _ENDINGS:
-            others.append(path.name)
-        elif path.stem in found:
-            raise InputError(f"{path}: {found[path.stem].name} has the same stem: rename one")
-        else:
-            found[path.stem] = path
-    if others:
-        endings, names = ", ".join(_ENDINGS), ", ".join(others[:5])
-        _LOGGER.warning("%s: ignored %d that are not %s: %s", folder, len(others), endings, names)
-    return found
+    names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    found = by_stem(folder, names, _ENDINGS)
+    if others := sorted({*names} - {*found.values()}):
+        endings, shown = ", ".join(_ENDINGS), ", ".join(others[:5])
+        _LOGGER.warning("%s: ignored %d that are not %s: %s", folder, len(others), endings, shown)
+    return {stem: folder / name for stem, name in found.items()}
 
 
 def _partner(stem: str, found: Mapping[str, Path], composites: Collection[str]) -> Path | None:

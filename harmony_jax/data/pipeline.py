@@ -25,9 +25,7 @@ _LOST_WORKER = re.compile(r"[Ww]orker process was terminated")  # grain's messag
 class Batches:
     """Batches of a grain data set, read ahead in threads or worker processes; close it at the end.
 
-    Args:
-        dataset: whose elements are batches.
-        num_workers: decoding processes; 0 for threads, -1 for one a core (`usable_cores`).
+    There are `num_workers` processes; 0 for threads, -1 for one a core (`usable_cores`).
     """
 
     def __init__(self, dataset: grain.MapDataset, num_workers: int):
@@ -48,11 +46,7 @@ class Batches:
         return self
 
     def __next__(self) -> Batch:
-        """The next batch.
-
-        Raises:
-            InputError: a worker was killed, or what the source raised.
-        """
+        """The next batch."""
         try:
             return next(self._batches)
         except InputError as error:
@@ -96,8 +90,7 @@ def training_batches(
 
     Args:
         samples: to train on, at least one batch.
-        augmentation: of the samples.
-        order: of the batches.
+        augmentation, order: what decides the batches, besides.
         num_workers: as in `Batches`.
         process: index and count of this JAX process.
     """

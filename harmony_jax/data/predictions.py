@@ -15,10 +15,6 @@ class Predictions:
     """One picture a sample, named as its composite: FOLDER/SUBSET/NAME or FOLDER/NAME.
 
     The ending may be another: `c100_1_1.png` for `c100_1_1.jpg`.
-
-    Args:
-        folder: holds them.
-        source: the samples.
     """
 
     def __init__(self, folder: Path, source: Source):
@@ -44,12 +40,7 @@ class Predictions:
             )
 
     def read(self, index: int, sizes: Collection[tuple[int, int]]) -> Pixels:
-        """One prediction, RGB uint8.
-
-        Args:
-            index: of the sample.
-            sizes: heights and widths that it may have.
-        """
+        """A sample's prediction, RGB uint8, which must have one of these heights and widths."""
         pixels = read_photo(self._paths[index])
         if pixels.shape[:2] not in sizes:
             expected = " or ".join(f"{height}x{width}" for height, width in sorted(sizes))

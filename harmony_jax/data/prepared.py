@@ -9,12 +9,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from harmony_jax.data.iharmony4 import (
-    SUBSETS,
-    check_root_and_split,
-    decode_sample,
-    photo_of,
-)
+from harmony_jax.data.iharmony4 import NAME as IHARMONY4
+from harmony_jax.data.iharmony4 import SUBSETS, check_root_and_split, decode_sample, photo_of
 from harmony_jax.data.sources import Sample, Source
 from harmony_jax.errors import InputError
 
@@ -38,16 +34,9 @@ class PreparedSource(Source):
 
     Each sample has the index, name, subset, photo and pixels that it has in `IHarmony4Source`,
     except for the pixels of HAdobe5k, which were shrunk.
-
-    Args:
-        root: folder of the prepared set.
-        split: "train" or "test".
-        subsets: which subsets, in this order.
-
-    Raises:
-        InputError: the set is incomplete, of another version, or lacks a subset or a file; or
-            this is Windows.
     """
+
+    published = IHARMONY4
 
     def __init__(self, root: str, split: str, subsets: Sequence[str] = SUBSETS):
         check_root_and_split(root, split)
@@ -123,11 +112,7 @@ class PreparedSource(Source):
 
 
 def parse_record(data: bytes) -> dict[str, bytes]:
-    """The encoded features of a record, a serialized `tf.train.Example`, by name.
-
-    Raises:
-        ValueError: the data is no such example, or one of its features is no byte string.
-    """
+    """The encoded features of a record, a serialized `tf.train.Example`; ValueError for others."""
     from google.protobuf.message import DecodeError
     from tensorflow_datasets.proto import tf_example_pb2
 
@@ -153,11 +138,7 @@ def shard_name(split: str, index: int, count: int) -> str:
 
 
 def open_shard(path: Path) -> Any:
-    """Opens a file of records as an `ArrayRecordReader`, for reads in any order.
-
-    Raises:
-        RuntimeError: the file is missing or visibly damaged.
-    """
+    """An `ArrayRecordReader` for reads in any order; RuntimeError if the file is damaged."""
     from array_record.python.array_record_module import ArrayRecordReader  # not on Windows
 
     return ArrayRecordReader(
@@ -198,8 +179,6 @@ def _select(
             f"{_again(folder)}"
         )
     for subset in subsets:
-        if subset not in SUBSETS:
-            raise InputError(f"subset {subset!r}: iHarmony4 has {', '.join(SUBSETS)}")
         if subset not in names:
             raise InputError(
                 f"{folder}: prepared with {', '.join(names)}, without {subset}: leave it out of "

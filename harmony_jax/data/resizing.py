@@ -16,13 +16,13 @@ def resize(pixels: np.ndarray, height: int, width: int | None = None) -> np.ndar
     return cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)
 
 
-def limited(pixels: np.ndarray, side: int) -> np.ndarray:
+def limited(pixels: np.ndarray, side: int, interpolation: int = cv2.INTER_AREA) -> np.ndarray:
     """At most so many pixels a side, averaged; smaller pictures stay as they are."""
     scale = side / max(pixels.shape[:2])
     if scale >= 1:
         return pixels
     height, width = (max(1, round(length * scale)) for length in pixels.shape[:2])
-    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+    return cv2.resize(pixels, (width, height), interpolation=interpolation)
 
 
 def shrink(pixels: np.ndarray, size: int) -> np.ndarray:

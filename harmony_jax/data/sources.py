@@ -2,13 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Protocol, TypedDict, cast, runtime_checkable
+from typing import Any, TypedDict
 
 import numpy as np
 
 from harmony_jax.data.batching import PIXELS
 from harmony_jax.data.composites.recipe import Recipe
-from harmony_jax.data.composites.statistics import Statistics
 from harmony_jax.errors import InputError
 
 _MAX_UNREADABLE_IN_A_ROW = 16
@@ -34,6 +33,11 @@ class Source(ABC):
 
     # How training makes composites of `raw` samples; None: samples have theirs.
     recipe: Recipe | None = None
+    # The keys of the pictures in `raw` samples.
+    pictures: tuple[str, ...] = PIXELS
+    # The data set's name, if `evaluation/published.csv` has results of it. Without it these are
+    # pictures of one's own, whose subset is named after their folder, which may move.
+    published: str = ""
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -53,26 +57,18 @@ class Source(ABC):
     def photo(self, index: int) -> str:
         """Identifies the real photo, which is never split over two sets."""
 
-    def raw(self) -> "Source | RawSource":
-        """What training reads: with a `recipe` a `RawSource`, else the samples."""
+    @classmethod
+    def samples_to_train(cls, subsets: Sequence[str]) -> int | None:
+        """How many there are in these subsets, if that is known without reading them."""
+        return None
+
+    def raw(self) -> Any:
+        """What training reads: with a `recipe` a `PhotoSet`, else the samples."""
         return self
 
     def select(self, indices: Sequence[int]) -> "Source":
         """Some of the samples, in a given order."""
         return Selection(self, indices)
-
-
-@runtime_checkable
-class RawSource(Protocol):
-    """Random access to photos whose composites are made later, and to their objects' colours."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> RawSample: ...
-
-    def statistics(self, index: int) -> Statistics: ...
-
-    def set_statistics(self, index: int, statistics: Statistics) -> None: ...
 
 
 class Selection(Source):
@@ -81,6 +77,7 @@ class Selection(Source):
     def __init__(self, source: Source, indices: Sequence[int]):
         self._source = source
         self._indices = list(indices)
+        self.published = source.published
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -101,16 +98,12 @@ class Selection(Source):
 class Numbered:
     """What training reads of a source: its raw samples, with their numbers.
 
-    Args:
-        source: the samples.
-        unreadable: what to do about a sample that cannot be read: `error`, or with `skip` the next
-            readable sample takes its place, so that batches keep their size and steps their
-            samples, whichever files are damaged.
+    A sample that cannot be read is an error, or with `unreadable="skip"` the next readable one
+    takes its place, so that batches keep their size and steps their samples, whichever files are
+    damaged.
 
     Attributes:
-        recipe: of the source.
         objects: with a recipe, the photos, whose objects lend each other colours.
-        pictures: the keys of a sample's pictures.
     """
 
     def __init__(self, source: Source, unreadable: str):
@@ -119,8 +112,8 @@ class Numbered:
         self._raw = source.raw()
         self._tries = _MAX_UNREADABLE_IN_A_ROW if unreadable == "skip" else 1
         self.recipe = source.recipe
-        self.objects = cast(RawSource, self._raw)
-        self.pictures = PIXELS if source.recipe is None else PIXELS[1:]
+        self.objects = self._raw
+        self.pictures = source.pictures
 
     def __len__(self) -> int:
         return len(self._raw)
@@ -128,9 +121,8 @@ class Numbered:
     def __getitem__(self, index: int) -> dict[str, Any]:
         """A sample, or the one in its place.
 
-        Returns:
-            The pictures; `index`, the number of the sample that was read; and `unreadable`, the
-            number of the sample that this one stands in for, or -1.
+        Besides pictures it has `index`, the number of the sample that was read, and `unreadable`,
+        the number of the sample that this one stands in for, or -1.
         """
         reasons = []
         for found in range(index, index + self._tries):

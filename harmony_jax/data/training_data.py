@@ -37,14 +37,8 @@ class NamedBatch(NamedTuple):
 class TrainingData:
     """Endless batches of a training set, made ready while the devices compute.
 
-    Close it at the end, which ends the workers.
-
-    Args:
-        source: samples to train on.
-        config: the run's; `data`, `train.batch_size` and `seed` matter.
-        mesh: batches are sharded over it.
-        start_step: steps already done.
-        reserved, check: see `Storage`; they matter for samples that stay in memory.
+    Close it at the end, which ends the workers. Batches are sharded over the mesh. `reserved` and
+    `check` are for samples that stay in memory (`Storage`).
 
     Attributes:
         seconds_waited: time in which the devices had nothing to do because no batch was ready.
@@ -73,17 +67,9 @@ class TrainingData:
         self._end()
 
     def next(self, running: Any = None) -> Mapping[str, jax.Array]:
-        """The next batch.
+        """The next batch: uint8 `composite`, `real` [batch, size, size, 3], `mask` without the 3.
 
-        Args:
-            running: results that the devices are still computing. Time until these are there does
-                not count as waiting.
-
-        Returns:
-            uint8 `composite`, `real` [batch, size, size, 3] and `mask` [batch, size, size].
-
-        Raises:
-            InputError: a sample cannot be read, or a worker was killed.
+        Time until `running`, results that the devices still compute, are there is no waiting.
         """
         if not self._ahead.ready:
             jax.block_until_ready(running)
@@ -94,11 +80,7 @@ class TrainingData:
         return {key: batch[key] for key in PIXELS}
 
     def report_unreadable(self) -> int:
-        """Logs this process's unreadable samples of the batches since the last report, and why.
-
-        Returns:
-            How many there were.
-        """
+        """Logs this process's new unreadable samples, and why; returns how many there were."""
         found, self._unreadable = sorted(self._unreadable), set()
         if found:
             _LOGGER.warning("%d training samples could not be read; others stood in:", len(found))

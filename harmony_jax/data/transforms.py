@@ -60,9 +60,7 @@ class RandomCropAndFlip(grain.transforms.RandomMap):
 class MakeComposite(grain.transforms.RandomMap):
     """Makes the composite of a photo and its mask, another one each time.
 
-    Args:
-        recipe: how.
-        objects: the samples, by their `index`, to take colours of.
+    It may take the colours of other `objects`, which have the numbers of the samples.
     """
 
     def __init__(self, recipe: Recipe, objects: Objects):
@@ -75,14 +73,10 @@ class MakeComposite(grain.transforms.RandomMap):
 
 
 def random_crop(height: int, width: int, *, rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """Draws the crop of "random resized crop" in an image of this height and width.
+    """Draws the top, left, height and width of "random resized crop" in an image.
 
     The share of the area is uniform in CROP_AREA, the logarithm of the aspect in that of
-    CROP_ASPECT.
-
-    Returns:
-        Top, left, height and width in pixels. If no draw fits, the central crop of the nearest
-        aspect in the range.
+    CROP_ASPECT. If no draw fits, it is the central crop of the nearest aspect in the range.
     """
     low, high = CROP_ASPECT
     for _ in range(CROP_ATTEMPTS):

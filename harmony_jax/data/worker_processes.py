@@ -1,12 +1,21 @@
-"""What every worker process does first."""
+"""Worker processes: what each does first, and a function run in several of them."""
 
 import multiprocessing
 import os
 import signal
 import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
+from typing import Any, TypeVar
 
 import cv2
+
+from harmony_jax.errors import InputError
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 
 def start_worker(*_: int) -> None:
@@ -22,3 +31,38 @@ def _end_with_parent() -> None:
     assert parent is not None
     wait([parent.sentinel])
     os._exit(1)
+
+
+def made_of(
+    items: Sequence[Item], make: Callable[[Item], Made], workers: int, at_a_time: int = 1
+) -> Iterator[Made]:
+    """What is made of each item, in their order, by so many processes; 1: only this one.
+
+    `make` is picklable, and sent to each process once, so that it can keep a cache. A process gets
+    `at_a_time` items at a time.
+    """
+    if workers == 1:
+        yield from map(make, items)
+        return
+    context = multiprocessing.get_context("spawn")  # this process has threads
+    try:
+        with ProcessPoolExecutor(workers, context, _start, (make,)) as pool:
+            yield from pool.map(_make, items, chunksize=at_a_time)
+    except BrokenProcessPool as error:
+        raise InputError(
+            "a worker process was killed, perhaps for lack of memory: run the same command with "
+            "fewer workers, and it continues"
+        ) from error
+
+
+_make_of_this_process: Callable[[Any], Any]
+
+
+def _start(make: Callable[[Any], Any]) -> None:
+    global _make_of_this_process
+    start_worker()
+    _make_of_this_process = make
+
+
+def _make(item: Any) -> Any:
+    return _make_of_this_process(item)

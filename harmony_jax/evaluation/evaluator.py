@@ -51,11 +51,13 @@ class Evaluation:
         per_image: numbers of each image, in the order of the set.
         left_out: images that could not be read, and why, one text each.
         pictures: of the images asked for, by index into `per_image`.
+        data_set: `Source.published`.
     """
 
     per_image: list[ImageMetrics]
     left_out: list[str]
     pictures: dict[int, Pictures]
+    data_set: str = ""
 
     @cached_property
     def model(self) -> Summary:
@@ -213,6 +215,7 @@ class Evaluator:
             [per_image[index] for index in order],
             [f"{sample_name(source, i)}: {data.reason(i)}" for i in sorted(data.left_out)],
             {order.index(index): pictures[index] for index in sorted(pictures)},
+            source.published,
         )
 
 

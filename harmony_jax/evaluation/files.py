@@ -44,15 +44,14 @@ def write_evaluation(
         target: the files' path, to which their endings are added.
         shown: the images that the report shows.
     """
-    iharmony4 = config.data.name == "iharmony4"
-    subsets = sorted({image["subset"] for image in evaluation.per_image})
+    subsets = list(dict.fromkeys(image["subset"] for image in evaluation.per_image))
     tables = evaluation_tables(
         f"{model}, this run" if model else Path(place).name,
         evaluation.model,
         evaluation.composite,
         model,
-        config.data.subsets if iharmony4 else subsets,
-        published=iharmony4 and config.evaluation.split == "test",
+        subsets,
+        published=bool(evaluation.data_set) and config.evaluation.split == "test",
     )
     result = {
         "model": evaluation.model,
@@ -78,7 +77,7 @@ def write_evaluation(
         write_file(paths[ending], data)
     if evaluation.examples:
         write_photo(paths[".png"], example_sheet(evaluation.examples))
-    title = f"{place} on {'iHarmony4' if iharmony4 else ', '.join(subsets)}"
+    title = f"{place} on {evaluation.data_set or ', '.join(subsets)}"
     write_html_report(paths[".html"], title, evaluation.per_image, shown, tables)
     print("\n\n".join(map(as_text, tables)))
     print(f"\n{change_of_error(evaluation.model, evaluation.composite)}")

@@ -10,10 +10,9 @@ from ml_collections import ConfigDict
 
 from harmony_jax.build import check_numbers, compute_dtype, model_arguments
 from harmony_jax.data.iharmony4 import SUBSETS
-from harmony_jax.data.pairs import is_pairs
 from harmony_jax.data.predictions import Predictions
 from harmony_jax.data.sources import Selection, Source, sample_name
-from harmony_jax.data.splits import open_set, open_split
+from harmony_jax.data.splits import lacks_test_set, open_path, open_set
 from harmony_jax.devices import failures
 from harmony_jax.devices import mesh as meshes
 from harmony_jax.errors import InputError
@@ -125,16 +124,11 @@ def evaluate(  # noqa: PLR0913  # options by keyword, which a notebook completes
         `foreground_ratio`, the model's `MSE`, `fMSE`, `PSNR` and `SSIM`, and the composite's, as
         `composite_MSE` and so on. `harmony_jax.evaluation.metrics.summarize` gives means.
     """
-    config = ConfigDict({"data": {"name": "iharmony4", "root": "", "test_root": ""}})
-    config.data.update(subsets=tuple(subsets), image_size=image_size, num_workers=num_workers)
-    config.data.update(validation_fraction=0.0, validation_seed=0)
+    config = ConfigDict({"data": {"image_size": image_size, "num_workers": num_workers}})
     sizes = {"image_size": image_size, "resize": resize, "longest_side": longest_side}
     config.evaluation = ConfigDict({**sizes, "flip": flip, "batch_size": batch_size})
     if isinstance(dataset, (str, os.PathLike)):
-        config.data.root = os.fspath(dataset)
-        if is_pairs(dataset):
-            config.data.name, config.data.test_root = "pairs", config.data.root
-        dataset = open_split(config.data, "test")
+        dataset = open_path(os.fspath(dataset), subsets)
     mesh = meshes.create_mesh()
     if isinstance(model, (str, os.PathLike)):
         model, _ = load_model(checkpoint_path(model), meshes.replicated(mesh))
@@ -150,7 +144,7 @@ def evaluated_source(config: ConfigDict) -> Source:
     """The set that `evaluation.split` names; an empty one is an error."""
     split = config.evaluation.split
     source = open_set(config, split)
-    held_out = config.data.name == "pairs" and split == "test" and not config.data.test_root
+    held_out = split == "test" and lacks_test_set(config.data)
     if not len(source):
         fields = ("data.test_root or " if held_out else "") + "data.validation_fraction"
         raise InputError(
@@ -159,7 +153,7 @@ def evaluated_source(config: ConfigDict) -> Source:
         )
     if held_out:
         _LOGGER.warning(
-            "data.test_root is not set: evaluating the %d held-out pairs, which choose the "
+            "data.test_root is not set: evaluating the %d held-out samples, which choose the "
             "checkpoint",
             len(source),
         )

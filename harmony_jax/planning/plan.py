@@ -12,7 +12,9 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from harmony_jax.data.iharmony4 import COMPOSITES, PUBLISHED
+from harmony_jax.data.batching import CHANNELS
+from harmony_jax.data.iharmony4 import COMPOSITES
+from harmony_jax.data.splits import data_set
 from harmony_jax.devices import mesh as meshes
 from harmony_jax.errors import InputError
 from harmony_jax.planning import gpu_program
@@ -22,9 +24,6 @@ from harmony_jax.planning.hlo import bytes_moved, operations
 from harmony_jax.planning.targets import Target
 from harmony_jax.training.compiler_options import TUNED_FUSIONS
 from harmony_jax.training.setup import abstract_batch, set_up
-
-# Of a sample that is held: composite, real photo and mask; of photos the composite is made.
-_CHANNELS, _CHANNELS_OF_PHOTOS = 7, 4
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -119,19 +118,14 @@ class Plan:
 
 
 def training_samples(data: ConfigDict) -> int | None:
-    """Samples of an epoch that the config's data say without being read: iHarmony4's lists."""
-    if data.name != "iharmony4":
-        return None
-    published = PUBLISHED["train"]
-    if unknown := [name for name in data.subsets if name not in published]:
-        raise InputError(f"data.subsets {unknown[0]!r}: choose of {', '.join(published)}")
-    return sum(published[name] for name in data.subsets)
+    """Samples of an epoch, if that is known without reading them."""
+    return data_set(data.name).source.samples_to_train(data.subsets)
 
 
 def resident_bytes_a_sample(data: ConfigDict) -> int:
     """What a training sample takes in the memory of the devices (`data.placement` device)."""
-    channels = _CHANNELS_OF_PHOTOS if data.name == "photos" else _CHANNELS
-    return channels * data.resident_size**2
+    pictures = data_set(data.name).source.pictures
+    return sum(CHANNELS[key] for key in pictures) * data.resident_size**2
 
 
 def lower_train_step(config: ConfigDict, mesh: Mesh) -> jax.stages.Lowered:

@@ -41,7 +41,7 @@ def training_metadata(config: ConfigDict, source: Source) -> Metadata:
         "model": model_arguments(config),
         "image_size": config.data.image_size,
         "config": plain(config),
-        "data": {"samples": len(source), "names": _checksum_of_names(config.data.name, source)},
+        "data": {"samples": len(source), "names": _checksum_of_names(source)},
         "version": code_version(),
     }
 
@@ -110,9 +110,7 @@ def _within(key: str, prefixes: tuple[str, ...]) -> bool:
     return any(key == prefix or key.startswith(f"{prefix}.") for prefix in prefixes)
 
 
-def _checksum_of_names(data_name: str, source: Source) -> int:
-    # The subset of one's own pictures is the folder's name, and a folder may move.
-    own = data_name in ("pairs", "photos")
-    name = source.name if own else partial(sample_name, source)
+def _checksum_of_names(source: Source) -> int:
+    name = partial(sample_name, source) if source.published else source.name
     names = (name(index) for index in range(len(source)))
     return zlib.crc32("\n".join(names).encode())

@@ -1,9 +1,10 @@
 """`benchmark.py input`: samples/s of every form that training data comes in."""
 
+import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -29,20 +30,16 @@ _BATCH, _UNTIMED, _TIMED = 16, 8, 64
 _AUGMENTATION, _ORDER = Augmentation(_IMAGE_SIZE), BatchOrder(_BATCH, seed=0)
 
 
-def measure(root: str, prepared: Path | None, samples: int, rounds: int) -> None:
-    """Prints samples/s, decoded, cropped and resized.
-
-    Args:
-        root: the downloaded folders.
-        prepared: a prepared set of them; made for the time of the run if there is none.
-        samples: how many to use, spread evenly over the list.
-        rounds: over all of them.
-    """
+def measure(arguments: argparse.Namespace) -> None:
+    """Prints samples/s, decoded, cropped and resized; the samples are spread over the list."""
+    root, prepared, rounds = arguments.root, arguments.prepared, arguments.rounds
     cv2.setNumThreads(1)
     subsets = tuple(subset for subset in SUBSETS if (Path(root) / subset).is_dir())
     with nullcontext(prepared) if prepared else _prepared_for_now(root, subsets) as folder:
         files = IHarmony4Source(root, "train", subsets)
-        spread = np.linspace(0, len(files) - 1, min(samples, len(files))).astype(int).tolist()
+        spread = (
+            np.linspace(0, len(files) - 1, min(arguments.samples, len(files))).astype(int).tolist()
+        )
         forms = {
             "folder": files.select(spread),
             "prepared": PreparedSource(str(folder), "train", subsets).select(spread),
@@ -51,19 +48,15 @@ def measure(root: str, prepared: Path | None, samples: int, rounds: int) -> None
         runs = {name: _decode(source) for name, source in forms.items()}
         runs["plain OpenCV"] = _plain([files.files[index] for index in spread])
         runs["resident"] = _resident(forms["prepared"], steps)
-        # Each process's own time: others' work on this machine does not count, all threads do.
-        wall: dict[str, list[float]] = {name: [] for name in runs}
-        timed = {name: _also_wall(run, wall[name]) for name, run in runs.items()}
-        times = in_turns(timed, rounds, time.process_time)
+        # This process's own time: others' work on this machine does not count, all threads do.
+        times = in_turns(runs, rounds, time.process_time)
         print(f"{len(spread)} samples, {rounds} rounds; the best in brackets")
-        print("form            samples/s a core    samples/s in wall time")
+        print("form            samples/s a core")
         for name, seconds in times.items():
             count = steps * _BATCH if name == "resident" else len(spread)
-            cells = [
-                f"{count / statistics.median(found):.0f} ({count / min(found):.0f})"
-                for found in (seconds, wall[name][1:])
-            ]
-            print(f"{name:<14}  {cells[0]:>16}    {cells[1]:>22}")
+            print(
+                f"{name:<14}  {count / statistics.median(seconds):.0f} ({count / min(seconds):.0f})"
+            )
         for name, source in forms.items():
             print(f"pipeline, {name}, a worker process a core: {_pipeline(source):.0f} samples/s")
 
@@ -117,15 +110,6 @@ def _resident(source: Source, steps: int) -> Run:
             jax.block_until_ready(next(batches))
 
     return run
-
-
-def _also_wall(run: Run, seconds: list[float]) -> Callable[[], None]:
-    def timed() -> None:
-        start = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - start)
-
-    return timed
 
 
 def _pipeline(source: Source) -> float:

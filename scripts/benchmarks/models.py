@@ -39,8 +39,6 @@ def measure(arguments: argparse.Namespace) -> None:
                 runs: dict[str, Run] = {"ours": partial(_run, compiled, inputs)}
                 if kind in theirs:
                     runs["PyTorch"] = theirs[kind]
-                for run in runs.values():
-                    run()
                 times = in_turns(runs, arguments.rounds)
                 cells = [f"{side} {shown(found, 1e3 / batch)}" for side, found in times.items()]
                 if clone:

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from benchmarks.gpu_trace import read_trace
 from benchmarks.released import check_device, released_loss, released_model
 from benchmarks.timing import in_new_process, in_turns, peak_memory
 from configs import model as model_config
 from harmony_jax.data.iharmony4 import COMPOSITES
-from harmony_jax.devices.gpu_trace import read_trace
 from harmony_jax.devices.host_memory import keep_freed_memory
 from harmony_jax.devices.mesh import create_mesh, to_devices
 from harmony_jax.models import released_image_size
@@ -39,17 +39,11 @@ _GIB = 2**30
 
 
 class _Contender(NamedTuple):
-    """One side of the comparison.
+    """One side of the comparison."""
 
-    Attributes:
-        call: starts a step.
-        wait: waits for all steps.
-        cells: of its row, by column; a missing one is `-`.
-    """
-
-    call: Callable[[], None]
-    wait: Callable[[], None]
-    cells: dict[str, str]
+    call: Callable[[], None]  # starts a step
+    wait: Callable[[], None]  # waits for all steps
+    cells: dict[str, str]  # of its row, by column; a missing one is `-`
 
     def run(self, steps: int) -> None:
         for _ in range(steps):
@@ -102,10 +96,9 @@ def _measure(name: str, batch_size: int, arguments: argparse.Namespace) -> None:
             "host ms a call": f"{_host_milliseconds(side):.2f}",
             **side.cells,
         }
-        for floor in ("arithmetic", "bytes"):
-            number, _, unit = cells.get(floor, "-").partition(" ")
-            if unit == "ms":
-                cells[floor] += f" ({float(number) / 1e3 / statistics.median(steps):.0%})"
+        for floor in {"arithmetic", "bytes"} & cells.keys():
+            number = float(cells[floor].removesuffix(" ms"))
+            cells[floor] += f" ({number / 1e3 / statistics.median(steps):.0%})"
         _print_row(cells.get(column, "-") for column in _COLUMNS)
 
 
@@ -172,14 +165,14 @@ def _our_step(name: str, batch_size: int, dtype: str, options: list[str]) -> _Co
             "compiled, s": f"{seconds:.1f}",
             "GiB": f"{planned / _GIB:.2f}",
             "peak GiB": f"{peak_memory() / _GIB:.2f}",
-            **_program_cells(compiled, dtype, batch_size // mesh.size),
+            **_program_cells(compiled, dtype),
             **_traced_cells(side),
         }
     )
     return side
 
 
-def _program_cells(compiled: jax.stages.Compiled, dtype: str, images: int) -> dict[str, str]:
+def _program_cells(compiled: jax.stages.Compiled, dtype: str) -> dict[str, str]:
     """What the compiled program says: kernels, and floors where the chip's peaks are known."""
     program = operations(compiled.as_text() or "")
     cost: Any = compiled.cost_analysis()
@@ -188,10 +181,7 @@ def _program_cells(compiled: jax.stages.Compiled, dtype: str, images: int) -> di
     count = sum(gpu_program.kernels(program).values())
     cells = {"kernels": f"{count:,} in the program"}
     if (chip := chip_of(jax.devices()[0].device_kind)) is None:
-        return cells | {
-            "arithmetic": f"{flops / images / 1e9:.1f} GFLOP an image",
-            "bytes": f"{moved / images / 1e6:.0f} MB an image",
-        }
+        return cells
     return cells | {
         "arithmetic": f"{1e3 * flops / chip.peak(dtype):.2f} ms",
         "bytes": f"{1e3 * moved / chip.bandwidth:.2f} ms",

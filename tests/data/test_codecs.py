@@ -40,12 +40,6 @@ def test_a_photo_is_turned_as_its_exif_orientation_says(tmp_path, pixels):
     np.testing.assert_array_equal(read_photo(path), np.rot90(upright, -1))
 
 
-def test_png_comes_back_unchanged(tmp_path, pixels):
-    write_photo(tmp_path / "a.png", pixels)
-    np.testing.assert_array_equal(read_photo(tmp_path / "a.png"), pixels)
-    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
-
-
 @pytest.mark.parametrize("kind", ["grey", "three channels", "16 bit", "alpha"])
 def test_masks_of_every_kind_give_the_first_channel(tmp_path, kind):
     grey = RNG.integers(0, 256, (9, 7)).astype(np.uint8)
@@ -72,32 +66,30 @@ def test_a_truncated_jpeg_is_refused_by_name(tmp_path, pixels, share):
 
 
 def test_other_files_that_are_no_pictures(tmp_path):
+    huge = tmp_path / "huge.png"  # its header asks for too many pixels
+    cv2.imwrite(str(huge), np.zeros((9, 7), np.uint8))
+    header = b"IHDR" + struct.pack(">IIBBBBB", 40000, 40000, 8, 0, 0, 0, 0)
+    data = huge.read_bytes()
+    huge.write_bytes(data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:])
     (tmp_path / "text.jpg").write_text("not a picture")
     (tmp_path / "empty.png").write_bytes(b"")
     for read, kind in ((read_photo, "picture"), (read_mask, "mask")):
-        with pytest.raises(InputError, match=rf"text\.jpg: not a readable {kind}"):
-            read(tmp_path / "text.jpg")
-        for name in ("empty", "gone"):
-            with pytest.raises(InputError, match=rf"{name}\.png: "):
-                read(tmp_path / f"{name}.png")
+        for name, message in (
+            ("text.jpg", f"not a readable {kind}"),
+            ("huge.png", f"not a readable {kind}"),
+            ("empty.png", ""),
+            ("gone.png", ""),
+        ):
+            with pytest.raises(InputError, match=f"{name}: {message}"):
+                read(tmp_path / name)
 
 
-def test_a_header_that_asks_for_too_many_pixels(tmp_path):
-    path = tmp_path / "huge.png"
-    cv2.imwrite(str(path), np.zeros((9, 7), np.uint8))
-    header = b"IHDR" + struct.pack(">IIBBBBB", 40000, 40000, 8, 0, 0, 0, 0)
-    data = path.read_bytes()
-    path.write_bytes(data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:])
-    with pytest.raises(InputError, match=r"huge\.png: not a readable mask"):
-        read_mask(path)
-    with pytest.raises(InputError, match=r"huge\.png: not a readable picture"):
-        read_photo(path)
-
-
-def test_nothing_half_written_is_left(tmp_path, pixels):
+def test_what_is_written_comes_back_and_nothing_half_written_is_left(tmp_path, pixels):
+    write_photo(tmp_path / "a.png", pixels)
+    np.testing.assert_array_equal(read_photo(tmp_path / "a.png"), pixels)
     with pytest.raises(InputError, match=r"use \.png or \.jpg"):
         write_photo(tmp_path / "a.xyz", pixels)
     (tmp_path / "file").write_text("a file where a folder should be")
     with pytest.raises(InputError, match="cannot be written"):
         write_photo(tmp_path / "file" / "a.png", pixels)
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert {path.name for path in tmp_path.iterdir()} == {"a.png", "file"}

@@ -1,5 +1,3 @@
-"""Pairs of your own: a folder or a list, how they are split, and errors."""
-
 import json
 import os
 from pathlib import Path
@@ -102,9 +100,9 @@ def test_predictions_of_a_list_lie_in_its_folders(folder, written):
         Predictions(folder / "out", source)
 
 
-def refuse(root, *patterns: str, index: int = 0) -> None:
+def refuse(root, *patterns: str) -> None:
     with pytest.raises(InputError) as error:
-        PairsSource(str(root))[index]
+        PairsSource(str(root))
     message = str(error.value)
     assert "\n" not in message
     for pattern in patterns:
@@ -115,8 +113,6 @@ def test_folders_that_are_amiss(folder, tmp_path):
     refuse("", "data.root is empty")
     refuse(tmp_path / "none", f"data.root {tmp_path}/none: no such file or folder")
     refuse(tmp_path, f"data.root {tmp_path}: no composites/ or composite_images/")
-    cv2.imwrite(str(folder / "masks" / "photo3.png"), np.full((10, 12), 255, np.uint8))
-    refuse(folder, f"{folder}/masks/photo3.png: 10x12", index=3)
     (folder / "reals" / "photo2.png").unlink()
     refuse(folder, f"{folder}/composites/photo2.jpg: no real photo", "1 of 4")
     (folder / "masks" / "photo1.png").unlink()
@@ -154,9 +150,7 @@ def test_composites_of_one_photo_stay_on_one_side(mini_root):
     train, validation, test = (open_split(data, s) for s in ("train", "validation", "test"))
     assert sorted(names(train) + names(validation)) == names(PairsSource(data.root))
     photos = [{source.photo(i) for i in range(len(source))} for source in (train, validation)]
-    assert photos[0]
-    assert photos[1]
-    assert not photos[0] & photos[1]
+    assert len(photos[0] & photos[1]) == 0 < min(map(len, photos))
     assert names(test) == names(validation)
     data.test_root = str(mini_root / "HFlickr")
     assert names(open_split(data, "test")) == names(PairsSource(data.test_root))
@@ -172,7 +166,7 @@ def test_training_on_pairs_ends_with_the_report_of_those_held_out(tmp_path, mini
     train(config, workdir)
     found = json.loads((workdir / "evaluation.json").read_text())["model"]
     assert found["shop"]["N"] == found["All"]["N"] == 2  # a fifth of 8, rounded up
-    assert "evaluating the 2 held-out pairs" in caplog.text
+    assert "evaluating the 2 held-out samples" in caplog.text
     page = (workdir / "evaluation.html").read_text()
     assert " on shop</h1>" in page
     assert "DoveNet" not in page

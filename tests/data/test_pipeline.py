@@ -1,6 +1,5 @@
 import multiprocessing
 
-import grain
 import numpy as np
 import pytest
 
@@ -8,7 +7,6 @@ from harmony_jax import InputError
 from harmony_jax.data import pipeline
 from harmony_jax.data.batching import Augmentation, BatchOrder
 from harmony_jax.data.pipeline import Batches, training_batches
-from harmony_jax.data.resizing import resize
 from harmony_jax.data.sources import Numbered
 from tests.made_data import Numbers
 
@@ -53,22 +51,6 @@ def test_processes_share_the_batches_of_one_process():
         assert len(one) == 4
 
 
-def test_augmentation_can_be_switched_off():
-    class Ramps(Numbers):
-        """Sixty times one picture, whose grey level tells the column."""
-
-        def __getitem__(self, index: int) -> dict:
-            ramp = np.tile(np.arange(100, dtype=np.uint8), (90, 1))
-            photo = np.repeat(ramp[..., None], 3, -1)
-            return {"composite": photo, "real": photo, "mask": np.full_like(ramp, 255)}
-
-    samples, order = Numbered(Ramps(), "error"), BatchOrder(4, seed=0)
-    plain = next(training_batches(samples, Augmentation(32, crop=False, flip=False), order, 0))
-    np.testing.assert_array_equal(plain["real"], [resize(samples[0]["real"], 32)] * 4)
-    augmented = next(training_batches(samples, Augmentation(32), order, 0))
-    assert len({row.tobytes() for row in augmented["real"]}) == 4
-
-
 def test_an_error_in_a_worker_process_is_raised_here():
     batches = training(num_workers=1, source=Numbers(damaged=range(60)))
     with pytest.raises(InputError, match=r"sample \d+: damaged"):
@@ -76,33 +58,12 @@ def test_an_error_in_a_worker_process_is_raised_here():
     batches.close()
 
 
-def test_a_killed_worker_is_one_line():
-    batches = training(num_workers=1)
+def test_a_killed_worker_is_one_line(monkeypatch):
+    monkeypatch.setattr(pipeline, "usable_cores", lambda: 1)
+    batches = training(num_workers=-1)  # one for each core
     next(batches)
     (worker,) = multiprocessing.active_children()
     worker.kill()
     with pytest.raises(InputError, match=r"^a data worker was killed.*data\.num_workers"):
         list(batches)
     batches.close()
-
-
-@pytest.mark.parametrize("missing", ["_del_thread_pool", "SharedMemoryArray"])
-def test_closing_needs_nothing_private_of_grain(monkeypatch, missing):
-    owner = grain.multiprocessing
-    if missing == "_del_thread_pool":
-        owner = owner.SharedMemoryArray
-    monkeypatch.delattr(owner, missing)
-    training().close()
-
-
-def test_one_worker_for_each_core_however_many_there_are(monkeypatch):
-    class StartedError(Exception):
-        pass
-
-    def started(num_workers, *_):
-        raise StartedError(num_workers)
-
-    monkeypatch.setattr(pipeline, "usable_cores", lambda: 224)
-    monkeypatch.setattr(grain, "MultiprocessingOptions", started)
-    with pytest.raises(StartedError, match=r"^224$"):
-        training(num_workers=-1)

@@ -5,14 +5,6 @@ from harmony_jax.data.sources import Numbered
 from tests.made_data import Numbers
 
 
-def test_a_selection_is_a_source_of_its_samples():
-    chosen = Numbers().select([31, 4, 4])
-    assert [chosen.name(i) for i in range(3)] == ["31", "4", "4"]
-    assert [chosen.subset(i) for i in range(3)] == ["B", "A", "A"]
-    assert chosen.photo(1) == "1"
-    assert chosen[0]["composite"][0, 0, 0] == 31
-
-
 def test_the_next_readable_sample_takes_an_unreadable_ones_place():
     source = Numbers(damaged=[index for index in range(60) if index % 20])
     samples = Numbered(source, "skip")

@@ -34,16 +34,10 @@ def compose_with_numpy(
     mask: UInt8[np.ndarray, "height width"],
     parameters: Parameters,
 ) -> tuple[UInt8[np.ndarray, "height width 3"], UInt8[np.ndarray, "height width"]]:
-    """Makes one composite.
+    """Makes one composite, and its mask.
 
-    Args:
-        real: the photo, RGB.
-        mask: white on the object.
-        parameters: of this one composite.
-
-    Returns:
-        The composite and its mask, which may have a coarser outline than `mask`, or an edge beside
-        the one of the recoloured region.
+    That mask may have a coarser outline than `mask`, which is white on the object, or an edge
+    beside the one of the recoloured region.
     """
     region, given = _masks(np, mask, parameters)
     rows, columns = (np.flatnonzero(region.any(axis)) for axis in (1, 0))

@@ -70,16 +70,9 @@ def draw_batch(
     numbers: Sequence[int],
     objects: Objects,
 ) -> Parameters:
-    """Draws what is done to some of the objects.
+    """Draws what is done to the objects of these numbers; any object may lend its colours.
 
-    Args:
-        recipe: shares and strengths.
-        uniform: numbers in [0, 1), `DRAWS` for each object.
-        numbers: which objects.
-        objects: all objects that may lend their colours.
-
-    Raises:
-        InputError: one of the numbered objects cannot be read.
+    `uniform` has `DRAWS` numbers in [0, 1) for each.
     """
     kinds = _kinds(recipe, uniform)
     references = []

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from harmony_jax.data.codecs import Pixels, decode_mask, decode_photo
+from harmony_jax.data.codecs import Pixels, by_stem, decode_mask, decode_photo
 from harmony_jax.data.composites.regions import find_regions, to_size
 from harmony_jax.data.composites.statistics import Statistics, object_statistics
 from harmony_jax.data.iharmony4 import check_size
@@ -39,16 +39,8 @@ class PhotoSet:
     Photos are found in the folder and all folders below, except in those called masks/. The masks
     of `FOLDER/NAME.jpg` are `NAME.png` and `NAME_1.png`, `NAME_2.png`, ... in `FOLDER/masks/`, in a
     folder masks/ beside FOLDER, or in the given one: white on an object, of the photo's size. A
-    photo without masks gets regions (`find_regions`), or is left out.
-
-    Args:
-        root: the folder.
-        masks: folder of all masks; empty: as above.
-        regions: number for each photo without masks; 0: such photos are left out.
-        field: what messages call the root.
-
-    Raises:
-        InputError: the folder is missing or empty, or two photos have the same stem.
+    photo without masks gets so many `regions` (`find_regions`); with 0 it is left out. Messages
+    call the root `field`.
     """
 
     def __init__(self, root: str, masks: str = "", regions: int = 2, field: str = "data.root"):
@@ -73,26 +65,7 @@ class PhotoSet:
         return len(self._objects)
 
     def __getitem__(self, index: int) -> RawSample:
-        """Decodes an object's photo and mask; raises InputError like `read`."""
-        real, mask = self.read(index)
-        return RawSample(real=real, mask=mask)
-
-    def select(self, indices: Sequence[int]) -> "PhotoSet":
-        """Some of the objects."""
-        selected = copy.copy(self)
-        selected._objects = [self._objects[index] for index in indices]
-        return selected
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_regions": {}, "_statistics": {}}  # workers fill their own
-
-    def read(self, index: int) -> tuple[Pixels, Pixels]:
-        """Decodes an object's photo, RGB uint8 [height, width, 3], and mask [height, width].
-
-        Raises:
-            InputError: a picture is damaged or too small, sizes differ, the mask is all black or
-                all white, or the photo has too few regions.
-        """
+        """Decodes an object's photo and mask; an unusable file raises InputError."""
         found = self._objects[index]
         path = self.root / found.photo
         photo = decode_photo(read_file(path), str(path))
@@ -112,14 +85,23 @@ class PhotoSet:
                 raise InputError(f"{found.mask}: the mask has no {missing}: repair or remove it")
         if not isinstance(self._statistics.get(found), Statistics):
             self._statistics[found] = object_statistics(photo, mask)
-        return photo, mask
+        return RawSample(real=photo, mask=mask)
+
+    def select(self, indices: Sequence[int]) -> "PhotoSet":
+        """Some of the objects."""
+        selected = copy.copy(self)
+        selected._objects = [self._objects[index] for index in indices]
+        return selected
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_regions": {}, "_statistics": {}}  # workers fill their own
 
     def statistics(self, index: int) -> Statistics:
-        """An object's colours, kept since it was first read; raises InputError like `read`."""
+        """An object's colours, kept since it was first read, or InputError."""
         wanted = self._objects[index]
         if wanted not in self._statistics:
             try:
-                self.read(index)
+                self[index]
             except InputError as error:
                 self._statistics[wanted] = str(error)  # so that the file is read only once
         found = self._statistics[wanted]
@@ -163,7 +145,7 @@ def _list_objects(root: Path, masks: Path | None, regions: int) -> list[_Object]
     for place, below, names in os.walk(root):
         below[:] = sorted(name for name in below if name != _MASKS and not name.startswith("."))
         folder = Path(place)
-        photos = _by_stem(folder, sorted(names))
+        photos = by_stem(folder, sorted(names), _ENDINGS)
         found: dict[str, list[Path]] = {}
         for candidate in [masks] if masks else [folder / _MASKS, folder.parent / _MASKS]:
             found = found or _masks_of(photos, masks_in(candidate))
@@ -172,19 +154,6 @@ def _list_objects(root: Path, masks: Path | None, regions: int) -> list[_Object]
             own: list[Path | None] = [*found.get(stem, [])] or [None] * regions
             objects += [_Object(photo, mask, number) for number, mask in enumerate(own, 1)]
     return objects
-
-
-def _by_stem(folder: Path, names: list[str]) -> dict[str, str]:
-    """The photos among a folder's files."""
-    found: dict[str, str] = {}
-    for name in names:
-        stem, ending = os.path.splitext(name)
-        if name.startswith(".") or ending.lower() not in _ENDINGS:
-            continue
-        if stem in found:
-            raise InputError(f"{folder / name}: {found[stem]} has the same stem: rename one")
-        found[stem] = name
-    return found
 
 
 def _masks_in(folder: Path) -> dict[str, list[tuple[int, Path]]]:

@@ -24,14 +24,8 @@ def find_regions(photo: UInt8[np.ndarray, "height width 3"], count: int) -> list
     The photo is cut into segments (Felzenszwalb and Huttenlocher, IJCV 2004), which are joined with
     neighbours until they are as large as objects. The chosen regions stand out most: their colour
     differs from their surroundings, and little of them touches the photo's border. A part of an
-    even surface would give away its colours.
-
-    Returns:
-        Up to `count` masks of the small picture's size (`to_size` enlarges them), fewer where the
-        photo has too few segments.
-
-    Raises:
-        InputError: scikit-image is missing.
+    even surface would give away its colours. Masks are of the small picture's size (`to_size`
+    enlarges them), and fewer than `count` where the photo has too few segments.
     """
     try:
         from skimage.segmentation import felzenszwalb

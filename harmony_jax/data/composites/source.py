@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from harmony_jax.data.batching import PIXELS
 from harmony_jax.data.composites.compose import compose_with_numpy
 from harmony_jax.data.composites.parameters import DRAWS, Parameters, draw_one
 from harmony_jax.data.composites.photo_set import PhotoSet
@@ -18,18 +19,12 @@ class PhotosSource(Source):
     """Random access to composites of photos, a fixed one of each object, at the photo's size.
 
     They serve for validation and evaluation; training makes new composites of the `raw` samples.
-    All of them form one subset, named after the folder.
-
-    Args:
-        photos: whose objects are recoloured.
-        recipe: how.
-        seed: of the fixed composites, which follow from it, their names and the photos.
-
-    Raises:
-        InputError: there is only one object, which should take the colours of others.
+    All of them form one subset, named after the folder. The fixed composites follow from the seed,
+    their names and the photos.
     """
 
     recipe: Recipe
+    pictures = PIXELS[1:]
 
     def __init__(self, photos: PhotoSet, recipe: Recipe, seed: int = 0):
         if len(photos) < 2 and recipe.transfers:
@@ -45,11 +40,9 @@ class PhotosSource(Source):
         return len(self._indices)
 
     def __getitem__(self, index: int) -> Sample:
-        """Makes one composite; raises InputError like `PhotoSet.read`."""
-        number = self._indices[index]
-        real, mask = self._photos.read(number)
-        composite, given = compose_with_numpy(real, mask, self.parameters(index))
-        return Sample(composite=composite, real=real, mask=given)
+        raw = self._photos[self._indices[index]]
+        composite, mask = compose_with_numpy(raw["real"], raw["mask"], self.parameters(index))
+        return Sample(composite=composite, real=raw["real"], mask=mask)
 
     def parameters(self, index: int) -> Parameters:
         """What is done to the object in its fixed composite."""

@@ -15,7 +15,7 @@ from harmony_jax.data.codecs import encode_jpeg, encode_mask
 from harmony_jax.data.composites.recipe import KINDS
 from harmony_jax.data.composites.source import PhotosSource
 from harmony_jax.data.preparing.report import list_unreadable, writing
-from harmony_jax.data.preparing.workers import made_of
+from harmony_jax.data.worker_processes import made_of
 from harmony_jax.disk import write_file
 from harmony_jax.errors import InputError
 
@@ -31,15 +31,10 @@ Row = dict[str, Any]  # of the CSV
 
 
 class Written(NamedTuple):
-    """What a folder of composites holds.
+    """What a folder of composites holds."""
 
-    Attributes:
-        listed: composites in each list.
-        unreadable: why objects have no composite.
-    """
-
-    listed: dict[str, int]
-    unreadable: list[str]
+    listed: dict[str, int]  # composites in each list
+    unreadable: list[str]  # why objects have no composite
 
 
 class _Composite(NamedTuple):
@@ -67,13 +62,10 @@ def write_composites(
     Args:
         source: the objects, and how they are recoloured.
         output: the folder.
-        per_object: composites of each object.
+        per_object: composites of each object, with `seed` and the following numbers.
         test_fraction: share of the photos whose composites are in the test list.
-        seed: of each object's first composite; its others have the following ones.
+        seed: of each object's first composite.
         workers: processes; 1: only this one.
-
-    Raises:
-        InputError: the folder holds something else or cannot be written, or no object can be read.
     """
     if per_object < 1:
         raise InputError(f"{per_object} composites of each object: choose 1 or more")

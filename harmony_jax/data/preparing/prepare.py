@@ -32,7 +32,7 @@ from harmony_jax.data.preparing.report import (
     list_unreadable,
     writing,
 )
-from harmony_jax.data.preparing.workers import made_of
+from harmony_jax.data.worker_processes import made_of
 from harmony_jax.disk import write_file
 from harmony_jax.errors import InputError
 
@@ -75,16 +75,8 @@ def prepare(
     incomplete until its files are replaced, or `skip_unreadable` leaves it out. A bar on the
     terminal shows the progress.
 
-    Args:
-        root: folder that holds the subset folders; nothing in it is changed.
-        output: folder for the set.
-        subsets: which subsets, in this order.
-        workers: processes that read and encode; 1: only this one.
-        skip_unreadable: leave out the samples that cannot be read.
-
-    Raises:
-        InputError: lists are missing, the output holds something else or cannot be written, or
-            no sample of a list can be read.
+    Nothing in the root, which holds the subsets' folders, is changed. With 1 worker this process
+    alone reads and encodes.
     """
     check_array_record(output)
     if workers < 1:

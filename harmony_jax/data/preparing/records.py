@@ -7,14 +7,15 @@ from functools import cache, lru_cache
 import cv2
 import tensorflow_datasets as tfds
 
-from harmony_jax.data.codecs import Pixels, decode_mask, decode_photo, encode_jpeg, encode_mask
+from harmony_jax.data.codecs import decode_mask, decode_photo, encode_jpeg, encode_mask
 from harmony_jax.data.iharmony4 import SampleFiles, check_foreground, check_size
-from harmony_jax.data.resizing import MAX_SIDE
+from harmony_jax.data.resizing import MAX_SIDE, limited
 from harmony_jax.disk import read_file
 
 # HAdobe5k has up to 6048 pixels a side; the released code shrinks it to MAX_SIDE.
 _SHRUNK_SUBSET = "HAdobe5k"
 _JPEG_QUALITY = 90
+_FILTER = cv2.INTER_LANCZOS4  # as in the released notebook
 
 
 @cache
@@ -43,9 +44,6 @@ def make_record(sample: SampleFiles) -> bytes:
 
     Photos are kept byte for byte, masks are encoded anew without loss. In HAdobe5k all three are
     shrunk to at most 1024 pixels a side first, as the released code does.
-
-    Raises:
-        InputError: a file is missing or damaged, sizes differ, or the mask has no foreground.
     """
     limit = MAX_SIDE if sample.subset == _SHRUNK_SUBSET else sys.maxsize
     shape, composite = _photo(read_file(sample.composite), str(sample.composite), limit)
@@ -53,7 +51,7 @@ def make_record(sample: SampleFiles) -> bytes:
     mask = decode_mask(read_file(sample.mask), str(sample.mask))
     check_size(str(sample.real), real_shape, str(sample.composite), shape)
     check_size(str(sample.mask), mask.shape, str(sample.composite), shape)
-    mask = _shrunk(mask, limit)
+    mask = limited(mask, limit, _FILTER)
     check_foreground(str(sample.mask), mask, str(sample.composite))
     return features().serialize_example(
         {
@@ -70,19 +68,9 @@ def _photo(data: bytes, label: str, limit: int) -> tuple[tuple[int, ...], bytes]
     """The photo's shape before it is shrunk, and the JPEG to keep."""
     pixels = decode_photo(data, label)
     if max(pixels.shape) > limit:
-        data = encode_jpeg(_shrunk(pixels, limit), _JPEG_QUALITY)
+        data = encode_jpeg(limited(pixels, limit, _FILTER), _JPEG_QUALITY)
     return pixels.shape, data
 
 
 # Composites of one photo follow each other in the lists.
 _shared_photo = lru_cache(maxsize=1)(_photo)
-
-
-def _shrunk(pixels: Pixels, limit: int) -> Pixels:
-    """Shrinks the longer side to `limit` pixels, if it is longer, with the released filter."""
-    height, width = pixels.shape[:2]
-    scale = limit / max(height, width)
-    if scale >= 1:
-        return pixels
-    size = (round(scale * width), round(scale * height))
-    return cv2.resize(pixels, size, interpolation=cv2.INTER_LANCZOS4)

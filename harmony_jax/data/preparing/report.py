@@ -28,17 +28,11 @@ class Unreadable(NamedTuple):
 
 
 class Preparation(NamedTuple):
-    """The outcome of preparing iHarmony4.
+    """The outcome of preparing iHarmony4."""
 
-    Attributes:
-        listed: samples in each list, (split, subset) -> count.
-        unreadable: those that the set lacks.
-        complete: whether the set can be read.
-    """
-
-    listed: Mapping[tuple[str, str], int]
-    unreadable: Sequence[Unreadable]
-    complete: bool
+    listed: Mapping[tuple[str, str], int]  # samples in each list, (split, subset) -> count
+    unreadable: Sequence[Unreadable]  # those that the set lacks
+    complete: bool  # whether the set can be read
 
     @property
     def readable(self) -> dict[tuple[str, str], int]:

@@ -16,11 +16,12 @@ from tqdm import tqdm
 from harmony_jax.data.batching import Augmentation, BatchOrder
 from harmony_jax.data.composites.compose import compose_with_jax
 from harmony_jax.data.composites.parameters import DRAWS, Parameters, draw_batch
-from harmony_jax.data.composites.statistics import Statistics
+from harmony_jax.data.composites.photo_set import PhotoSet
+from harmony_jax.data.composites.statistics import Statistics, stacked
 from harmony_jax.data.resident.lanes import Lanes
 from harmony_jax.data.resident.store import Decoder, Storage, Stored, store
 from harmony_jax.data.resident.transforms import draw_crop, resample, sampling_positions
-from harmony_jax.data.sources import Numbered, RawSource
+from harmony_jax.data.sources import Numbered
 from harmony_jax.devices import mesh as meshes
 
 # Streams of random numbers: JAX's of the augmentation, as dropout has the same seed, and NumPy's of
@@ -40,8 +41,7 @@ class ResidentBatches:
 
     Args:
         samples: to train on, at least one batch.
-        augmentation: of the samples.
-        order: of the batches.
+        augmentation, order: what decides the batches, besides.
         mesh: the devices of all processes, whose number divides the batch.
         storage: of the samples.
         first_only: decode only the samples of the first batch, which is then the only one.
@@ -133,26 +133,19 @@ class ResidentBatches:
         del self._stored
 
 
-def share_statistics(photos: RawSource, own: Sequence[int]) -> None:
-    """Gives every process the colours of the photos that each has decoded.
-
-    Args:
-        photos: all of them, on every process.
-        own: numbers of those that this process has decoded.
-    """
+def share_statistics(photos: PhotoSet, own: Sequence[int]) -> None:
+    """Gives every process the colours of the photos (by number) that each has decoded."""
     if jax.process_count() == 1:
         return
-    known = {index: photos.statistics(index) for index in own}
-    shapes = [np.shape(value) for value in next(iter(known.values()))]
-    sizes = [int(np.prod(shape)) for shape in shapes]
-    table = np.zeros((len(photos), 1 + sum(sizes)), np.float32)  # the first says which are known
-    for index, found in known.items():
-        table[index] = np.concatenate([[1], *(np.ravel(value) for value in found)])
-    for part in multihost_utils.process_allgather(table):
-        for index in np.flatnonzero(part[:, 0]).tolist():
-            values = np.split(part[index, 1:], np.cumsum(sizes)[:-1])
-            pairs = zip(values, shapes, strict=True)
-            photos.set_statistics(index, Statistics(*(v.reshape(shape) for v, shape in pairs)))
+    known = np.zeros(len(photos), bool)
+    known[own] = True
+    found = stacked([photos.statistics(index) for index in own])
+    table = Statistics(*(np.zeros((len(photos), *x.shape[1:]), np.float32) for x in found))
+    for column, values in zip(table, found, strict=True):
+        column[own] = values
+    known, table = multihost_utils.process_allgather((known, table))  # [processes, photos, ...]
+    for place in zip(*np.nonzero(known), strict=True):
+        photos.set_statistics(int(place[1]), Statistics(*(column[place] for column in table)))
 
 
 @cache  # compiling takes seconds

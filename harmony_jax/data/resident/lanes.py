@@ -12,11 +12,6 @@ class Lanes:
     pass. Where the batch size does not divide the number of samples, the last lanes have one sample
     less than the others, and begin each pass one step earlier.
 
-    Args:
-        count: of samples; at least one a row.
-        batch_size: rows over all devices.
-        seed: of the dealing and of the orders.
-
     Attributes:
         samples: the numbers of each lane's samples, by slot.
     """

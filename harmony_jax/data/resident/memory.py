@@ -8,26 +8,16 @@ from harmony_jax.devices.host_memory import free_memory
 from harmony_jax.errors import InputError
 
 _SIZE_STEP = 8  # pixels, of the sizes that are suggested
-
-# The share of a GPU's memory that JAX takes; the rest is for the driver and libraries.
-_FRACTION_VARIABLE = "XLA_PYTHON_CLIENT_MEM_FRACTION"
-_DEFAULT_FRACTION, _FRACTION = 0.75, 0.95
+_GPU_SHARE = "XLA_PYTHON_CLIENT_MEM_FRACTION"
 
 
 class Room(NamedTuple):
-    """Memory for samples, in bytes.
+    """Memory for samples."""
 
-    Attributes:
-        place: its name.
-        free: of it.
-        reserved: of the free memory, needed for something else.
-        raised: free, were JAX given more of a GPU's memory; 0 if it cannot be.
-    """
-
-    place: str
-    free: int
-    reserved: int = 0
-    raised: int = 0
+    place: str  # its name
+    free: int  # bytes
+    reserved: int = 0  # bytes of them that are needed for something else
+    more: str = ""  # how to have more
 
 
 def check_room(
@@ -35,33 +25,25 @@ def check_room(
 ) -> None:
     """Raises InputError, which says what would fit, unless the samples do.
 
-    Args:
-        needed: bytes of the samples, by the size they are stored at.
-        stored_size: `data.resident_size`.
-        placement: `data.placement`.
-        room: where they are to go; None: unknown, and not checked.
+    `needed` says the bytes of the samples, by the size they are stored at. An unknown room is not
+    checked.
     """
     if room is None or needed(stored_size) + room.reserved <= room.free:
         return
-
-    def largest(free: int) -> int:
-        sizes = range(stored_size // _SIZE_STEP * _SIZE_STEP, 0, -_SIZE_STEP)
-        return next((side for side in sizes if needed(side) + room.reserved <= free), 0)
-
-    ways = ["more devices"]
-    if side := largest(room.free):
-        ways.append(f"data.resident_size={side} (the largest that fits)")
-    if side := largest(room.raised):
-        ways.append(
-            f"the environment variable {_FRACTION_VARIABLE}={_FRACTION} (now "
-            f"{_memory_fraction():g}), with which data.resident_size={side} fits"
-        )
-    ways += ["data.placement=host"] if placement == "device" else []
+    sizes = range(stored_size // _SIZE_STEP * _SIZE_STEP, 0, -_SIZE_STEP)
+    largest = next((side for side in sizes if needed(side) + room.reserved <= room.free), 0)
+    ways = [
+        "more devices",
+        f"data.resident_size={largest} (the largest that fits)" if largest else "",
+        room.more,
+        "data.placement=host" if placement == "device" else "",
+        "or data.placement=stream",
+    ]
     step = f" beside {room.reserved / 1e9:,.1f} GB for the training step" if room.reserved else ""
     raise InputError(
         f"data.placement {placement}: the training set at data.resident_size {stored_size} needs "
         f"{needed(stored_size) / 1e9:,.1f} GB of {room.place}{step}, and {room.free / 1e9:,.1f} GB "
-        f"are free: use {', or '.join(ways)}, or data.placement=stream"
+        f"are free: use {', '.join(filter(None, ways))}"
     )
 
 
@@ -73,17 +55,10 @@ def device_room(device: Any, count: int, reserved: int) -> Room | None:
     stats = device.memory_stats() or {}
     if "bytes_limit" not in stats:
         return None
-    free, raised = stats["bytes_limit"] - stats["bytes_in_use"], 0
-    if device.platform == "gpu" and _memory_fraction() < _FRACTION:
-        raised = free + int(stats["bytes_limit"] * (_FRACTION / _memory_fraction() - 1))
-    return Room(f"each device's memory ({device.device_kind})", free, reserved, raised)
-
-
-def _memory_fraction() -> float:
-    try:
-        return float(os.environ.get(_FRACTION_VARIABLE) or _DEFAULT_FRACTION)
-    except ValueError:
-        return 1.0
+    free, more = stats["bytes_limit"] - stats["bytes_in_use"], ""
+    if device.platform == "gpu" and not os.environ.get(_GPU_SHARE):
+        more = f"the environment variable {_GPU_SHARE}=0.95 (JAX takes 0.75 of a GPU's memory)"
+    return Room(f"each device's memory ({device.device_kind})", free, reserved, more)
 
 
 def host_room() -> Room | None:

@@ -13,30 +13,23 @@ from jax import lax
 from jax.sharding import NamedSharding
 from jaxtyping import UInt8
 
+from harmony_jax.data.batching import CHANNELS
 from harmony_jax.data.resident.memory import check_room, device_room, host_room
 from harmony_jax.data.sources import Numbered
 from harmony_jax.devices.host_cores import usable_cores
 
-_CHANNELS = {"composite": 3, "real": 3, "mask": 1}
 _CHUNK_BYTES = 256e6  # decoded on the host before they go to the devices
 _THREADS = 2
 
 
 class Storage(NamedTuple):
-    """Where decoded samples stay, and how they come there.
+    """Where decoded samples stay, and how they come there."""
 
-    Attributes:
-        size: longest side kept, in pixels.
-        on_host: in the host's memory, and sent to the devices at every step.
-        num_workers: threads that decode; 0 for two, -1 for one a core.
-        reserved: bytes of each device's memory that samples must leave free.
-        check: called after each sample is decoded; what it raises ends that.
-    """
-
-    size: int
-    on_host: bool = False
-    num_workers: int = 0
-    reserved: int = 0
+    size: int  # longest side kept, in pixels
+    on_host: bool = False  # in the host's memory, and sent to the devices at every step
+    num_workers: int = 0  # threads that decode; 0 for two, -1 for one a core
+    reserved: int = 0  # bytes of each device's memory that samples must leave free
+    # Called after each sample is decoded; what it raises ends that.
     check: Callable[[], Any] = lambda: None
 
 
@@ -55,11 +48,7 @@ class Decoder:
 
     JPEG, PNG and resizing hold no interpreter lock, so processes would gain nothing.
 
-    Args:
-        samples: all that are trained on.
-        lanes: the numbers of each lane's samples.
-        storage: all but the place.
-        progress: called after each sample.
+    `progress` is called after each sample.
 
     Attributes:
         slots: length of the longest lane.
@@ -79,7 +68,7 @@ class Decoder:
         self.unreadable: list[int] = []
         self.storage = storage
         self._samples, self._lanes, self._progress = samples, lanes, progress
-        self._channels = sum(_CHANNELS[key] for key in samples.pictures)
+        self._channels = sum(CHANNELS[key] for key in samples.pictures)
         workers = storage.num_workers
         self._threads = usable_cores() if workers < 0 else workers or _THREADS
 

@@ -68,9 +68,7 @@ def draw_crop(
 def random_crops(draws: Float[Array, "crops draws"], size: Int[Array, "2"]) -> Crop:
     """Draws as `transforms.random_crop` does, in pixels of an original of this height and width.
 
-    Args:
-        draws: DRAWS_A_CROP numbers a crop, uniform in [0, 1).
-        size: height and width.
+    `draws` are DRAWS_A_CROP numbers a crop, uniform in [0, 1).
     """
     height, width = size.astype(jnp.float32)
     area, aspect = jnp.split(draws[:, :-2], 2, axis=1)
@@ -119,12 +117,7 @@ def sampling_positions(
     As OpenCV's INTER_LINEAR resizes an array of the crop alone: pixel centres, no antialiasing,
     and nothing outside of the crop is seen.
 
-    Args:
-        sizes: height and width of the original images.
-        crops: in pixels of the originals.
-        flips: which ones to flip left to right.
-        stored_size: longest side stored, to which longer ones were shrunk.
-        image_size: side of the result.
+    Sizes and crops are in pixels of the originals, whose longest sides were shrunk to stored_size.
     """
     line = _line(crops, sizes, stored_size, image_size)
     rows, columns = jnp.moveaxis(_positions(line, image_size), 1, 0)

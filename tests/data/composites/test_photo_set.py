@@ -1,7 +1,3 @@
-"""A folder of photos: what belongs together, what is found in it, and what is told when amiss."""
-
-import pickle
-
 import cv2
 import numpy as np
 import pytest
@@ -34,24 +30,17 @@ def test_every_mask_is_an_object(folder):
         "images/photo2_1.png",
     ]
     assert photos.photo(2) == "images/photo1.png"
-    real, mask = photos.read(4)
+    real, mask = photos[4].values()
     expected = cv2.imread(str(folder / "images" / "photo2.png"))[:, :, ::-1]
     np.testing.assert_array_equal(real, expected)
     np.testing.assert_array_equal(mask, cv2.imread(str(folder / "masks" / "photo2_1.png"), 0))
 
 
-@pytest.mark.parametrize("place", ["beside", "inside", "named"])
-def test_masks_are_found_in_three_places(place, folder, tmp_path):
-    masks = ""
-    if place == "inside":
-        (folder / "masks").rename(folder / "images" / "masks")
-    elif place == "named":
-        (folder / "masks").rename(tmp_path / "elsewhere")
-        masks = str(tmp_path / "elsewhere")
-    root = folder / "images" if place == "inside" else folder
-    photos = PhotoSet(str(root), masks)
+def test_masks_are_found_inside_the_folder_of_photos(folder):
+    (folder / "masks").rename(folder / "images" / "masks")
+    photos = PhotoSet(str(folder / "images"))
     assert len(photos) == 3
-    assert photos.read(0)[1].any()
+    assert photos[0]["mask"].any()
 
 
 def test_a_mask_named_as_a_photo_is_that_photo_s(folder):
@@ -78,27 +67,26 @@ def test_photos_without_masks_get_regions_or_are_left_out(folder):
     cv2.imwrite(str(folder / "images" / "plain.png"), photo_with_segments())
     photos = PhotoSet(str(folder))
     assert len(photos) == 5
-    both = [photos.read(index) for index in range(len(photos)) if "plain" in photos.photo(index)]
+    both = [photos[index] for index in range(len(photos)) if "plain" in photos.photo(index)]
     assert len(both) == 2
-    for real, mask in both:
+    for real, mask in (sample.values() for sample in both):
         assert mask.shape == real.shape[:2]
         assert set(np.unique(mask)) == {0, 255}
         assert 0.02 < (mask > 0).mean() < 0.55
-    assert (both[0][1] != both[1][1]).any()
+    assert (both[0]["mask"] != both[1]["mask"]).any()
     assert len(PhotoSet(str(folder), regions=0)) == 3
 
 
 def test_a_photo_is_read_once_for_its_colours(folder, monkeypatch):
     photos, read = PhotoSet(str(folder)), []
-    original = PhotoSet.read
-    monkeypatch.setattr(PhotoSet, "read", lambda self, i: read.append(i) or original(self, i))
-    first = photos.statistics(1)
-    assert photos.statistics(1) is first
-    photos.read(2)
+    original = PhotoSet.__getitem__
+    monkeypatch.setattr(
+        PhotoSet, "__getitem__", lambda self, i: read.append(i) or original(self, i)
+    )
+    assert photos.statistics(1) is photos.statistics(1)
+    photos[2]
     photos.statistics(2)
     assert read == [1, 2]
-    copy = pickle.loads(pickle.dumps(photos))
-    np.testing.assert_array_equal(copy.statistics(1).mean, first.mean)
 
 
 def test_an_unreadable_photo_is_told_each_time_and_read_once(folder):
@@ -109,7 +97,7 @@ def test_an_unreadable_photo_is_told_each_time_and_read_once(folder):
         with pytest.raises(InputError, match=r"photo1\.png: not a readable picture"):
             photos.statistics(1)
     with pytest.raises(InputError, match=r"photo1\.png: not a readable picture"):
-        photos.read(1)
+        photos[1]
 
 
 @pytest.mark.parametrize(
@@ -126,14 +114,17 @@ def test_an_unusable_photo_is_one_line(file, shape, level, message, folder):
     (folder / "masks" / "photo0_1.png").unlink()
     cv2.imwrite(str(folder / file), np.full(shape, level, np.uint8))
     with pytest.raises(InputError, match=message) as error:
-        PhotoSet(str(folder)).read(0)
+        PhotoSet(str(folder))[0]
     assert "\n" not in str(error.value)
 
 
 def test_an_unusable_folder_is_one_line(folder, tmp_path):
     (tmp_path / "empty").mkdir()
     (folder / "images" / "photo0.jpg").touch()
+    for mask in (folder / "masks").iterdir():
+        mask.unlink()
     for arguments, message in (
+        ((str(folder / "masks"), "", 0), r"data\.root .*no photo with a mask in it"),
         (("",), r"data\.root is empty"),
         ((str(tmp_path / "none"),), r"data\.root .*none: no such folder"),
         ((str(tmp_path / "empty"),), r"data\.root .*empty: no photo in it"),
@@ -144,10 +135,3 @@ def test_an_unusable_folder_is_one_line(folder, tmp_path):
         with pytest.raises(InputError, match=message) as error:
             PhotoSet(*arguments)
         assert "\n" not in str(error.value)
-
-
-def test_photos_without_masks_alone_are_not_left_out_silently(folder):
-    for mask in (folder / "masks").iterdir():
-        mask.unlink()
-    with pytest.raises(InputError, match=r"no photo with a mask in it"):
-        PhotoSet(str(folder), regions=0)

@@ -1,4 +1,4 @@
-import builtins
+import sys
 
 import cv2
 import numpy as np
@@ -24,13 +24,6 @@ def test_regions_are_segments_joined_and_always_the_same():
 
 
 def test_without_scikit_image_the_extra_is_named(monkeypatch):
-    original = builtins.__import__
-
-    def missing(name, *arguments, **others):
-        if name.startswith("skimage"):
-            raise ImportError(name)
-        return original(name, *arguments, **others)
-
-    monkeypatch.setattr(builtins, "__import__", missing)
+    monkeypatch.setitem(sys.modules, "skimage.segmentation", None)
     with pytest.raises(InputError, match=r"pip install 'harmony_jax\[photos\]'"):
         find_regions(photo_with_segments(), 1)

@@ -1,5 +1,3 @@
-"""Composites of photos as a data set: fixed to look at, others at every step to train on."""
-
 import json
 
 import jax
@@ -7,9 +5,8 @@ import numpy as np
 import pytest
 from jax.experimental import multihost_utils
 
-from configs import base
 from harmony_jax import InputError
-from harmony_jax.data.batching import PIXELS, Augmentation, BatchOrder
+from harmony_jax.data.batching import Augmentation, BatchOrder
 from harmony_jax.data.composites.photo_set import PhotoSet
 from harmony_jax.data.composites.recipe import Recipe
 from harmony_jax.data.composites.source import PhotosSource
@@ -17,11 +14,10 @@ from harmony_jax.data.pipeline import training_batches
 from harmony_jax.data.resident.batches import ResidentBatches, share_statistics
 from harmony_jax.data.resident.store import Storage
 from harmony_jax.data.sources import Numbered
-from harmony_jax.data.splits import open_split
 from harmony_jax.devices import mesh as meshes
 from harmony_jax.training.loop import train
 from tests.data.composites.made_photo import RECIPE
-from tests.made_data import tiny_config, write_photos
+from tests.made_data import assert_same_batches, take, tiny_config, write_photos
 
 ALWAYS = Recipe(**{**RECIPE, "unchanged": 0.0})
 BATCH, SIZE = 4, 32
@@ -41,12 +37,6 @@ def source(root) -> PhotosSource:
     return PhotosSource(PhotoSet(str(root)), ALWAYS)
 
 
-def data_config(root, **changes):
-    data = base.get_config().data
-    data.update(name="photos", root=str(root), validation_fraction=0.3, **changes)
-    return data
-
-
 def resident(source, devices=1, start_step=0, first_only=False, **storage) -> ResidentBatches:
     samples, order = Numbered(source, "error"), ORDER._replace(start_step=start_step)
     storage, mesh = Storage(64)._replace(**storage), meshes.mesh_of(jax.devices()[:devices])
@@ -56,22 +46,6 @@ def resident(source, devices=1, start_step=0, first_only=False, **storage) -> Re
 def streamed(source, start_step=0, num_workers=0):
     order = ORDER._replace(start_step=start_step)
     return training_batches(Numbered(source, "error"), AUGMENTATION, order, num_workers)
-
-
-def take(batches, count: int) -> list[dict[str, np.ndarray]]:
-    taken = []
-    for _ in range(count):
-        batch = next(batches)
-        taken.append({key: np.array(batch[key]) for key in (*PIXELS, "index")})
-        del batch
-    batches.close()
-    return taken
-
-
-def assert_same(found, expected) -> None:
-    for one, other in zip(found, expected, strict=True):
-        for key in ("composite", "real", "mask", "index"):
-            np.testing.assert_array_equal(one[key], other[key])
 
 
 def test_a_composite_is_fixed_by_its_name_and_the_seed(root, source):
@@ -86,18 +60,6 @@ def test_a_composite_is_fixed_by_its_name_and_the_seed(root, source):
     chosen = source.select([7, 2])
     assert [chosen.name(index) for index in range(2)] == [source.name(7), source.name(2)]
     np.testing.assert_array_equal(chosen[0]["composite"], source[7]["composite"])
-
-
-def test_validation_shares_no_photo_with_training(root):
-    data = data_config(root)
-    train_set, validation = open_split(data, "train"), open_split(data, "validation")
-    photos = [{s.photo(i) for i in range(len(s))} for s in (train_set, validation)]
-    assert not photos[0] & photos[1]
-    assert (len(train_set), len(validation)) == (7, 4)
-    test_set = open_split(data, "test")
-    assert [test_set.name(i) for i in range(4)] == [validation.name(i) for i in range(4)]
-    named = open_split(data_config(root, test_root=str(root)), "test")
-    assert len(named) == 11
 
 
 def test_one_object_alone_has_nobody_to_take_colours_of(tmp_path):
@@ -130,22 +92,22 @@ def test_each_step_recolours_anew_and_the_background_alone_stays(make, source):
 
 @pytest.mark.parametrize("make", [streamed, resident])
 def test_training_continues_with_the_composites_it_would_have_seen(make, source):
-    assert_same(take(make(source, start_step=3), 3), take(make(source), 6)[3:])
+    assert_same_batches(take(make(source, start_step=3), 3), take(make(source), 6)[3:])
 
 
 @pytest.mark.parametrize(("devices", "on_host"), [(2, False), (1, True)])
 def test_composites_are_the_same_on_any_devices_and_in_any_memory(devices, on_host, source):
     found = take(resident(source, devices, on_host=on_host), 4)
-    assert_same(found, take(resident(source), 4))
+    assert_same_batches(found, take(resident(source), 4))
 
 
 def test_workers_make_what_threads_make(source):
-    assert_same(take(streamed(source, num_workers=2), 3), take(streamed(source), 3))
+    assert_same_batches(take(streamed(source, num_workers=2), 3), take(streamed(source), 3))
 
 
 def test_the_batch_of_a_step_is_made_without_the_others(source):
     found = take(resident(source, 2, start_step=2, first_only=True), 1)
-    assert_same(found, take(resident(source), 3)[2:])
+    assert_same_batches(found, take(resident(source), 3)[2:])
 
 
 def test_processes_give_each_other_the_colours_of_what_they_decode(root, monkeypatch):
@@ -155,12 +117,12 @@ def test_processes_give_each_other_the_colours_of_what_they_decode(root, monkeyp
     monkeypatch.setattr(
         multihost_utils,
         "process_allgather",
-        lambda table: tables.append(table) or np.stack([tables[0], table]),
+        lambda own: tables.append(own) or jax.tree.map(lambda *x: np.stack(x), tables[0], own),
     )
     share_statistics(one, [0, 3, 5])
     share_statistics(other, [1, 2])
     read = []
-    monkeypatch.setattr(PhotoSet, "read", lambda self, index: read.append(index))
+    monkeypatch.setattr(PhotoSet, "__getitem__", lambda self, index: read.append(index))
     for index in (0, 1, 2, 3, 5):
         expected = (one if index in (0, 3, 5) else other).statistics(index)
         for value, found in zip(expected, other.statistics(index), strict=True):

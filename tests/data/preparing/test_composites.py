@@ -1,5 +1,3 @@
-"""scripts/make_composites.py: a set on disk, made in parts, and read as any other."""
-
 import csv
 import json
 
@@ -69,8 +67,10 @@ def test_the_set_is_read_as_pairs_and_as_a_subset_of_iharmony4(photos, tmp_path)
     assert {row["seed"] for row in rows(output)} == {"0", "1"}
 
 
-def test_interrupted_anywhere_the_same_command_continues(photos, tmp_path, monkeypatch):
-    make(photos, tmp_path / "whole" / "set")
+def test_interrupted_the_same_command_makes_what_several_workers_make_at_once(
+    photos, tmp_path, monkeypatch
+):
+    make(photos, tmp_path / "whole" / "set", "--workers=2")
     made, limit = [], 3
 
     def written(path, data):
@@ -92,12 +92,6 @@ def test_interrupted_anywhere_the_same_command_continues(photos, tmp_path, monke
     assert files(tmp_path / "set") == files(tmp_path / "whole" / "set")
     make(photos, tmp_path / "set")  # nothing left to do
     assert len(made) == 6
-
-
-def test_several_workers_make_the_same(photos, tmp_path):
-    make(photos, tmp_path / "one" / "set")
-    make(photos, tmp_path / "two" / "set", "--workers=2")
-    assert files(tmp_path / "one" / "set") == files(tmp_path / "two" / "set")
 
 
 def test_what_cannot_be_read_is_named_and_the_rest_made(photos, tmp_path, capsys):

@@ -8,19 +8,6 @@ from harmony_jax.data.preparing.records import make_record
 from tests.made_data import write_iharmony4
 
 
-def test_photos_are_kept_byte_by_byte_and_masks_pixel_by_pixel(tmp_path):
-    write_iharmony4(tmp_path, train=8, test=4)
-    sample = read_list(str(tmp_path), "HCOCO", "train")[1]
-    soft = cv2.GaussianBlur(cv2.imread(str(sample.mask), cv2.IMREAD_GRAYSCALE), (9, 9), 0)
-    cv2.imwrite(str(sample.mask), np.stack([soft] * 3, -1))
-    record = parse_record(make_record(sample))
-    assert record["composite"] == sample.composite.read_bytes()
-    assert record["real"] == sample.real.read_bytes()
-    assert (record["name"], record["subset"]) == (b"train000_1_1.jpg", b"HCOCO")
-    png = np.frombuffer(record["mask"], np.uint8)
-    np.testing.assert_array_equal(cv2.imdecode(png, cv2.IMREAD_UNCHANGED), soft)
-
-
 @pytest.mark.parametrize(("size", "shrunk"), [((1500, 901), (1024, 615)), ((700, 1024), None)])
 def test_hadobe5k_is_shrunk_as_the_released_notebook_does(tmp_path, size, shrunk):
     write_iharmony4(tmp_path, train=4, test=4, size=size)

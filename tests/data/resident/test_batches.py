@@ -16,7 +16,7 @@ from harmony_jax.data.resident.lanes import Lanes
 from harmony_jax.data.resident.store import Decoder, Storage, stored_pixels
 from harmony_jax.data.sources import Numbered
 from harmony_jax.devices import mesh as meshes
-from tests.made_data import Numbers
+from tests.made_data import Numbers, assert_same_batches, take
 
 BATCH = 6
 ORDER, AUGMENTATION = BatchOrder(BATCH, seed=0), Augmentation(8)
@@ -53,18 +53,6 @@ def batches(
     return ResidentBatches(samples, augmentation, order, mesh_of(devices), storage, first_only)
 
 
-def take(iterator: ResidentBatches, count: int) -> list[dict[str, np.ndarray]]:
-    taken = [jax.device_get(next(iterator)) for _ in range(count)]
-    iterator.close()
-    return taken
-
-
-def assert_same(found, expected) -> None:
-    for one, other in zip(found, expected, strict=True):
-        for key in (*PIXELS, "index"):
-            np.testing.assert_array_equal(one[key], other[key])
-
-
 @pytest.fixture(scope="module")
 def expected() -> list[dict[str, np.ndarray]]:
     return take(batches(Photos()), 8)
@@ -85,12 +73,12 @@ def test_every_epoch_visits_every_sample_once_in_another_order():
 
 @pytest.mark.parametrize("devices", [1, 2])
 def test_batches_are_the_same_from_the_hosts_memory(devices, expected):
-    assert_same(take(batches(Photos(), devices, on_host=True), 8), expected)
+    assert_same_batches(take(batches(Photos(), devices, on_host=True), 8), expected)
 
 
 def test_batches_are_the_same_on_two_devices_which_get_samples_in_parts(monkeypatch, expected):
     monkeypatch.setattr(resident_store, "_CHUNK_BYTES", 2 * BATCH * 7 * 16**2)  # 2 of 3 slots
-    assert_same(take(batches(Photos(), devices=2), 8), expected)
+    assert_same_batches(take(batches(Photos(), devices=2), 8), expected)
     batch = next(batches(Photos(), devices=2))
     for key in PIXELS:
         assert batch[key].sharding == meshes.sharded(mesh_of(2))
@@ -106,7 +94,7 @@ def test_all_three_pictures_get_the_same_crop_and_flip_in_every_pass_another(exp
 
 
 def test_training_continues_with_the_batch_it_would_have_seen(expected):
-    assert_same(take(batches(Photos(), order=BatchOrder(BATCH, 0, 5)), 3), expected[5:])
+    assert_same_batches(take(batches(Photos(), order=BatchOrder(BATCH, 0, 5)), 3), expected[5:])
 
 
 def test_the_batch_of_a_step_is_made_without_the_others(expected):
@@ -118,7 +106,7 @@ def test_the_batch_of_a_step_is_made_without_the_others(expected):
             return super().__getitem__(index)
 
     found = batches(Counted(), 2, BatchOrder(BATCH, 0, 5), first_only=True)
-    assert_same(take(found, 1), expected[5:6])
+    assert_same_batches(take(found, 1), expected[5:6])
     assert sorted(decoded) == sorted(expected[5]["index"])
 
 
@@ -133,17 +121,11 @@ def test_a_process_makes_its_rows_of_the_batch_by_itself(expected):
         np.testing.assert_array_equal(found[key], expected[step][key][4:])
 
 
-@pytest.mark.parametrize("flip", [True, False])
-def test_without_crops_the_whole_picture_is_resized(flip):
-    uncropped = Augmentation(8, crop=False, flip=flip)
-    flips = 0
-    for batch in take(batches(Photos(), augmentation=uncropped, size=32), 4):
+def test_without_crops_and_flips_the_whole_picture_is_resized():
+    plain = Augmentation(8, crop=False, flip=False)
+    for batch in take(batches(Photos(), augmentation=plain, size=32), 4):
         for index, mask in zip(batch["index"], batch["mask"].astype(int), strict=True):
-            whole = cv2.resize(Photos()[index]["mask"], (8, 8)).astype(int)
-            flipped = np.abs(mask[:, ::-1] - whole).max() <= 1
-            assert flipped or np.abs(mask - whole).max() <= 1
-            flips += flipped
-    assert (4 < flips < 20) if flip else flips == 0
+            assert np.abs(mask - cv2.resize(Photos()[index]["mask"], (8, 8))).max() <= 1
 
 
 def test_without_flips_the_crops_are_the_same(expected):
@@ -196,12 +178,14 @@ def check_gpus(count: int, limit: float, size: int, reserved: float = 0.0) -> st
 def test_the_owner_of_a_gpu_is_told_what_fits_beside_the_training_step(monkeypatch):
     """80 GB, of which JAX takes three quarters unless it is told otherwise."""
     assert not check_gpus(1, 75e9, 384)
+    assert not check_gpus(2, 40e9, 384, reserved=4e9)  # each has half
+    assert "needs 34.1 GB of each device's memory" in check_gpus(2, 40e9, 384, reserved=5e9)
     assert not check_gpus(1, 60e9, 336, reserved=5e9)
     message = check_gpus(1, 60e9, 384, reserved=5e9)
     for part in (
         *("data.resident_size 384 needs 68.1 GB of each device's memory (H100)", "beside 5.0 GB"),
         *("59.0 GB are free", "data.resident_size=336 (the largest", "data.placement=stream"),
-        "XLA_PYTHON_CLIENT_MEM_FRACTION=0.95 (now 0.75), with which data.resident_size=384 fits",
+        "XLA_PYTHON_CLIENT_MEM_FRACTION=0.95",
     ):
         assert part in message
     monkeypatch.setenv("XLA_PYTHON_CLIENT_MEM_FRACTION", ".95")
@@ -211,15 +195,10 @@ def test_the_owner_of_a_gpu_is_told_what_fits_beside_the_training_step(monkeypat
     assert "XLA_PYTHON" not in message  # there is no more to have
 
 
-def test_each_accelerator_needs_memory_only_for_its_share():
-    assert not check_gpus(2, 40e9, 384, reserved=4e9)
-    assert "needs 34.1 GB of each device's memory" in check_gpus(2, 40e9, 384, reserved=5e9)
-
-
 def test_an_unreadable_sample_is_named_or_replaced():
     source = Numbers(damaged=[2]).select(range(18))
     with pytest.raises(InputError, match=r"^sample 2: damaged"):
         batches(source)
     found = take(batches(source, unreadable="skip"), 3)
-    assert [batch["unreadable"] for batch in found] == [[2], [], []]
+    assert [batch["unreadable"].tolist() for batch in found] == [[2], [], []]
     assert 2 not in np.concatenate([batch["index"] for batch in found])

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import pytest
 from jax.profiler import ProfileData
 
-from harmony_jax.devices.gpu_trace import GpuTrace, read_trace
+from scripts.benchmarks.gpu_trace import read_trace
 
 # Two steps on a GPU, in microseconds: two kernels that overlap, another, a copy.
 GPU = """
@@ -35,27 +35,14 @@ planes {
 """
 
 
-@pytest.fixture
-def write(tmp_path):
-    def write_trace(text):
-        folder = tmp_path / "plugins" / "profile" / "2026_01_01_00_00_00"
-        folder.mkdir(parents=True)
-        trace = ProfileData.text_proto_to_serialized_xspace(text)
-        (folder / "host.xplane.pb").write_bytes(trace)
-        return tmp_path
-
-    return write_trace
-
-
-def test_a_gpu(write):
-    trace = read_trace(write(GPU), steps=2)
-    assert trace == GpuTrace(1.5, 0.5, pytest.approx((6 + 2 + 1) * 1e-6 / 2))
-
-
-def test_two_gpus_are_each_as_one(write):
+@pytest.mark.parametrize("gpus", [1, 2])
+def test_a_step_on_a_gpu(gpus, tmp_path):
     plane = GPU[GPU.index("planes {") : GPU.rindex("planes {")]
-    trace = read_trace(write(GPU + plane.replace("GPU:0", "GPU:1")), steps=2)
-    assert trace == GpuTrace(1.5, 0.5, pytest.approx(9e-6 / 2))
+    folder = tmp_path / "plugins" / "profile" / "2026_01_01_00_00_00"
+    folder.mkdir(parents=True)
+    text = GPU + plane.replace("GPU:0", "GPU:1") * (gpus - 1)
+    (folder / "host.xplane.pb").write_bytes(ProfileData.text_proto_to_serialized_xspace(text))
+    assert read_trace(tmp_path, steps=2) == (1.5, pytest.approx((6 + 2 + 1) * 1e-6 / 2))
 
 
 def test_no_gpu(tmp_path):

@@ -3,7 +3,7 @@ import os
 import pytest
 
 from harmony_jax import InputError
-from harmony_jax.data.preparing.workers import made_of
+from harmony_jax.data.worker_processes import made_of
 
 
 def test_a_worker_that_is_killed():
