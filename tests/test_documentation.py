@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from harmony_jax import list_models
+from harmony_jax.evaluation.published import rows_for
 from harmony_jax.weights.downloads import FILES
 from tests.made_data import write_iharmony4
 from tests.released import golden
@@ -50,6 +51,15 @@ def test_released_files():
     for name, (_, file, numbers) in rows("README.md").items():
         assert listed.pop(name) == f"{file}: {numbers}"
     assert not listed
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_published_numbers(name):
+    """MSE / PSNR of each model in docs/models.md: the paper's, and of the released weights."""
+    metrics = [row.metrics for row in rows_for(name) if row.model == name]
+    quoted = re.findall(r"(\d+\.\d\d) / (\d+\.\d\d)", " ".join(rows("docs/models.md")[name][-2:]))
+    own = {(row["All MSE"], row["All PSNR"]) for row in metrics}
+    assert own == {(float(mse), float(psnr)) for mse, psnr in quoted}
 
 
 def test_every_file_that_the_documents_name_is_there():

@@ -181,15 +181,3 @@ def check_interrupted(
     assert result.returncode == 130
     assert result.stderr.strip() == f"stopped: {message}"
     assert not result.stdout
-
-
-def test_a_model_that_is_not_there(folder, tmp_path):
-    photo, mask = folder / "photos" / "cat.png", folder / "masks" / "cat.png"
-    result = run(photo, mask, "-o", tmp_path / "o.png", "--checkpoint=hrnet")
-    assert result.returncode == 1
-    assert result.stderr.startswith(
-        "error: hrnet: no such file or folder, and no model of that name: "
-    )
-    assert ", or one of ready, deeplab_r34_idih256, " in result.stderr
-    assert len(result.stderr.splitlines()) == 1
-    assert not list(tmp_path.iterdir())

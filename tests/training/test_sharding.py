@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from tests.conftest import DEVICE_COUNT
 from tests.made_data import write_iharmony4
@@ -38,19 +37,3 @@ def test_one_curve_on_any_number_of_devices(tmp_path):
     assert np.ptp(one) > 0.1  # it moves
     for losses in others:
         np.testing.assert_allclose(losses, one, rtol=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--coordinator=localhost:1"], "pass all three"),
-        (["--coordinator=nowhere", "--num_processes=2", "--process_id=0"], "'nowhere'"),
-        (["--coordinator=localhost:1", "--num_processes=2", "--process_id=2"], "process_id 2"),
-    ],
-)
-def test_processes_that_cannot_be(arguments, message):
-    command = [sys.executable, "main.py", "--config=configs/demo.py", "--workdir=x", *arguments]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert result.returncode == 1
-    assert result.stderr.startswith("error: ")
-    assert message in result.stderr

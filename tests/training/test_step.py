@@ -28,12 +28,9 @@ def plain() -> list[float]:
     return losses()
 
 
-def test_a_divided_state_trains_the_same(plain):
-    np.testing.assert_allclose(losses(shards=2), plain, rtol=1e-4)
-
-
-def test_recomputing_trains_the_same(plain):
-    np.testing.assert_allclose(losses(recompute=True), plain, rtol=1e-4)
+@pytest.mark.parametrize("form", [{"shards": 2}, {"recompute": True}])
+def test_a_divided_state_and_recomputing_train_the_same(form, plain):
+    np.testing.assert_allclose(losses(**form), plain, rtol=1e-4)
 
 
 def test_a_batch_in_parts_trains_nearly_the_same(plain):
