@@ -29,12 +29,7 @@ class Parser(argparse.ArgumentParser):
 def parse_flags(arguments: list[str], config: flags.FlagHolder) -> list[str]:
     """Absl's parser, which ends the program with one line for an invalid flag or config.
 
-    Args:
-        arguments: the command line.
-        config: the flag that names the config file.
-
-    Returns:
-        What is no flag.
+    Returns what is no flag. `config` is the flag that names the config file.
     """
     try:
         rest = flags.FLAGS([_expand_model_config(argument) for argument in arguments])

@@ -28,12 +28,7 @@ class GpuTrace(NamedTuple):
 
 
 def read_trace(folder: Path, steps: int) -> GpuTrace | None:
-    """Reads the trace that `jax.profiler.trace` wrote to a folder; None if there is no GPU.
-
-    Args:
-        folder: that of the trace.
-        steps: how many steps were traced; nothing else may be in the trace.
-    """
+    """Reads a folder that `jax.profiler.trace` wrote of so many steps; None if there is no GPU."""
     files = folder.glob("plugins/profile/*/*.xplane.pb")
     traces = [ProfileData.from_file(str(path)) for path in files]
     gpus = [

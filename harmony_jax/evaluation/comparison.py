@@ -77,11 +77,9 @@ def pair_images(
 
 
 def compare(pairs: Sequence[tuple[ImageMetrics, ImageMetrics]], seed: int = 0) -> list[Difference]:
-    """Differences by subset and over all, for every metric that both have.
+    """Differences of `pair_images` by subset and over all, for every metric that both have.
 
-    Args:
-        pairs: of the same images (`pair_images`).
-        seed: of the bootstrap's 10,000 resamples.
+    `seed` is that of the bootstrap's resamples.
     """
     subsets = sorted({a["subset"] for a, _ in pairs})
     groups = {subset: [pair for pair in pairs if pair[0]["subset"] == subset] for subset in subsets}

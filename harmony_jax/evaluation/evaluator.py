@@ -180,11 +180,12 @@ class Evaluator:
         pictures: dict[int, Pictures] = {}
         names = PIXELS if predictions else PIXELS[:3]
         stopped = False
-        feed = Ahead(_put(batch, self._mesh) for batch in data.batches)
-        for number, (batch, readable) in enumerate(feed):
+        feed = Ahead(meshes.to_devices(batch, self._mesh) for batch in data.batches)
+        for number, batch in enumerate(feed):
             stopped = stops()
             if stopped:
                 break
+            readable = batch.pop("readable")
             results = self._measure(arrays, batch)
             errors, readable = _to_host((results.pop("errors"), readable))
             wanted = {}
@@ -233,12 +234,6 @@ def _valid(
 
     rows, columns = inside(height, 0)[:, :, None, None], inside(width, 1)[:, None, :, None]
     return (rows & columns).astype(jnp.float32)
-
-
-def _put(batch: dict[str, np.ndarray], mesh: Mesh) -> tuple[dict[str, jax.Array], jax.Array]:
-    placed = meshes.to_devices(batch, mesh)
-    readable = placed.pop("readable")
-    return placed, readable
 
 
 def _pictures(arrays: dict[str, Any]) -> Pictures:

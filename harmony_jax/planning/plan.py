@@ -143,10 +143,7 @@ def lower_train_step(config: ConfigDict, mesh: Mesh) -> jax.stages.Lowered:
 def plan_training(config: ConfigDict, target: Target, samples: int | None = None) -> Plan | None:
     """Compiles the config's training step for a target; None: it does not fit into the memory.
 
-    Args:
-        config: the run's.
-        target: TPU slice or hosts with GPUs.
-        samples: of an epoch; by default as the config says (`training_samples`).
+    Samples are those of an epoch, by default as the config says (`training_samples`).
     """
     chips = len(target.devices)
     shards = config.mesh.shards or chips
@@ -222,10 +219,7 @@ def find_largest_batch(
 ) -> list[Plan]:
     """Compiles batch after batch: doubled while they fit, then halving the gap to 1/8 of it.
 
-    Args:
-        config: its `train.batch_size` is where the search begins.
-        target: TPU slice or hosts with GPUs.
-        samples: as for `plan_training`.
+    The search begins at `train.batch_size`; arguments are those of `plan_training`.
 
     Returns:
         A plan for each batch that fits, in the order of their sizes.

@@ -122,8 +122,6 @@ class Layout:
 
     Args:
         model: in training mode, concrete or abstract (`nnx.eval_shape`).
-        optimizer: of the parameters.
-        mesh: where the state will live.
         frozen: patterns of parameters that the optimizer leaves as they are.
 
     Attributes:
