@@ -2,8 +2,6 @@
 
 import ast
 import importlib
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,9 +10,8 @@ import pytest
 import harmony_jax
 from harmony_jax.build import build_model, model_arguments
 from harmony_jax.weights.saved_model import save_model
+from tests.commands import run
 from tests.made_data import tiny_config
-
-ROOT = Path(__file__).parents[1]
 
 # Needed by data sets, training, reports and the page, but not by a harmonizer.
 NOT_FOR_PHOTOS = [
@@ -34,13 +31,7 @@ NOT_FOR_PHOTOS = [
 
 def in_a_fresh_process(code: str, *arguments: object) -> str:
     """Runs code without the checks of annotations, and returns what it prints."""
-    result = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
+    result = run("-c", code, *arguments)
     assert result.returncode == 0, result.stderr
     return result.stdout
 

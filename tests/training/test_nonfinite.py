@@ -1,9 +1,6 @@
 """A loss that is not finite: what training leaves of it, and that it can be run again."""
 
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +9,7 @@ from harmony_jax.errors import NonFiniteError
 from harmony_jax.training.loop import train
 from harmony_jax.training.nonfinite import replay
 from harmony_jax.weights.steps import FOLDER, saved_steps
+from tests.commands import failure
 from tests.made_data import tiny_config
 
 
@@ -48,12 +46,4 @@ def test_the_dump_reproduces_the_step(exploded):
 
 def test_the_command_refuses_a_dump_that_was_not_finished(exploded, tmp_path):
     shutil.copy(exploded[0] / "nonfinite" / "2" / "batch_0.npz", tmp_path)
-    result = subprocess.run(
-        [sys.executable, "scripts/replay_step.py", str(tmp_path)],
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 1
-    assert result.stderr.startswith(f"error: {tmp_path}: no dump")
-    assert result.stderr.count("\n") == 1
+    assert failure("scripts/replay_step.py", tmp_path).startswith(f"error: {tmp_path}: no dump")
