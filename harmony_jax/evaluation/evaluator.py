@@ -119,15 +119,12 @@ class Evaluator:
             else:
                 variables = jax.tree.unflatten(tree, arrays)
                 output = nnx.merge(graph, *variables)(image, mask)
-                prediction, blend_mask = output.image, output.blend_mask
                 if config.evaluation.flip:
                     mirrored = nnx.merge(graph, *variables)(image[:, :, ::-1], mask[:, :, ::-1])
-                    prediction = (prediction + mirrored.image[:, :, ::-1]) / 2
-                    if blend_mask is not None:
-                        blend_mask = (blend_mask + mirrored.blend_mask[:, :, ::-1]) / 2
-                prediction = denormalize(prediction)
-                if blend_mask is not None:
-                    results["blend_mask"] = blend_mask[..., 0]
+                    output = jax.tree.map(lambda a, b: (a + b[:, :, ::-1]) / 2, output, mirrored)
+                prediction = denormalize(output.image)
+                if output.blend_mask is not None:
+                    results["blend_mask"] = output.blend_mask[..., 0]
             composite, real = (batch[key].astype(prediction.dtype) for key in ("composite", "real"))
             valid = _valid(batch["extent"], *mask.shape[1:3]) if "extent" in batch else None
             model_errors = image_errors(prediction, real, mask, valid)

@@ -1,4 +1,4 @@
-"""Plans a training on TPUs or GPUs that are not there: compiles its step and counts.
+"""Plans a training on TPUs or GPUs that this machine does not have, from its compiled step.
 
 Times are a roofline: each resource at its published peak, waiting for nothing. A step takes at
 least as long as the busiest of them, so images/s is an upper bound, and hours a lower one.

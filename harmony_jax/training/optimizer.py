@@ -137,10 +137,10 @@ def learning_rates(optimizer: ConfigDict, params: Any) -> dict[str, float]:
 
 
 def treatment(name: str, freeze: Sequence[str] = ()) -> tuple[str, bool]:
-    """All that the optimizer asks of a parameter's name; `freeze` are patterns.
+    """How the optimizer treats a parameter of this name; `freeze` are patterns.
 
-    Parameters that are treated alike may share a vector (`layout`), so whatever else an optimizer
-    asks of a name belongs here.
+    Parameters that are treated alike may share a vector (`layout`), so every rule that depends on a
+    parameter's name belongs here.
 
     Returns:
         `frozen`, `pretrained` or `new`; and whether it is a kernel, not a bias or a norm's scale.

@@ -27,7 +27,7 @@ class StepParts(NamedTuple):
     """What a step is made of, and how it is computed.
 
     Attributes:
-        layout: of the state, which comes as it says.
+        layout: of the state that the step takes and returns.
         loss_function: prediction, target and mask to one loss per image.
         optimizer: of the parameters.
         mesh: batches come sharded over it.

@@ -66,7 +66,7 @@ def test_more_epochs_continue_and_are_evaluated(trained, tmp_path):
         ("evaluation", "split", "holdout", "split 'holdout'"),
     ],
 )
-def test_fields_that_cannot_be(mini_root, tmp_path, section, field, value, message):
+def test_invalid_fields(mini_root, tmp_path, section, field, value, message):
     config = tiny_config(mini_root)
     config[section][field] = value
     with pytest.raises(InputError, match=message):

@@ -11,6 +11,7 @@ import pytest
 from harmony_jax import InputError
 from harmony_jax.devices.mesh import create_mesh
 from harmony_jax.training import setup
+from harmony_jax.training.freezing import parameter_name
 from harmony_jax.training.optimizer import create_optimizer, learning_rate_schedule
 from tests.made_data import tiny_config
 from tests.training.made_model import MadeModel, advanced, batch_of
@@ -80,7 +81,7 @@ def test_the_rate_follows_the_batch_by_the_rule_that_is_asked_for(rule, factor):
         ({"train.ema_decay": 1.0}, "train.ema_decay 1.0"),
     ],
 )
-def test_fields_that_cannot_be(fields, message):
+def test_invalid_fields(fields, message):
     config = tiny_config()
     config.update_from_flattened_dict(fields)
     with pytest.raises(InputError, match=f"^{re.escape(message)}") as error:
@@ -127,10 +128,7 @@ def params_of(state) -> dict[str, np.ndarray]:
 
 def _named(tree) -> dict[str, np.ndarray]:
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator=".").removesuffix(".value"): leaf
-        for path, leaf in leaves
-    }
+    return {parameter_name(path): leaf for path, leaf in leaves}
 
 
 def test_a_pretrained_parameter_moves_by_a_tenth(stepped):
