@@ -28,7 +28,10 @@ class GpuTrace(NamedTuple):
 
 
 def read_trace(folder: Path, steps: int) -> GpuTrace | None:
-    """Reads a folder that `jax.profiler.trace` wrote of so many steps; None if there is no GPU."""
+    """Reads a trace that `jax.profiler.trace` wrote; None if there is no GPU.
+
+    It must hold `steps` steps and nothing else.
+    """
     files = folder.glob("plugins/profile/*/*.xplane.pb")
     traces = [ProfileData.from_file(str(path)) for path in files]
     gpus = [

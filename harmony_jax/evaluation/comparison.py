@@ -77,10 +77,7 @@ def pair_images(
 
 
 def compare(pairs: Sequence[tuple[ImageMetrics, ImageMetrics]], seed: int = 0) -> list[Difference]:
-    """Differences of `pair_images` by subset and over all, for every metric that both have.
-
-    `seed` is that of the bootstrap's resamples.
-    """
+    """Differences by subset and over all, for every metric that both of each pair have."""
     subsets = sorted({a["subset"] for a, _ in pairs})
     groups = {subset: [pair for pair in pairs if pair[0]["subset"] == subset] for subset in subsets}
     groups["All"] = list(pairs)

@@ -143,7 +143,7 @@ def lower_train_step(config: ConfigDict, mesh: Mesh) -> jax.stages.Lowered:
 def plan_training(config: ConfigDict, target: Target, samples: int | None = None) -> Plan | None:
     """Compiles the config's training step for a target; None: it does not fit into the memory.
 
-    Samples are those of an epoch, by default as the config says (`training_samples`).
+    `samples` is the number in an epoch, by default as the config says (`training_samples`).
     """
     chips = len(target.devices)
     shards = config.mesh.shards or chips

@@ -54,7 +54,7 @@ def save_dump(
 
 
 def replay(folder: Path) -> dict[str, Any]:
-    """Runs the step of a folder that `save_dump` left again, on one device.
+    """Repeats the step that `save_dump` wrote to a folder, on one device.
 
     Returns:
         `step`, `samples`, `loss` and `gradient_norm` of the step; `parameters`, the names of those

@@ -103,7 +103,7 @@ class Training:
 def set_up(config: ConfigDict, mesh: Mesh, samples: int) -> Training:
     """Puts a training together; nothing is initialised or compiled.
 
-    An epoch has so many samples. The mesh's devices may be those of a topology.
+    `samples` is the size of the training set. The mesh's devices may be those of a topology.
     """
     check_numbers(config)
     batch_size, parts = config.train.batch_size, config.train.accumulate
