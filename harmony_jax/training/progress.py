@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from harmony_jax.evaluation.evaluator import Evaluation
 from harmony_jax.evaluation.picture_sheet import example_sheet
-from harmony_jax.evaluation.tables import comparison_table
+from harmony_jax.evaluation.tables import TextTable, as_text, comparison_table
 from harmony_jax.training.freezing import parameter_name
 from harmony_jax.training.optimizer import (
     BASE_BATCH_SIZE,
@@ -195,14 +195,9 @@ def parameter_table(params: Any, optimizer: ConfigDict) -> str:
     for (path, leaf), label in zip(leaves, labels, strict=True):
         part = _part(parameter_name(path))
         rows.setdefault((part, rates[label]), []).append(math.prod(leaf.shape))
-    width = max(len(part) for part, _ in rows)
-    lines = [f"{'part':{width}} {'arrays':>7} {'parameters':>12}  rate"]
-    lines += [
-        f"{part:{width}} {len(sizes):7d} {sum(sizes):12,d}  {rate}"
-        for (part, rate), sizes in rows.items()
-    ]
-    total = [size for sizes in rows.values() for size in sizes]
-    return "\n".join([*lines, f"{'all':{width}} {len(total):7d} {sum(total):12,d}"])
+    rows["all", ""] = [size for sizes in rows.values() for size in sizes]
+    cells = [[part, f"{len(n)}", f"{sum(n):,}", rate] for (part, rate), n in rows.items()]
+    return as_text(TextTable("", ["part", "arrays", "parameters", "rate"], cells))
 
 
 def _part(dotted: str) -> str:
