@@ -29,8 +29,7 @@ class Parser(argparse.ArgumentParser):
 def parse_flags(arguments: list[str], config: flags.FlagHolder) -> list[str]:
     """Absl's parser, which ends the program with one line for an invalid flag or config.
 
-    Returns:
-        What is no flag.
+    `config` is the flag that names the config file. Returns the arguments that are no flags.
     """
     with errors_in_one_line(), flag_errors():
         rest = flags.FLAGS([_expand_model_config(argument) for argument in arguments])

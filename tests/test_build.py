@@ -1,4 +1,4 @@
-"""From a config to a model: what the fields become, and fields that cannot be."""
+"""From a config to a model: what the fields become, and invalid fields."""
 
 import jax.numpy as jnp
 import pytest

@@ -3,7 +3,6 @@
 import importlib
 
 import jax
-import numpy as np
 import pytest
 from flax import nnx
 from ml_collections import ConfigDict
@@ -12,15 +11,12 @@ from configs import base, model, table
 from harmony_jax import InputError, list_models
 from harmony_jax.build import build_model, check_numbers, model_arguments
 from harmony_jax.data.composites.recipe import Recipe
-from harmony_jax.data.splits import open_split
-from harmony_jax.data.training_data import TrainingData
 from harmony_jax.devices import mesh as meshes
 from harmony_jax.evaluation.published import TABLES
 from harmony_jax.losses import create_loss
 from harmony_jax.models import list_backbones, released_image_size
 from harmony_jax.training.optimizer import learning_rate_schedule
 from harmony_jax.training.setup import set_up
-from tests.made_data import SUBSETS
 
 ROWS = [(number, row) for number in TABLES for row in TABLES[number].experiment_rows()]
 
@@ -93,23 +89,3 @@ def test_a_row_on_a_backbone_is_a_model(key):
 def test_an_unknown_row_is_told_those_there_are(row, message):
     with pytest.raises(InputError, match=message):
         table.get_config(row)
-
-
-def test_a_row_trains(mini_root):
-    """Without crops, flips and foreground normalisation, which all other rows have."""
-    config = table.get_config("3,dih")
-    config.data.root, config.data.subsets = str(mini_root), SUBSETS
-    config.data.image_size, config.data.num_workers = 32, 0
-    config.model.depth, config.model.channels, config.model.max_channels = 4, 8, 16
-    config.train.batch_size = 4
-    mesh, source = meshes.mesh_of(jax.devices()[:1]), open_split(config.data, "train")
-    training = set_up(config, mesh, len(source))
-    state = training.begin()
-    data = TrainingData(source, config, mesh, 0)
-    losses = []
-    for _ in range(2):
-        state, metrics = training.step(state, data.next())
-        losses.append(float(metrics["loss"]))
-    data.close()
-    assert np.isfinite(losses).all()
-    assert losses[0] != losses[1]

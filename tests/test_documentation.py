@@ -1,21 +1,18 @@
 """The tables of models in docs/models.md and README.md, against the models."""
 
 import math
-import os
 import re
 import shlex
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from harmony_jax import list_models
+from harmony_jax.evaluation.published import rows_for
 from harmony_jax.weights.downloads import FILES
+from tests.commands import ROOT, run
+from tests.conftest import DEVICE_COUNT
 from tests.made_data import write_iharmony4
 from tests.released import golden
-
-ROOT = Path(__file__).parents[1]
 
 # Entries of a state_dict that training does not change by gradients.
 _NOT_TRAINED = re.compile(r"running_mean$|running_var$|num_batches_tracked$|mask_blurring")
@@ -52,6 +49,15 @@ def test_released_files():
     assert not listed
 
 
+@pytest.mark.parametrize("name", list_models())
+def test_published_numbers(name):
+    """MSE / PSNR of each model in docs/models.md: the paper's, and of the released weights."""
+    metrics = [row.metrics for row in rows_for(name) if row.model == name]
+    quoted = re.findall(r"(\d+\.\d\d) / (\d+\.\d\d)", " ".join(rows("docs/models.md")[name][-2:]))
+    own = {(row["All MSE"], row["All PSNR"]) for row in metrics}
+    assert own == {(float(mse), float(psnr)) for mse, psnr in quoted}
+
+
 def test_every_file_that_the_documents_name_is_there():
     documents = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
     names = {
@@ -82,29 +88,22 @@ def test_the_command_for_a_pod_trains_on_one(tmp_path):
     chips = re.search(r"\*\*Cloud TPU\*\* slice, here of (\d+) chips", text)[1]
     command = re.search(r'--command="cd harmony_jax && \\\n\s*python (.*?)"', text, re.DOTALL)[1]
     write_iharmony4(tmp_path / "data", train=130, test=4)
-    result = subprocess.run(
-        [
-            sys.executable,
-            *shlex.split(command.replace("\\\n", "")),
-            f"--workdir={tmp_path / 'run'}",
-            f"--config.data.root={tmp_path / 'data'}",
-            "--config.init.backbone=",
-            "--config.model.name=improved_dih256",
-            "--config.model.depth=4",
-            "--config.model.channels=8",
-            "--config.model.max_channels=8",
-            "--config.data.subsets=('HCOCO', 'HFlickr')",
-            "--config.data.image_size=32",
-            "--config.data.num_workers=0",
-            "--config.data.validation_fraction=0",
-            "--config.evaluation.every_epochs=0",
-            "--config.train.epochs=1",
-            "--config.train.log_every_steps=1",
-        ],
-        cwd=ROOT,
-        env={**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={chips}"},
-        capture_output=True,
-        text=True,
+    result = run(
+        *shlex.split(command.replace("\\\n", "")),
+        f"--workdir={tmp_path / 'run'}",
+        f"--config.data.root={tmp_path / 'data'}",
+        "--config.init.backbone=",
+        "--config.model.name=improved_dih256",
+        "--config.model.depth=4",
+        "--config.model.channels=8",
+        "--config.model.max_channels=8",
+        "--config.data.subsets=('HCOCO', 'HFlickr')",
+        "--config.data.image_size=32",
+        "--config.data.num_workers=0",
+        "--config.evaluation.every_epochs=0",
+        "--config.train.epochs=1",
+        "--config.train.log_every_steps=1",
+        XLA_FLAGS=f"{DEVICE_COUNT}={chips}",
     )
     assert result.returncode == 0, result.stderr
     assert f"on {chips} device(s)" in result.stderr

@@ -3,10 +3,7 @@
 import ast
 from pathlib import Path
 
-import pytest
-
-ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "harmony_jax"
+PACKAGE = Path(__file__).parents[1] / "harmony_jax"
 
 # Folders, and modules outside of them. Each may import those in the rows above its own.
 ORDER = [
@@ -25,12 +22,6 @@ ORDER = [
     {"web"},
     {"harmonize_command"},
 ]
-
-# Parts of data/ that only these may import.
-ONLY_FOR = {
-    "data.resident": {"data.resident", "data.training_data", "scripts"},
-    "data.preparing": {"data.preparing", "scripts"},
-}
 
 
 def modules() -> dict[str, Path]:
@@ -69,10 +60,6 @@ def row(module: str) -> int:
     return number
 
 
-def is_in(module: str, folder: str) -> bool:
-    return module == folder or module.startswith(f"{folder}.")
-
-
 IMPORTS = [
     (module, other) for module, path in MODULES.items() if module for other in imported(path)
 ]
@@ -93,20 +80,6 @@ def test_imports_go_upwards_in_the_order():
         or (row(other) >= row(module) and other.partition(".")[0] != module.partition(".")[0])
     ]
     assert not wrong
-
-
-@pytest.mark.parametrize("folder", ONLY_FOR)
-def test_parts_that_few_may_import(folder):
-    scripts = [
-        (".".join(path.relative_to(ROOT).with_suffix("").parts), other)
-        for path in [ROOT / "main.py", *(ROOT / "scripts").rglob("*.py")]
-        for other in imported(path)
-    ]
-    users = {module for module, other in IMPORTS + scripts if is_in(other, folder)}
-    assert users
-    assert not {
-        user for user in users if not any(is_in(user, allowed) for allowed in ONLY_FOR[folder])
-    }
 
 
 def test_no_module_comes_back_to_itself():

@@ -11,6 +11,7 @@ from PIL import Image
 
 from harmony_jax import Harmonizer
 from harmony_jax.harmonize_command import main
+from tests import commands
 from tests.photos.files import noise, photo_and_mask
 from tests.video.made import circle, frame_of, random_planes, write_clip
 
@@ -165,9 +166,7 @@ def check_interrupted(
         from harmony_jax.harmonize_command import main
         main(sys.argv[1:])
     """
-    result = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True
-    )
+    result = commands.run("-c", code, *arguments)
     assert result.returncode == 130
     assert result.stderr.strip() == f"stopped: {message}"
     assert not result.stdout

@@ -2,8 +2,6 @@
 
 import ast
 import importlib
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,9 +10,8 @@ import pytest
 import harmony_jax
 from harmony_jax.build import build_model, model_arguments
 from harmony_jax.weights.saved_model import save_model
+from tests.commands import run
 from tests.made_data import tiny_config
-
-ROOT = Path(__file__).parents[1]
 
 # Needed by data sets, training, reports and the page, but not by a harmonizer.
 NOT_FOR_PHOTOS = [
@@ -34,13 +31,7 @@ NOT_FOR_PHOTOS = [
 
 def in_a_fresh_process(code: str, *arguments: object) -> str:
     """Runs code without the checks of annotations, and returns what it prints."""
-    result = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
+    result = run("-c", code, *arguments)
     assert result.returncode == 0, result.stderr
     return result.stdout
 
@@ -98,16 +89,7 @@ def test_what_is_not_needed_is_not_loaded(code, needed, not_needed, workdir):
     assert not found.intersection(not_needed)
 
 
-def test_every_public_name_is_there():
-    names: dict[str, object] = {}
-    exec("from harmony_jax import *", names)
-    assert set(harmony_jax.__all__) <= set(names)
-    assert set(harmony_jax.__all__) <= set(dir(harmony_jax))
-    with pytest.raises(AttributeError, match="has no attribute 'Harmoniser'"):
-        harmony_jax.Harmoniser  # noqa: B018
-
-
-def test_type_checkers_see_the_public_names_where_they_are():
+def test_public_names_are_there_and_type_checkers_see_where():
     tree = ast.parse(Path(harmony_jax.__file__).read_text())
     seen = {
         alias.name: importlib.import_module(node.module)
@@ -118,6 +100,9 @@ def test_type_checkers_see_the_public_names_where_they_are():
     assert sorted(seen) == harmony_jax.__all__
     for name, module in seen.items():
         assert getattr(harmony_jax, name) is getattr(module, name)
+    assert set(seen) <= set(dir(harmony_jax))
+    with pytest.raises(AttributeError, match="has no attribute 'Harmoniser'"):
+        harmony_jax.Harmoniser  # noqa: B018
 
 
 def test_every_module_can_be_imported_where_posix_is_not():

@@ -1,14 +1,12 @@
 """main.py as people run it: one clear line for each mistake, and a run from end to end."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.commands import ROOT, failure, run
 from tests.made_data import write_iharmony4
 
-ROOT = Path(__file__).parents[1]
 IDIH = "--config=configs/improved_dih256.py"
 
 
@@ -28,24 +26,6 @@ def small(root: Path, workdir: Path) -> list[str]:
         "--config.train.epochs=1",
         "--config.train.log_every_steps=1",
     ]
-
-
-def failure(*arguments: str) -> str:
-    """The one line that a failed command prints."""
-    result = run(*arguments)
-    assert result.returncode != 0
-    assert "Traceback" not in result.stderr
-    assert result.stdout == ""
-    lines = [line for line in result.stderr.splitlines() if line.strip()]
-    assert len(lines) == 1, result.stderr
-    assert lines[0].startswith("error: ")
-    return lines[0]
-
-
-def run(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "main.py", *arguments], cwd=ROOT, capture_output=True, text=True
-    )
 
 
 @pytest.mark.parametrize(
@@ -68,7 +48,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
     ],
 )
 def test_mistakes_are_one_line_and_a_status(arguments, expected):
-    assert expected in failure(*arguments)
+    assert expected in failure("main.py", *arguments)
     assert not (ROOT / "x").exists()
 
 
@@ -76,7 +56,8 @@ def test_a_damaged_photo_met_by_a_worker_process_is_one_line(tmp_path):
     write_iharmony4(tmp_path / "data", train=8, test=4)
     photo = tmp_path / "data" / "HFlickr" / "real_images" / "train001.jpg"
     photo.write_bytes(photo.read_bytes()[:-40])
-    result = run(*small(tmp_path / "data", tmp_path / "run"), "--config.evaluation.every_epochs=0")
+    arguments = small(tmp_path / "data", tmp_path / "run")
+    result = run("main.py", *arguments, "--config.evaluation.every_epochs=0")
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     line = result.stderr.splitlines()[-1]
@@ -86,19 +67,20 @@ def test_a_damaged_photo_met_by_a_worker_process_is_one_line(tmp_path):
 
 def test_a_run_from_the_command_line(mini_root, tmp_path):
     """Train, evaluate and predict with worker processes, from an ordinary config."""
-    trained = run(*small(mini_root, tmp_path))
+    trained = run("main.py", *small(mini_root, tmp_path))
     assert trained.returncode == 0, trained.stderr
     assert "leaked" not in trained.stderr  # shared memory of the workers
     for part in ("step 3/3", "epoch 1.0/1", "loss", "images/s", "left"):
         assert part in trained.stderr
     assert "composite" in trained.stdout
     evaluated = run(
-        *small(mini_root, tmp_path), "--mode=evaluate", "--config.evaluation.split=train"
+        "main.py", *small(mini_root, tmp_path), "--mode=evaluate", "--config.evaluation.split=train"
     )
     assert evaluated.returncode == 0, evaluated.stderr
     assert (tmp_path / "evaluation_train.json").exists()
     folder = mini_root / "HCOCO"
     predicted = run(
+        "main.py",
         "--mode=predict",
         f"--checkpoint={tmp_path}",
         f"--image={folder / 'composite_images' / 'test000_1_0.jpg'}",

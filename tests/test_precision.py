@@ -23,7 +23,6 @@ from harmony_jax import Harmonizer, create_model
 from harmony_jax.build import build_model
 from harmony_jax.devices.mesh import create_mesh
 from harmony_jax.evaluation.evaluator import Evaluator
-from harmony_jax.training.loop import train
 from harmony_jax.training.setup import set_up
 from harmony_jax.variables import split
 from harmony_jax.weights.export import export_stablehlo
@@ -128,11 +127,3 @@ def test_harmonizing_and_exports_are_exact():
     ]
     assert multiplying
     assert all("HIGHEST" in line for line in multiplying)
-
-
-def test_a_training_continues_with_another_precision(trained, caplog):
-    config, workdir = trained
-    config = config.copy_and_resolve_references()
-    config.model.precision = "highest"
-    train(config, workdir)
-    assert "Continuing with model.precision highest instead of None" in caplog.messages

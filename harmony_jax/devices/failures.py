@@ -107,8 +107,9 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 def _service() -> Any:
     """JAX's end of the coordination service; None if this process is alone.
 
-    JAX has no public call for the key-value store, and nothing else carries text while the devices
-    wait. If another version of JAX has it elsewhere, the processes still end, without the reason.
+    JAX has no public call for the key-value store, nothing else carries text while the devices
+    wait, and there is no shared folder before a workdir is opened. If another version of JAX has it
+    elsewhere, the processes still end, without the reason.
     """
     try:
         from jax._src.distributed import global_state

@@ -90,14 +90,7 @@ def state_shardings(state: Any, mesh: Mesh) -> Any:
 
 
 def check_batch_size(field: str, batch_size: int, mesh: Mesh, parts: int = 1) -> None:
-    """Raises InputError, naming the config's field, unless the mesh divides each part of a batch.
-
-    Args:
-        field: the name in the config.
-        batch_size: images over all devices.
-        mesh: the devices.
-        parts: how many parts a batch is computed in.
-    """
+    """Raises InputError, naming the field, unless the mesh divides each part of a batch."""
     unit = mesh.size * parts
     if batch_size <= 0 or batch_size % unit:
         times = f" times {parts} (train.accumulate)" if parts > 1 else ""

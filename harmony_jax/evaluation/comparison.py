@@ -77,12 +77,7 @@ def pair_images(
 
 
 def compare(pairs: Sequence[tuple[ImageMetrics, ImageMetrics]], seed: int = 0) -> list[Difference]:
-    """Differences by subset and over all, for every metric that both have.
-
-    Args:
-        pairs: of the same images (`pair_images`).
-        seed: of the bootstrap's 10,000 resamples.
-    """
+    """Differences by subset and over all, for every metric that both of each pair have."""
     subsets = sorted({a["subset"] for a, _ in pairs})
     groups = {subset: [pair for pair in pairs if pair[0]["subset"] == subset] for subset in subsets}
     groups["All"] = list(pairs)

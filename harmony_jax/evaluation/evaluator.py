@@ -121,15 +121,12 @@ class Evaluator:
             else:
                 variables = jax.tree.unflatten(tree, arrays)
                 output = nnx.merge(graph, *variables)(image, mask)
-                prediction, blend_mask = output.image, output.blend_mask
                 if config.evaluation.flip:
                     mirrored = nnx.merge(graph, *variables)(image[:, :, ::-1], mask[:, :, ::-1])
-                    prediction = (prediction + mirrored.image[:, :, ::-1]) / 2
-                    if blend_mask is not None:
-                        blend_mask = (blend_mask + mirrored.blend_mask[:, :, ::-1]) / 2
-                prediction = denormalize(prediction)
-                if blend_mask is not None:
-                    results["blend_mask"] = blend_mask[..., 0]
+                    output = jax.tree.map(lambda a, b: (a + b[:, :, ::-1]) / 2, output, mirrored)
+                prediction = denormalize(output.image)
+                if output.blend_mask is not None:
+                    results["blend_mask"] = output.blend_mask[..., 0]
             composite, real = (batch[key].astype(prediction.dtype) for key in ("composite", "real"))
             valid = _valid(batch["extent"], *mask.shape[1:3]) if "extent" in batch else None
             model_errors = image_errors(prediction, real, mask, valid)
@@ -182,11 +179,12 @@ class Evaluator:
         pictures: dict[int, Pictures] = {}
         names = PIXELS if predictions else PIXELS[:3]
         stopped = False
-        feed = Ahead(_put(batch, self._mesh) for batch in data.batches)
-        for number, (batch, readable) in enumerate(feed):
+        feed = Ahead(meshes.to_devices(batch, self._mesh) for batch in data.batches)
+        for number, batch in enumerate(feed):
             stopped = stops()
             if stopped:
                 break
+            readable = batch.pop("readable")
             results = self._measure(arrays, batch)
             errors, readable = _to_host((results.pop("errors"), readable))
             wanted = {}
@@ -236,12 +234,6 @@ def _valid(
 
     rows, columns = inside(height, 0)[:, :, None, None], inside(width, 1)[:, None, :, None]
     return (rows & columns).astype(jnp.float32)
-
-
-def _put(batch: dict[str, np.ndarray], mesh: Mesh) -> tuple[dict[str, jax.Array], jax.Array]:
-    placed = meshes.to_devices(batch, mesh)
-    readable = placed.pop("readable")
-    return placed, readable
 
 
 def _pictures(arrays: dict[str, Any]) -> Pictures:

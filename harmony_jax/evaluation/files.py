@@ -37,10 +37,8 @@ def write_evaluation(
     """Prints the tables and writes every file; earlier ones are renamed.
 
     Args:
-        evaluation: the result.
         place: of what was evaluated, a checkpoint or a folder of predictions.
         model: its name (`create_model`); None if unknown.
-        config: how it was evaluated.
         target: the files' path, to which their endings are added.
         shown: the images that the report shows.
     """

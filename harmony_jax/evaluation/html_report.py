@@ -80,11 +80,7 @@ def write_html_report(
     """Writes a report that needs no other file and no network.
 
     Args:
-        path: where to write, whole or not at all.
-        title: heading of the page.
-        per_image: one flat dict an image: `subset`, `name`, `foreground_ratio` in [0, 1]; `MSE`,
-            `fMSE`, `PSNR`, `SSIM` of the prediction, and of the composite as `composite_MSE` etc.
-        shown: images shown with pictures, by index; labelled by `choose_shown`.
+        shown: images shown with pictures, by index into `per_image`; labelled by `choose_shown`.
         tables: printed at the top.
     """
     if not per_image:
@@ -146,7 +142,7 @@ def _table(caption: str, header: list[str], rows: list[list[str]]) -> str:
 def _bin_table(bins: list[RatioBin]) -> str:
     keys = ("composite_MSE", "MSE", "composite_fMSE", "fMSE")
     header = ["foreground", "N", "composite MSE", "model MSE", "composite fMSE", "model fMSE"]
-    rows = [[b.range, str(b.images), *(_number(b.means[key], 2) for key in keys)] for b in bins]
+    rows = [[b.range, str(b.images), *(_number(b.means[key], ".2f") for key in keys)] for b in bins]
     return _table("", header, rows)
 
 
@@ -161,6 +157,8 @@ def _card(index: int, image: ImageMetrics, labels: list[str], pictures: Pictures
         "error": _photo(cv2.applyColorMap(error, _ERROR_COLORS)[..., ::-1]),
     }
     name, subset = escape(str(image["name"])), escape(str(image["subset"]))
+    before, after = float(image["composite_fMSE"]), float(image["fMSE"])
+    improvement = 1 - after / before if before > 0 else math.nan
     height, width = pictures.mask.shape
     captions = {"error": f"error &times; {ERROR_AMPLIFICATION}"}
     figures = "\n".join(
@@ -172,8 +170,8 @@ def _card(index: int, image: ImageMetrics, labels: list[str], pictures: Pictures
     chips = "".join(f"<li>{escape(label)}</li>" for label in labels)
     return f"""
 <article id="image-{index}" data-index="{index}" data-labels="{escape(json.dumps(labels))}">
-<header><h3>{name}</h3><p>{subset}, foreground {_percent(float(image["foreground_ratio"]))},
-improvement {_percent(_improvement(image))}</p><ul>{chips}</ul></header>
+<header><h3>{name}</h3><p>{subset}, foreground {_number(float(image["foreground_ratio"]), ".1%")},
+improvement {_number(improvement, ".1%")}</p><ul>{chips}</ul></header>
 <div class="main">
 <div class="compare" style="--ratio: calc({width} / {height})" hidden>
 <img class="after" alt=""><img class="before" alt=""><i></i>
@@ -189,23 +187,14 @@ improvement {_percent(_improvement(image))}</p><ul>{chips}</ul></header>
 
 def _numbers(image: ImageMetrics) -> str:
     rows = [
-        [name, *(_number(float(image[prefix + key]), places) for key, places in METRICS.items())]
+        [name, *(_number(float(image[prefix + key]), f".{n}f") for key, n in METRICS.items())]
         for name, prefix in (("composite", "composite_"), ("harmonized", ""))
     ]
     return _table("", ["", *METRICS], rows)
 
 
-def _improvement(image: ImageMetrics) -> float:
-    before, after = float(image["composite_fMSE"]), float(image["fMSE"])
-    return 1 - after / before if before > 0 else math.nan
-
-
-def _number(value: float, decimals: int) -> str:
-    return f"{value:.{decimals}f}" if math.isfinite(value) else "-"
-
-
-def _percent(value: float) -> str:
-    return f"{value:.1%}" if math.isfinite(value) else "-"
+def _number(value: float, form: str) -> str:
+    return format(value, form) if math.isfinite(value) else "-"
 
 
 def _photo(pixels: np.ndarray) -> str:

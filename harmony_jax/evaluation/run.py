@@ -79,7 +79,9 @@ def evaluate_workdir(
     if evaluation.per_image:
         # Their pictures are computed once more: those of all images would fill the memory.
         labels = choose_shown(evaluation.per_image)
-        chosen = _selected(source, [evaluation.per_image[index] for index in labels])
+        numbers = {sample_name(source, index): index for index in range(len(source))}
+        images = [evaluation.per_image[index] for index in labels]
+        chosen = Selection(source, [numbers[f"{i['subset']}/{i['name']}"] for i in images])
         ready = Predictions(predictions, chosen) if predictions else None
         again = evaluator.evaluate(
             variables, chosen, shown=range(len(chosen)), predictions=ready
@@ -166,9 +168,3 @@ def _check_nothing_left_out(evaluation: Evaluation, source: Source) -> None:
             f"{len(evaluation.left_out)} of {len(source)} images could not be read and were left "
             f"out, the first one: {evaluation.left_out[0]}"
         )
-
-
-def _selected(source: Source, chosen: Sequence[ImageMetrics]) -> Selection:
-    """Some of a source's samples."""
-    numbers = {sample_name(source, index): index for index in range(len(source))}
-    return Selection(source, [numbers[f"{image['subset']}/{image['name']}"] for image in chosen])

@@ -44,15 +44,9 @@ class Result(NamedTuple):
 
 
 def read_result(table: PaperTable, workdir: Path, config: ConfigDict) -> Result | None:
-    """Reads a row's `evaluation.json`, and `config.json` if there is one.
+    """Reads a row's `evaluation.json`, and `config.json` to compare with the published config.
 
-    Args:
-        table: whose columns to take.
-        workdir: the row's.
-        config: the row's as published.
-
-    Returns:
-        None if the row has not been evaluated.
+    None if the row has not been evaluated.
     """
     if not (workdir / "evaluation.json").exists():
         return None
@@ -83,12 +77,7 @@ def differences(found: Mapping[str, Any], published: Mapping[str, Any]) -> list[
 
 
 def table_text(table: PaperTable, results: Mapping[str, Result]) -> str:
-    """For the terminal: each row as published, ours under it, and how ours differ.
-
-    Args:
-        table: the paper's.
-        results: ours, by the rows' keys.
-    """
+    """For the terminal: each row as published, ours (by its key) under it, and how ours differ."""
     return "\n".join([as_text(_beside(table, results)), *_notes(results)])
 
 

@@ -75,9 +75,8 @@ def check_backbone(run: RowRun) -> None:
         return
     if not run.backbone:
         raise InputError(
-            f"init.backbone is not set, and {run.row.key} starts from ImageNet weights: pass "
-            f"--imagenet=FOLDER with {run.row.weights} or --config.init.backbone=FILE, or train "
-            "without them by --from_scratch"
+            f"init.backbone is not set, and {run.row.key} starts from ImageNet weights: set it, "
+            f"or pass a folder with {run.row.weights} as imagenet, or train from_scratch"
         )
     if not Path(run.backbone).is_file():
         raise InputError(
@@ -87,12 +86,7 @@ def check_backbone(run: RowRun) -> None:
 
 
 def command(run: RowRun, overrides: Mapping[str, Any]) -> list[str]:
-    """The command that trains and evaluates a row, continues it, or finds it finished.
-
-    Args:
-        run: the row's.
-        overrides: config fields and their values.
-    """
+    """The command that trains and evaluates a row, continues it, or finds it finished."""
     fields = {**overrides, "init.backbone": run.backbone} if run.backbone else overrides
     return [
         sys.executable,

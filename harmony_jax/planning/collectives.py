@@ -10,11 +10,9 @@ import numpy as np
 
 from harmony_jax.planning.hlo import Operation
 
-_KINDS = frozenset(
-    (
-        *("all-reduce", "reduce-scatter", "all-gather", "all-to-all", "ragged-all-to-all"),
-        *("collective-permute", "collective-broadcast"),
-    )
+_KINDS = (
+    *("all-reduce", "reduce-scatter", "all-gather", "all-to-all", "ragged-all-to-all"),
+    *("collective-permute", "collective-broadcast"),
 )
 
 

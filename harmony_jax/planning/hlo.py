@@ -20,11 +20,9 @@ _OPERATION = re.compile(r"\s+(?:ROOT )?%?([\w.\-]+) = (\(.*?\)|\S+) ([\w\-]+)\((
 _CALLED = re.compile(r"\b(body|calls|to_apply|branch_computations)=(\{[^}]*\}|%?[\w.\-]+)")
 
 # These move nothing: they name values, or their parts are counted by themselves.
-FREE = frozenset(
-    (
-        *("parameter", "constant", "iota", "tuple", "get-tuple-element", "bitcast", "opt-barrier"),
-        *("while", "conditional", "call", "after-all", "partition-id", "replica-id"),
-    )
+FREE = (
+    *("parameter", "constant", "iota", "tuple", "get-tuple-element", "bitcast", "opt-barrier"),
+    *("while", "conditional", "call", "after-all", "partition-id", "replica-id"),
 )
 
 
@@ -208,12 +206,11 @@ def _read(
     whole = _stored(lines[operation.names[place]])
     if operation.opcode in ("slice", "dynamic-slice") and place == 0:
         return min(whole, _stored(operation))
-    if operation.opcode != "fusion":
-        return whole
-    fused = computations[_called(operation)[0][1]]
-    for inner in fused.values():
-        if inner.opcode == "parameter" and int(inner.inside) == place:
-            return min(whole, _used(computations, fused, inner))
+    if operation.opcode == "fusion":
+        fused = computations[_called(operation)[0][1]]
+        for inner in fused.values():
+            if inner.opcode == "parameter" and int(inner.inside) == place:
+                return min(whole, _used(computations, fused, inner))
     return whole
 
 

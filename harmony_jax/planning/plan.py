@@ -1,4 +1,4 @@
-"""Plans a training on TPUs or GPUs that are not there: compiles its step and counts.
+"""Plans a training on TPUs or GPUs that this machine does not have, from its compiled step.
 
 Times are a roofline: each resource at its published peak, waiting for nothing. A step takes at
 least as long as the busiest of them, so images/s is an upper bound, and hours a lower one.
@@ -137,10 +137,7 @@ def lower_train_step(config: ConfigDict, mesh: Mesh) -> jax.stages.Lowered:
 def plan_training(config: ConfigDict, target: Target, samples: int | None = None) -> Plan | None:
     """Compiles the config's training step for a target; None: it does not fit into the memory.
 
-    Args:
-        config: the run's.
-        target: TPU slice or hosts with GPUs.
-        samples: of an epoch; by default as the config says (`training_samples`).
+    `samples` is the number in an epoch, by default as the config says (`training_samples`).
     """
     chips = len(target.devices)
     shards = config.mesh.shards or chips
@@ -216,10 +213,7 @@ def find_largest_batch(
 ) -> list[Plan]:
     """Compiles batch after batch: doubled while they fit, then halving the gap to 1/8 of it.
 
-    Args:
-        config: its `train.batch_size` is where the search begins.
-        target: TPU slice or hosts with GPUs.
-        samples: as for `plan_training`.
+    The search begins at `train.batch_size`; arguments are those of `plan_training`.
 
     Returns:
         A plan for each batch that fits, in the order of their sizes.

@@ -1,7 +1,7 @@
 """A moving average of the parameters, for inference (`train.ema_decay`).
 
-It is part of the optimizer's state, so it begins, is divided over devices, halts and is saved as
-the moments are.
+It is part of the optimizer's state, so it is initialised, divided over devices, halted and saved
+with the moments.
 """
 
 from typing import Any, NamedTuple
@@ -30,7 +30,7 @@ class ParameterAverage(NamedTuple):
 def with_average(
     optimizer: optax.GradientTransformation, decay: float
 ) -> optax.GradientTransformation:
-    """The optimizer, and an average of the parameters that it makes.
+    """The optimizer, which then also keeps an average of the parameters.
 
     After each step the average keeps `decay` of itself. At the beginning it keeps less, (1 + n) /
     (10 + n) after n steps, so that the initial weights are soon forgotten (as TensorFlow's

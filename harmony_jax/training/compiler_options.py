@@ -52,23 +52,17 @@ def compiler_options(texts: Sequence[str], mesh: Mesh) -> dict[str, str]:
             )
         asked[name] = value
     taken = {}
-    for name, value in (_DEFAULTS.get(mesh.devices.flat[0].platform, {}) | asked).items():
-        if refusal := _refusal({name: value}, mesh):
-            level = logging.WARNING if name in asked else logging.INFO
-            _LOGGER.log(level, "Compiler option %s=%s is left out: %s", name, value, refusal)
-        else:
-            taken[name] = value
-    return taken
-
-
-def _refusal(options: Mapping[str, str], mesh: Mesh) -> str | None:
-    """The compiler's error on a trivial program with these options, if any."""
     number = jax.ShapeDtypeStruct((), jnp.float32, sharding=meshes.replicated(mesh))
-    try:
-        jax.jit(lambda x: x + 1, compiler_options=dict(options)).lower(number).compile()
-    except jax.errors.JaxRuntimeError as error:
-        return _one_line(error)
-    return None
+    for name, value in (_DEFAULTS.get(mesh.devices.flat[0].platform, {}) | asked).items():
+        trivial = jax.jit(lambda x: x + 1, compiler_options={name: value})
+        try:
+            trivial.lower(number).compile()
+            taken[name] = value
+        except jax.errors.JaxRuntimeError as error:
+            level = logging.WARNING if name in asked else logging.INFO
+            text = _one_line(error)
+            _LOGGER.log(level, "Compiler option %s=%s is left out: %s", name, value, text)
+    return taken
 
 
 class CautiousStep:

@@ -2,7 +2,6 @@
 
 import logging
 import zlib
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +36,15 @@ _LOGGER = logging.getLogger(__name__)
 
 def training_metadata(config: ConfigDict, source: Source) -> Metadata:
     """What a checkpoint keeps of the run: its config, data and code."""
+    # The subset of one's own pictures is the folder's name, and a folder may move.
+    name = partial(sample_name, source) if source.published else source.name
+    names = (name(index) for index in range(len(source)))
+    checksum = zlib.crc32("\n".join(names).encode())
     return {
         "model": model_arguments(config),
         "image_size": config.data.image_size,
         "config": plain(config),
-        "data": {"samples": len(source), "names": _checksum_of_names(source)},
+        "data": {"samples": len(source), "names": checksum},
         "version": code_version(),
     }
 
@@ -50,11 +53,6 @@ def check_continuation(found: Metadata, wanted: Metadata, folder: Path) -> None:
     """Compares a checkpoint with the training that is to continue from it.
 
     Other fields of the config may change, which is logged, as is another version of the code.
-
-    Args:
-        found: the checkpoint's metadata.
-        wanted: `training_metadata` of the present config.
-        folder: the checkpoint's.
 
     Raises:
         InputError: the checkpoint does not come from a training; or the model, data, loss, batch
@@ -108,9 +106,3 @@ def _other_samples(
 
 def _within(key: str, prefixes: tuple[str, ...]) -> bool:
     return any(key == prefix or key.startswith(f"{prefix}.") for prefix in prefixes)
-
-
-def _checksum_of_names(source: Source) -> int:
-    name = partial(sample_name, source) if source.published else source.name
-    names = (name(index) for index in range(len(source)))
-    return zlib.crc32("\n".join(names).encode())

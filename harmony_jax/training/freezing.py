@@ -27,12 +27,6 @@ def is_frozen(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def frozen_stopped(params: Any, patterns: Sequence[str]) -> Any:
-    """The tree of parameters, without a gradient for the frozen ones: it is never computed."""
-    stop = jax.lax.stop_gradient
-    return map_named(lambda name, leaf: stop(leaf) if is_frozen(name, patterns) else leaf, params)
-
-
 def freeze_parts(model: nnx.Module, patterns: Sequence[str]) -> None:
     """Sets parts whose parameters are all frozen to evaluation mode, as `part.eval()` in PyTorch.
 

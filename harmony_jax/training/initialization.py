@@ -57,12 +57,7 @@ def initialize(
 
 
 def _take_checkpoint(model: HarmonizationModel, name: str, sharding: Sharding | None) -> None:
-    """Takes the arrays whose key and shape agree, and logs which they are.
-
-    Args:
-        name: a workdir, its `checkpoints` folder or one step's, a weight file, `ready`, or the
-            name of a released model.
-    """
+    """Takes the arrays whose key and shape agree, and logs which they are."""
     try:
         path = checkpoint_path(name)
         if is_weight_file(path):  # which model it holds does not matter
@@ -114,11 +109,7 @@ def _listed(texts: list[str]) -> str:
 
 
 def _take_backbone(model: HarmonizationModel, path: str) -> None:
-    """Takes ImageNet weights (paper, section 4.2); all but the pre-trained part stays random.
-
-    Args:
-        path: a weight file (`read_state_dict`) of HRNet or ResNet-34 as a classifier.
-    """
+    """Takes ImageNet weights of HRNet or ResNet-34 as a classifier (paper, section 4.2)."""
     try:
         taken, ignored = load_backbone_state_dict(model, read_state_dict(path))
     except InputError as error:

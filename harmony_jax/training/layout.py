@@ -103,7 +103,7 @@ class Vectors:
         return jax.tree.unflatten(self._structure, leaves)
 
     def is_dict(self, node: Any) -> bool:
-        """Whether a node of a tree is a dict of these arrays, or of something for each."""
+        """Whether a node of a tree is a dict with a value for each of these arrays."""
         return isinstance(node, dict) and node.keys() == self._members.keys()
 
     def _flat(self, leaf: jax.Array) -> jax.Array:
@@ -122,8 +122,6 @@ class Layout:
 
     Args:
         model: in training mode, concrete or abstract (`nnx.eval_shape`).
-        optimizer: of the parameters.
-        mesh: where the state will live.
         frozen: patterns of parameters that the optimizer leaves as they are.
 
     Attributes:

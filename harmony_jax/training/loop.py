@@ -19,8 +19,7 @@ from harmony_jax.devices.mesh import create_mesh
 from harmony_jax.evaluation.evaluator import Evaluator
 from harmony_jax.evaluation.run import evaluate_workdir, evaluated_source
 from harmony_jax.training.preemption import StopRequest
-from harmony_jax.training.profiling import Trace
-from harmony_jax.training.progress import Progress
+from harmony_jax.training.progress import Progress, Trace
 from harmony_jax.training.saving import Saving
 from harmony_jax.training.setup import Training, set_up
 from harmony_jax.training.validation import Validation
@@ -46,6 +45,16 @@ def train(config: ConfigDict, workdir: Path, writers: Sequence[Writer] = ()) -> 
         NonFiniteError: the loss or gradient of a step was not finite.
         StoppedError: a signal asked to stop; the state is saved.
     """
+    with ExitStack() as at_end:
+        for writer in writers:
+            at_end.callback(writer.close)
+        is_evaluated = _train(config, workdir, writers)
+    if not is_evaluated:
+        evaluate_workdir(config, workdir)
+
+
+def _train(config: ConfigDict, workdir: Path, writers: Sequence[Writer]) -> bool:
+    """Trains to the end; whether an evaluation followed that already."""
     # Load. All sets are opened now: a missing file should not wait for the end.
     mesh = create_mesh(config.mesh.devices, config.mesh.shards)
     source, held_out = (open_set(config, split) for split in ("train", "validation"))
@@ -107,11 +116,13 @@ def train(config: ConfigDict, workdir: Path, writers: Sequence[Writer] = ()) -> 
                 with progress.paused(metrics):
                     validation.run(state)
 
-    if start_step >= total_steps:
-        _LOGGER.info("%s: training is finished (step %d of %d)", workdir, start_step, total_steps)
-        if as_first_process(_is_evaluated(workdir, start_step)):
-            return
-    evaluate_workdir(config, workdir)
+    if start_step < total_steps:
+        return False
+    _LOGGER.info("%s: training is finished (step %d of %d)", workdir, start_step, total_steps)
+    # Not only an evaluation of fewer epochs.
+    saved = (workdir / FOLDER / str(start_step)).stat().st_mtime
+    files = workdir.glob("evaluation*.json")
+    return bool(as_first_process(any(path.stat().st_mtime >= saved for path in files)))
 
 
 def _open_data(
@@ -122,9 +133,3 @@ def _open_data(
     reserved = training.compile_step() if config.data.placement == "device" else 0
     check = partial(stop_request.check, start_step, training.total_steps)
     return TrainingData(source, config, mesh, start_step, reserved=reserved, check=check)
-
-
-def _is_evaluated(workdir: Path, step: int) -> bool:
-    """Whether an evaluation followed the checkpoint, not only one of fewer epochs."""
-    saved = (workdir / FOLDER / str(step)).stat().st_mtime
-    return any(path.stat().st_mtime >= saved for path in workdir.glob("evaluation*.json"))

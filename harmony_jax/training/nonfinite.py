@@ -54,16 +54,14 @@ def save_dump(
 
 
 def replay(folder: Path) -> dict[str, Any]:
-    """Runs a dump's step again, on one device.
-
-    Args:
-        folder: as `save_dump` left it.
+    """Repeats the step that `save_dump` wrote to a folder, on one device.
 
     Returns:
         `step`, `samples`, `loss` and `gradient_norm` of the step; `parameters`, the names of those
         that are not finite before it; and `reproduced`, whether it is not finite again.
     """
-    parts = [np.load(path) for path in sorted(folder.glob("batch_*.npz"), key=_process_of)]
+    files = sorted(folder.glob("batch_*.npz"), key=lambda path: int(path.stem.split("_")[1]))
+    parts = [np.load(path) for path in files]
     steps = saved_steps(folder / FOLDER)
     if not parts or not steps:
         raise InputError(f"{folder}: no dump of a failed step: pass the folder that training named")
@@ -91,7 +89,3 @@ def replay(folder: Path) -> dict[str, Any]:
         "parameters": bad,
         "reproduced": not math.isfinite(loss + norm),
     }
-
-
-def _process_of(path: Path) -> int:
-    return int(path.stem.rpartition("_")[2])

@@ -41,9 +41,7 @@ def batch_factor(config: ConfigDict) -> float:
 def learning_rate_schedule(config: ConfigDict, steps_per_epoch: float) -> optax.Schedule:
     """The learning rate by steps already done: `optimizer.schedule`, after a linear warm-up.
 
-    Args:
-        config: the run's: its `optimizer` section, `train.epochs` and `train.batch_size`.
-        steps_per_epoch: need not be whole.
+    `steps_per_epoch` need not be whole.
     """
     section, epochs = config.optimizer, config.train.epochs
     name = _chosen("schedule", section.schedule, _SCHEDULES)
@@ -89,10 +87,6 @@ def create_optimizer(
     AdamW (Loshchilov and Hutter, https://arxiv.org/abs/1711.05101) also shrinks kernels, by
     `optimizer.weight_decay` times their rate. Frozen parameters (`optimizer.freeze`) stay as they
     are and have no moments.
-
-    Args:
-        optimizer: the config's `optimizer` section.
-        schedule: the learning rate by steps already done.
     """
     name = _chosen("name", optimizer.name, _OPTIMIZERS)
     if optimizer.clip_norm < 0:
@@ -113,7 +107,8 @@ def create_optimizer(
         optax.scale_by_adam(b1=optimizer.b1, b2=optimizer.b2, eps=optimizer.eps),
     ]
     if name == "adamw":
-        parts.append(optax.add_decayed_weights(decay, _kernels))
+        kernels = partial(map_named, lambda name, _: treatment(name)[1])
+        parts.append(optax.add_decayed_weights(decay, kernels))
     parts += [
         optax.multi_transform(
             {"pretrained": optax.scale(optimizer.backbone_rate), "new": optax.identity()},
@@ -142,10 +137,10 @@ def learning_rates(optimizer: ConfigDict, params: Any) -> dict[str, float]:
 
 
 def treatment(name: str, freeze: Sequence[str] = ()) -> tuple[str, bool]:
-    """All that the optimizer asks of a parameter's name; `freeze` are patterns.
+    """How the optimizer treats a parameter of this name; `freeze` are patterns.
 
-    Parameters that are treated alike may share a vector (`layout`), so whatever else an optimizer
-    asks of a name belongs here.
+    Parameters that are treated alike may share a vector (`layout`), so every rule that depends on a
+    parameter's name belongs here.
 
     Returns:
         `frozen`, `pretrained` or `new`; and whether it is a kernel, not a bias or a norm's scale.
@@ -157,10 +152,6 @@ def treatment(name: str, freeze: Sequence[str] = ()) -> tuple[str, bool]:
 def rate_labels(params: Any, freeze: Sequence[str] = ()) -> Any:
     """The tree of parameters with `frozen`, `pretrained` or `new` in place of each."""
     return map_named(lambda name, _: treatment(name, freeze)[0], params)
-
-
-def _kernels(params: Any) -> Any:
-    return map_named(lambda name, _: treatment(name)[1], params)
 
 
 def _chosen(field: str, value: str, known: Any) -> str:

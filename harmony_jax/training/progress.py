@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from harmony_jax.evaluation.evaluator import Evaluation
 from harmony_jax.evaluation.picture_sheet import example_sheet
-from harmony_jax.evaluation.tables import comparison_table
+from harmony_jax.evaluation.tables import TextTable, as_text, comparison_table
 from harmony_jax.training.freezing import parameter_name
 from harmony_jax.training.optimizer import (
     BASE_BATCH_SIZE,
@@ -27,6 +27,7 @@ from harmony_jax.training.writers import TENSORBOARD, TensorBoardWriter, Writer
 
 _NORMS = ("gradient_norm", "parameter_norm", "update_norm")
 _METRICS = ("MSE", "fMSE", "PSNR")
+_STEPS_BEFORE_TRACE = 10  # compilation and queues that fill are not worth a trace
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -34,11 +35,7 @@ _LOGGER = logging.getLogger(__name__)
 class Progress:
     """Prints a line and writes scalars every so many steps, on the first process only.
 
-    Args:
-        training: what is reported.
-        start_step: steps already done.
-        workdir: gets TensorBoard files with curves, pictures and texts.
-        writers: get the same, and are closed with it.
+    Curves, pictures and texts go to TensorBoard files in the workdir and to the given writers.
     """
 
     def __init__(
@@ -47,8 +44,8 @@ class Progress:
         self._training, self._config = training, training.config
         self._total_steps = training.total_steps
         self._active = jax.process_index() == 0 and start_step < self._total_steps
-        self._given = tuple(writers)
         self._writers: tuple[Writer, ...] = ()
+        self._tensorboard: TensorBoardWriter | None = None
         params = training.layout.trees.variables.params
         self._rates = learning_rates(self._config.optimizer, params)
         self._first_step = start_step + 1
@@ -56,15 +53,16 @@ class Progress:
         self._since = time.monotonic()
         self._waited = 0.0
         if self._active:
-            tensorboard = TensorBoardWriter(workdir / TENSORBOARD, start_step)
+            tensorboard = self._tensorboard = TensorBoardWriter(workdir / TENSORBOARD, start_step)
             self._writers = (tensorboard, *writers)
             names = ["train/loss", *(f"evaluation/{name}_model" for name in _METRICS)]
             tensorboard.hyperparameters(flatten_dict(self._config.to_dict(), sep="."), names)
             self._at_start(params)
 
     def close(self) -> None:
-        for writer in self._writers or self._given:
-            writer.close()
+        """Closes TensorBoard's files; the given writers stay open."""
+        if self._tensorboard:
+            self._tensorboard.close()
 
     def _at_start(self, params: Any) -> None:
         """Logs what is trained, and writes the texts that describe the run."""
@@ -89,10 +87,7 @@ class Progress:
     ) -> None:
         """Reports a step's scalars if it is due; else leaves the device undisturbed.
 
-        Args:
-            step: steps done.
-            metrics: scalars of the step.
-            seconds_waited: for data, since the start of the training.
+        `seconds_waited` for data count from the start of the training.
         """
         if not self._active:
             return
@@ -153,6 +148,36 @@ class Progress:
                 writer.scalar(name, value, step)
 
 
+class Trace:
+    """Traces some steps on every process for TensorBoard's profiler or Perfetto.
+
+    The trace is written into `plugins/profile/` of a folder.
+    """
+
+    def __init__(self, folder: Path, first_step: int, steps: int):
+        self._folder = folder
+        self._begin = first_step + _STEPS_BEFORE_TRACE
+        self._end = self._begin + steps
+        self._running = False
+
+    def before_step(self, step: int, computing: Any) -> None:
+        """Starts or ends the trace if it is time, once the results being computed are there."""
+        if step == self._begin < self._end:
+            jax.block_until_ready(computing)
+            jax.profiler.start_trace(self._folder)
+            self._running = True
+        elif step == self._end:
+            self.close(computing)
+
+    def close(self, computing: Any = None) -> None:
+        """Ends a trace that runs."""
+        if self._running:
+            jax.block_until_ready(computing)
+            jax.profiler.stop_trace()
+            self._running = False
+            _LOGGER.info("Trace written: %s", self._folder / "plugins" / "profile")
+
+
 def duration(seconds: float) -> str:
     """Such as 45 s, 12 min or 3 h 20 min."""
     minutes = round(seconds / 60)
@@ -162,12 +187,7 @@ def duration(seconds: float) -> str:
 
 
 def parameter_table(params: Any, optimizer: ConfigDict) -> str:
-    """A line for each part of the model: its arrays, its parameters and the rate they learn at.
-
-    Args:
-        params: the tree of parameters, concrete or abstract.
-        optimizer: the config's section.
-    """
+    """A line for each part of the model: its arrays, its parameters and the rate they learn at."""
     rates = {"new": "x 1", "pretrained": f"x {optimizer.backbone_rate:g}", "frozen": "frozen"}
     labels = jax.tree.leaves(rate_labels(params, tuple(optimizer.freeze)))
     leaves = jax.tree_util.tree_leaves_with_path(params)
@@ -175,14 +195,9 @@ def parameter_table(params: Any, optimizer: ConfigDict) -> str:
     for (path, leaf), label in zip(leaves, labels, strict=True):
         part = _part(parameter_name(path))
         rows.setdefault((part, rates[label]), []).append(math.prod(leaf.shape))
-    width = max(len(part) for part, _ in rows)
-    lines = [f"{'part':{width}} {'arrays':>7} {'parameters':>12}  rate"]
-    lines += [
-        f"{part:{width}} {len(sizes):7d} {sum(sizes):12,d}  {rate}"
-        for (part, rate), sizes in rows.items()
-    ]
-    total = [size for sizes in rows.values() for size in sizes]
-    return "\n".join([*lines, f"{'all':{width}} {len(total):7d} {sum(total):12,d}"])
+    rows["all", ""] = [size for sizes in rows.values() for size in sizes]
+    cells = [[part, f"{len(n)}", f"{sum(n):,}", rate] for (part, rate), n in rows.items()]
+    return as_text(TextTable("", ["part", "arrays", "parameters", "rate"], cells))
 
 
 def _part(dotted: str) -> str:

@@ -24,14 +24,8 @@ _LOGGER = logging.getLogger(__name__)
 class Saving:
     """Saves the state of a training in its workdir. Close it: it waits for the last save.
 
-    Args:
-        training: what is saved.
-        source: what it trains on; a training on other samples is not continued.
-        workdir: gets the checkpoints, and dumps of steps that are not finite.
-
-    Attributes:
-        training: as given.
-        checkpoints: those of the workdir.
+    The workdir also gets dumps of steps that are not finite. A training on another `source` is not
+    continued.
     """
 
     def __init__(self, training: Training, source: Source, workdir: Path):

@@ -22,7 +22,7 @@ from harmony_jax.training.freezing import freeze_parts
 from harmony_jax.training.initialization import initialize
 from harmony_jax.training.layout import Layout, TrainState, shardings_of
 from harmony_jax.training.optimizer import create_optimizer, learning_rate_schedule
-from harmony_jax.training.step import StepOptions, TrainStep, make_train_step
+from harmony_jax.training.step import StepParts, TrainStep, make_train_step
 from harmony_jax.variables import Variables
 
 # In a step, ready for the next two (`Ahead`), and being made.
@@ -103,10 +103,7 @@ class Training:
 def set_up(config: ConfigDict, mesh: Mesh, samples: int) -> Training:
     """Puts a training together; nothing is initialised or compiled.
 
-    Args:
-        config: the run's (configs/base.py).
-        mesh: of any platform; its devices may be those of a topology.
-        samples: in the training set, which is an epoch.
+    `samples` is the size of the training set. The mesh's devices may be those of a topology.
     """
     check_numbers(config)
     batch_size, parts = config.train.batch_size, config.train.accumulate
@@ -121,8 +118,9 @@ def set_up(config: ConfigDict, mesh: Mesh, samples: int) -> Training:
     pad_channels(model, mesh.devices.flat[0].platform)
     layout = Layout(model, optimizer, mesh, frozen)
     compiler = compiler_options(config.train.compiler_options, mesh)
-    options = StepOptions(config.seed, parts, config.train.recompute, frozen, compiler)
-    step = make_train_step(layout, loss, optimizer, mesh, options)
+    recompute = config.train.recompute
+    made = StepParts(layout, loss, optimizer, mesh, config.seed, parts, recompute, frozen, compiler)
+    step = make_train_step(made)
     return Training(config, mesh, steps_per_epoch, schedule, model, layout, step)
 
 

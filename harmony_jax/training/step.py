@@ -16,17 +16,21 @@ from harmony_jax.losses import LossFunction
 from harmony_jax.models.platform_forms import forms_for
 from harmony_jax.normalization import network_inputs
 from harmony_jax.training.compiler_options import CautiousStep
-from harmony_jax.training.freezing import frozen_stopped
+from harmony_jax.training.freezing import is_frozen, map_named
 from harmony_jax.training.layout import Layout, TrainState, shardings_of
 from harmony_jax.variables import Variables
 
 Batch = Mapping[str, jax.Array]
 
 
-class StepOptions(NamedTuple):
-    """How a step is computed.
+class StepParts(NamedTuple):
+    """What a step is made of, and how it is computed.
 
     Attributes:
+        layout: of the state that the step takes and returns.
+        loss_function: prediction, target and mask to one loss per image.
+        optimizer: of the parameters.
+        mesh: batches come sharded over it.
         seed: of dropout, whose masks depend on it and on the step alone.
         parts: the batch is computed in this many parts, one after the other. Their gradients are
             averaged, and each part has batch statistics of its own.
@@ -36,6 +40,10 @@ class StepOptions(NamedTuple):
         compiler: options that the compiler takes (`compiler_options`).
     """
 
+    layout: Layout
+    loss_function: LossFunction
+    optimizer: optax.GradientTransformation
+    mesh: Mesh
     seed: int = 0
     parts: int = 1
     recompute: bool = False
@@ -43,37 +51,12 @@ class StepOptions(NamedTuple):
     compiler: Mapping[str, str] = MappingProxyType({})
 
 
-_DEFAULTS = StepOptions()
-
 # From state (donated) and batch to state and scalars.
 TrainStep = jax.stages.Wrapped | CautiousStep
 
 
-class _Step(NamedTuple):
-    """What a step is made of; the arguments of `make_train_step`."""
-
-    layout: Layout
-    loss_function: LossFunction
-    optimizer: optax.GradientTransformation
-    mesh: Mesh
-    options: StepOptions
-
-
-def make_train_step(
-    layout: Layout,
-    loss_function: LossFunction,
-    optimizer: optax.GradientTransformation,
-    mesh: Mesh,
-    options: StepOptions = _DEFAULTS,
-) -> TrainStep:
+def make_train_step(made: StepParts) -> TrainStep:
     """Makes the jitted step: forward, backward, update.
-
-    Args:
-        layout: of the state, which comes as it says.
-        loss_function: prediction, target and mask to one loss per image.
-        optimizer: of the parameters.
-        mesh: batches come sharded over it.
-        options: how it is computed.
 
     Returns:
         A jitted function of state (donated, as vectors) and batch (`network_inputs`) to the new
@@ -81,8 +64,7 @@ def make_train_step(
         `parameter_norm` (before the step), `update_norm` (of what the step adds to them) and
         `halted`.
     """
-    made = _Step(layout, loss_function, optimizer, mesh, options)
-    shardings = shardings_of(layout.vectors)
+    mesh, shardings = made.mesh, shardings_of(made.layout.vectors)
 
     def train_step(state: TrainState, batch: Batch) -> Any:
         with forms_for(list(mesh.devices.flat)):
@@ -97,10 +79,10 @@ def make_train_step(
             compiler_options=dict(compiler_options) or None,
         )
 
-    return CautiousStep(jitted, options.compiler) if options.compiler else jitted({})
+    return CautiousStep(jitted, made.compiler) if made.compiler else jitted({})
 
 
-def _advance(made: _Step, state: TrainState, batch: Batch) -> tuple[TrainState, Any]:
+def _advance(made: StepParts, state: TrainState, batch: Batch) -> tuple[TrainState, Any]:
     layout, mesh = made.layout, made.mesh
     params, batch_stats = state.variables
     whole = jax.lax.with_sharding_constraint(params, meshes.replicated(mesh))
@@ -110,7 +92,7 @@ def _advance(made: _Step, state: TrainState, batch: Batch) -> tuple[TrainState, 
         made,
         layout.params.separate(whole),
         layout.batch_stats.separate(batch_stats),
-        jax.random.fold_in(jax.random.key(made.options.seed), state.step),
+        jax.random.fold_in(jax.random.key(made.seed), state.step),
         batch,
     )
     # First whole, then divided, which the compiler turns into one operation. Asked to divide them
@@ -143,10 +125,12 @@ def _advance(made: _Step, state: TrainState, batch: Batch) -> tuple[TrainState, 
 
 
 def _loss(
-    made: _Step, params: nnx.State, batch_stats: nnx.State, key: jax.Array, batch: Batch
+    made: StepParts, params: nnx.State, batch_stats: nnx.State, key: jax.Array, batch: Batch
 ) -> tuple[jax.Array, nnx.State]:
     """The batch's mean loss, and the new running statistics."""
-    params = frozen_stopped(params, made.options.frozen)
+    # The gradient of what is frozen is never computed.
+    stop = jax.lax.stop_gradient
+    params = map_named(lambda name, x: stop(x) if is_frozen(name, made.frozen) else x, params)
     model = nnx.merge(made.layout.graph, params, batch_stats, copy=True)
     image, mask, target = network_inputs(batch)
     prediction = model(image, mask, rngs=nnx.Rngs(dropout=key)).image
@@ -155,12 +139,12 @@ def _loss(
 
 
 def _gradients(
-    made: _Step, params: nnx.State, batch_stats: nnx.State, key: jax.Array, batch: Batch
+    made: StepParts, params: nnx.State, batch_stats: nnx.State, key: jax.Array, batch: Batch
 ) -> tuple[tuple[jax.Array, nnx.State], nnx.State]:
     """Loss, new running statistics and gradients of a batch, computed in one part or several."""
-    parts = made.options.parts
+    parts = made.parts
     loss: Callable[..., Any] = partial(_loss, made)
-    if made.options.recompute:
+    if made.recompute:
         loss = jax.checkpoint(loss, policy=_is_convolution)
     gradients_of = jax.value_and_grad(loss, has_aux=True)
     if parts == 1:

@@ -33,12 +33,7 @@ class Writer(Protocol):
 
 
 class TensorBoardWriter:
-    """Writes event files.
-
-    Args:
-        folder: gets them.
-        start_step: steps already done; what the folder holds of later ones is void.
-    """
+    """Writes event files; what the folder holds of steps after `start_step` is void."""
 
     def __init__(self, folder: Path, start_step: int):
         self._writer = SummaryWriter(str(folder), purge_step=start_step + 1)

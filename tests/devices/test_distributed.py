@@ -53,7 +53,7 @@ def test_processes_that_do_not_come_are_said(port, monkeypatch, caplog, capfd):
         ((None, 2, None), r"pass all three"),
     ],
 )
-def test_arguments_that_are_wrong_are_said_at_once(arguments, message):
+def test_invalid_arguments_are_refused_at_once(arguments, message):
     with pytest.raises(InputError, match=message):
         join_processes(*arguments)
 

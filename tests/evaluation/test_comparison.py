@@ -1,7 +1,4 @@
 import csv
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +7,7 @@ from scipy import stats
 from harmony_jax import InputError
 from harmony_jax.evaluation.comparison import compare, pair_images, read_image_metrics
 from harmony_jax.evaluation.files import image_metrics_csv
-
-ROOT = Path(__file__).parents[2]
+from tests.commands import failure, run
 
 
 def records(seed: int, shift: float = 0.0, count: int = 200) -> list[dict]:
@@ -78,18 +74,14 @@ def test_files_that_cannot_be_read(tmp_path):
         read_image_metrics(tmp_path / "a.csv")
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, "scripts/compare_runs.py", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-
-
 def test_the_command(tmp_path):
     before, after = records(1, count=20), records(2, count=20)
     after[7]["fMSE"], after[9]["fMSE"] = before[7]["fMSE"] - 90, before[9]["fMSE"] + 90
     for name, found in (("a", before), ("b", after)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "evaluation_images.csv").write_bytes(image_metrics_csv(found))
-    result = run(tmp_path / "a", tmp_path / "b", f"--csv={tmp_path}/all.csv", "--show=1")
+    script = "scripts/compare_runs.py"
+    result = run(script, tmp_path / "a", tmp_path / "b", f"--csv={tmp_path}/all.csv", "--show=1")
     assert result.returncode == 0, result.stderr
     better, worse = result.stdout.split("images got better")[1].split("images got worse")
     assert "c7_1_1.jpg" in better
@@ -99,7 +91,7 @@ def test_the_command(tmp_path):
     assert float(lines[7]["fMSE_difference"]) == pytest.approx(-90)
     for name, found in (("a", before), ("b", after)):
         (tmp_path / f"{name}.csv").write_bytes(image_metrics_csv(found[:2]))
-    result = run(tmp_path / "a.csv", tmp_path / "b.csv")
+    result = run(script, tmp_path / "a.csv", tmp_path / "b.csv")
     assert result.returncode == 0, result.stderr
     lines = [line for line in result.stdout.splitlines() if line.split()[1:3] == ["1", "MSE"]]
     assert len(lines) == 2
@@ -108,7 +100,5 @@ def test_the_command(tmp_path):
         (["a", "c"], f"error: {tmp_path}/c: not found"),
         (["a", "b", "--metric=LPIPS"], "error: argument --metric: invalid choice: 'LPIPS'"),
     ):
-        result = run(*(tmp_path / path for path in arguments[:2]), *arguments[2:])
-        assert result.returncode == 1
-        assert result.stderr.startswith(message)
-        assert len(result.stderr.splitlines()) == 1
+        paths = (tmp_path / path for path in arguments[:2])
+        assert failure(script, *paths, *arguments[2:]).startswith(message)

@@ -55,7 +55,4 @@ def test_means_by_subset_and_by_ratio_with_both_ends_in():
     assert summary["All 5%-15%"]["N"] == 1  # ... and here
     assert summary["All 15%-100%"]["N"] == 1
     assert list(summary)[:3] == ["A", "B", "All"]
-
-
-def test_ranges_without_an_image_are_left_out():
     assert "All 15%-100%" not in summarize([record("A", 0.01, 1.0)])

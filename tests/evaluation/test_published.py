@@ -1,8 +1,5 @@
 """The paper's numbers, against each other and against what else in this repository quotes them."""
 
-import re
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -18,7 +15,6 @@ from harmony_jax.evaluation.published import (
 )
 from harmony_jax.weights.downloads import FILES
 
-ROOT = Path(__file__).parents[2]
 COUNTS = PUBLISHED["test"]
 
 
@@ -121,22 +117,6 @@ def test_a_row_on_a_backbone_names_its_imagenet_weights():
 
 def test_the_released_weights_are_those_that_can_be_downloaded():
     assert {row.model for row in RELEASED} == set(FILES)
-
-
-def test_the_numbers_are_those_of_the_table_of_models():
-    """docs/models.md: MSE / PSNR of each model, the paper's and of the released weights."""
-    for line in (ROOT / "docs" / "models.md").read_text().splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if not line.startswith("| `") or cells[0].strip("`") not in list_models():
-            continue
-        model = cells[0].strip("`")
-        own = {
-            (row.metrics["All MSE"], row.metrics["All PSNR"])
-            for row in rows_for(model)
-            if row.model == model
-        }
-        quoted = re.findall(r"(\d+\.\d\d) / (\d+\.\d\d)", " ".join(cells[-2:]))
-        assert own == {(float(mse), float(psnr)) for mse, psnr in quoted}, model
 
 
 def test_rows_to_print_beside_a_model():

@@ -131,26 +131,23 @@ def test_other_splits_and_earlier_results_stay_apart(trained, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "message"),
+    ("fields", "message"),
     [
-        ("data.subsets", ("HCOCO", "HVideo"), "subset 'HVideo'"),
-        ("data.subsets", (), "data.subsets is empty"),
-        ("evaluation.split", "holdout", "split 'holdout'"),
-        ("model.name", "dih256", r"checkpoints/\d+: holds model .*improved_dih256.*'dih256'"),
+        ({"data.subsets": ("HCOCO", "HVideo")}, "subset 'HVideo'"),
+        ({"data.subsets": ()}, "data.subsets is empty"),
+        ({"evaluation.split": "holdout"}, "split 'holdout'"),
+        (
+            {"evaluation.split": "validation", "data.validation_fraction": 0.0},
+            "'validation' is empty: set data.validation_fraction",
+        ),
+        ({"model.name": "dih256"}, r"checkpoints/\d+: holds model .*improved_dih256.*'dih256'"),
     ],
 )
-def test_configs_that_do_not_fit(trained, tmp_path, field, value, message):
+def test_configs_that_do_not_fit(trained, tmp_path, fields, message):
     config, workdir = trained
     config = config.copy_and_resolve_references()
-    config.update_from_flattened_dict({field: value})
+    config.update_from_flattened_dict(fields)
     refuse(config, tmp_path, message, workdir)
-
-
-def test_an_empty_validation_set(trained, tmp_path):
-    config, workdir = trained
-    config = config.copy_and_resolve_references()
-    config.evaluation.split, config.data.validation_fraction = "validation", 0.0
-    refuse(config, tmp_path, "'validation' is empty: set data.validation_fraction", workdir)
 
 
 def test_checkpoints_that_are_not_there_or_damaged(trained, tmp_path):

@@ -25,7 +25,7 @@ from harmony_jax.models import HarmonizationModel, released_image_size
 from harmony_jax.models.foreground_aware import ForegroundAware
 from harmony_jax.training.layout import Layout
 from harmony_jax.training.optimizer import create_optimizer, rate_labels
-from harmony_jax.training.step import make_train_step
+from harmony_jax.training.step import StepParts, make_train_step
 from harmony_jax.weights.torch_keys import torch_key
 from tests.compiling import fused, fused_unoptimized
 from tests.models.piecewise import compiled_in_parts
@@ -177,7 +177,7 @@ def test_training(name):
     optimizer = create_optimizer(config.optimizer, optax.constant_schedule(1e-3))
     layout = Layout(case.model, optimizer, mesh)
     state = layout.begin(case.model)
-    step = make_train_step(layout, create_loss(config.loss), optimizer, mesh)
+    step = make_train_step(StepParts(layout, create_loss(config.loss), optimizer, mesh))
     step = step.lower(state, batch).compile(compiler_options=fused())
 
     state, metrics = step(state, batch)

@@ -1,17 +1,12 @@
 """The command of a whole table: rows that train, fail, are refused, and are there already."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from scripts import run_table
 from scripts.run_table import main
-
-ROOT = Path(__file__).parents[2]
+from tests.commands import run
 
 # ml_collections loads config files so.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
@@ -21,16 +16,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarni
 def _quiet(monkeypatch):
     """In this process the logger is not the command's to configure."""
     monkeypatch.setattr(run_table, "log_to_terminal", lambda: None)
-
-
-def run(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "scripts/run_table.py", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
-    )
 
 
 @pytest.mark.parametrize(
@@ -99,7 +84,8 @@ def test_a_table_of_trial_runs(mini_root, tmp_path):
         "--config.train.epochs=1",
         "--config.evaluation.every_epochs=0",
     ]
-    first = run("1", *arguments)
+    quick = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    first = run("scripts/run_table.py", "1", *arguments, **quick)
     assert first.returncode == 1
     assert "Traceback" not in first.stderr
     lines = first.stderr.splitlines()
@@ -116,7 +102,7 @@ def test_a_table_of_trial_runs(mini_root, tmp_path):
     assert "Ours of dih: model.depth 4, data.image_size 32 instead of 256" in first.stdout
 
     written = (tmp_path / "dih" / "evaluation.json").stat()
-    again = run("2", "--rows=dih", *arguments)
+    again = run("scripts/run_table.py", "2", "--rows=dih", *arguments, **quick)
     assert again.returncode == 0, again.stderr
     assert "training is finished" in again.stderr
     assert (tmp_path / "dih" / "evaluation.json").stat() == written

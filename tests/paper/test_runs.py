@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from configs import table as table_config
 from harmony_jax import InputError
 from harmony_jax.evaluation.published import TABLES
 from harmony_jax.paper.runs import Relay, check_backbone, command, row_run
@@ -46,11 +45,6 @@ def test_a_row_is_a_training_of_main_in_its_own_workdir(tmp_path):
         "--config.train.epochs=1",
         "--config.data.subsets=('HCOCO',)",
     ]
-
-
-def test_table_2_is_of_the_trainings_of_table_1(tmp_path):
-    assert run_of(2, "idih", tmp_path).workdir == run_of(1, "idih", tmp_path).workdir
-    assert table_config.get_config("2,idih") == table_config.get_config("1,idih")
 
 
 def test_imagenet_weights_are_found_by_their_published_names(tmp_path):

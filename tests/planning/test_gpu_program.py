@@ -1,4 +1,4 @@
-"""What is read of programs compiled for GPUs: shortened from such, with other shapes."""
+"""Reading programs compiled for GPUs, shortened from real ones, with other shapes."""
 
 from harmony_jax.planning.collectives import Collective, collectives
 from harmony_jax.planning.gpu_program import Launches, kernels, launches, product_flops
@@ -85,7 +85,7 @@ def test_arithmetic_of_products():
 
 
 def test_graphs_and_what_they_hold(tmp_path):
-    """Of asynchronous collectives the collective counts, not that it is begun and awaited."""
+    """An asynchronous collective counts once, not its start and end."""
     ending = "thunk_sequence_after_thunk_passes.txt"
     for number, name in enumerate(("jit_train_step", "jit__lambda")):
         (tmp_path / f"module_{number:04}.{name}.{ending}").write_text(LAUNCHES)

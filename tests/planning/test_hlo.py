@@ -1,4 +1,4 @@
-"""What is read of compiled programs' text; shortened from such, with other shapes."""
+"""Reading compiled programs. They are shortened from real ones, with other shapes."""
 
 import re
 

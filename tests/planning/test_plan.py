@@ -1,7 +1,4 @@
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import jax
 import pytest
@@ -24,10 +21,9 @@ from harmony_jax.planning.plan import (
 )
 from harmony_jax.planning.report import batches_text, plan_json, plan_text
 from harmony_jax.planning.targets import Target, find_target
+from tests.commands import failure
 from tests.made_data import tiny_config
 from tests.planning.compilers import needs_cuda_plugin, needs_libtpu
-
-SCRIPT = Path(__file__).parents[2] / "scripts" / "plan.py"
 
 
 def made_plan(**changes) -> Plan:
@@ -175,12 +171,8 @@ def test_the_search_ends_within_an_eighth_of_the_limit(monkeypatch, limit):
     ],
 )
 def test_the_command_ends_in_one_line(arguments, message):
-    config = SCRIPT.parents[1] / "configs" / "improved_dih256.py"
-    command = [sys.executable, str(SCRIPT), f"--config={config}", *arguments]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ended.returncode == 1
-    assert ended.stderr.startswith(f"error: {message}")
-    assert ended.stderr.count("\n") == 1
+    line = failure("scripts/plan.py", "--config=configs/improved_dih256.py", *arguments)
+    assert line.startswith(f"error: {message}")
 
 
 def test_batches_of_more_values_than_int32_holds():

@@ -29,7 +29,7 @@ from tests.planning.compilers import needs_cuda_plugin, needs_libtpu
         ("h100:1x16x8", "hosts x GPUs"),
     ],
 )
-def test_targets_that_cannot_be(topology, message):
+def test_invalid_targets(topology, message):
     with pytest.raises(InputError, match=f"topology {topology}: .*{message}"):
         find_target(topology)
 

@@ -27,6 +27,11 @@ def training(monkeypatch):
 def test_it_averages_what_the_steps_make_and_forgets_the_beginning_soon(training):
     states, _ = advanced(training, training.begin(), 1, 5)
     averages = [exchanged(state.variables, state.optimizer)[0].params for state in states]
+    trees = training.layout.trees
+    params = jax.tree.leaves(trees.variables.params)
+    average = jax.tree.leaves(exchanged(trees.variables, trees.optimizer)[0].params)
+    assert [leaf.sharding for leaf in average] == [leaf.sharding for leaf in params]
+    assert not all(leaf.sharding.is_fully_replicated for leaf in average)
     for begun, first in zip(leaves(averages[0]), leaves(states[0].variables.params), strict=True):
         np.testing.assert_array_equal(begun, first)
     for number in range(5):
@@ -35,15 +40,6 @@ def test_it_averages_what_the_steps_make_and_forgets_the_beginning_soon(training
         new = leaves(states[number + 1].variables.params)
         for before, made, after in zip(old, new, found, strict=True):
             np.testing.assert_allclose(after, kept * before + (1 - kept) * made, rtol=1e-5)
-
-
-def test_it_is_divided_over_the_devices_as_the_parameters_are(training):
-    trees = training.layout.trees
-    params = trees.variables.params
-    average = exchanged(trees.variables, trees.optimizer)[0].params
-    found = [leaf.sharding for leaf in jax.tree.leaves(average)]
-    assert found == [leaf.sharding for leaf in jax.tree.leaves(params)]
-    assert not all(sharding.is_fully_replicated for sharding in found)
 
 
 def test_a_checkpoints_model_is_the_average_and_training_continues_to_the_same_bits(

@@ -39,21 +39,19 @@ def test_another_model_data_loss_or_optimizer_is_refused(fields, message):
         check_continuation(metadata(), metadata(**fields), FOLDER)
 
 
-def test_the_schedule_and_the_decay_of_an_average_may_change_which_is_logged(caplog):
+def test_schedule_average_data_and_computation_may_change_which_is_logged(caplog):
     begun = metadata(train__ema_decay=0.9)
-    now = metadata(train__ema_decay=0.99, optimizer__schedule="cosine", init__backbone="x.pth")
+    fields = {"model__precision": "highest", "data__num_workers": 3, "data__unreadable": "skip"}
+    fields |= {"optimizer__schedule": "cosine", "init__backbone": "x.pth"}
+    now = metadata(train__ema_decay=0.99, **fields)
     with caplog.at_level(logging.WARNING, "harmony_jax"):
         check_continuation(begun, now, FOLDER)
     assert "Continuing with train.ema_decay 0.99 instead of 0.9" in caplog.messages
     assert "Continuing with optimizer.schedule cosine instead of piecewise" in caplog.messages
+    assert "Continuing with model.precision highest instead of None" in caplog.messages
     assert "init.backbone x.pth is not read" in caplog.text
     with pytest.raises(InputError, match=r"train\.ema_decay 0\.9 where the config has 0\.0"):
         check_continuation(begun, metadata(), FOLDER)
-
-
-def test_where_the_data_is_and_how_it_is_computed_with_may_change():
-    fields = {"model__precision": "highest", "data__num_workers": 3, "data__unreadable": "skip"}
-    check_continuation(metadata(), metadata(**fields), FOLDER)
 
 
 def test_a_field_that_only_one_version_of_the_code_has_is_not_compared(caplog):

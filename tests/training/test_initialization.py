@@ -1,7 +1,6 @@
 """What a training starts from: another model's weights, as far as they fit, or a backbone's."""
 
 import logging
-import shutil
 
 import jax
 import numpy as np
@@ -17,12 +16,10 @@ from harmony_jax.training import loop
 from harmony_jax.training.initialization import initialize
 from harmony_jax.training.setup import set_up
 from harmony_jax.weights.convert import convert
-from harmony_jax.weights.downloads import FILES
 from harmony_jax.weights.files import read_state_dict, write_state_dict
 from harmony_jax.weights.saved_model import load_model
 from harmony_jax.weights.steps import FOLDER
 from tests.made_data import tiny_config
-from tests.pytorch import torch
 from tests.released import imagenet_keys, make_weights
 
 BACKBONE = "hrnet18s_idih256"
@@ -76,17 +73,6 @@ def test_fine_tuning_starts_from_exactly_these_values(trained, file, tmp_path, c
     assert starts(caplog) == [f"Starting from {named}: 50 of the model's 50 arrays taken"]
 
 
-def test_a_released_name_is_fetched_and_taken(file, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    name, models = "improved_ssam256", tmp_path / "harmony_jax" / "models"
-    models.mkdir(parents=True)
-    shutil.copy(file, models / f"{name}.safetensors")  # as if fetched
-    assert name in FILES
-    expected = jax.tree.leaves(begun(file).variables)
-    for found, value in zip(jax.tree.leaves(begun(name).variables), expected, strict=True):
-        np.testing.assert_array_equal(found, value)
-
-
 def test_of_another_model_what_fits_is_taken_and_the_rest_is_told(file, caplog):
     caplog.set_level(logging.INFO, "harmony_jax")
     begun(file, name="dih256", depth=3)  # without blending, and a level less
@@ -129,27 +115,28 @@ def test_a_changed_fusion_leaves_what_takes_the_features_new(tmp_path, caplog):
     )
 
 
-def test_what_has_nothing_in_common_leaves_no_workdir(mini_root, tmp_path, file):
-    config, workdir = tiny_config(mini_root), tmp_path / "workdir"
-
-    def refuse(path, message):
-        config.init.checkpoint = str(path)
-        with pytest.raises(InputError, match=message) as error:
+def test_what_cannot_be_taken_leaves_no_workdir(mini_root, tmp_path, file, imagenet):
+    other, whole = tmp_path / "other.safetensors", tmp_path / "whole.safetensors"
+    arrays = read_state_dict(file)
+    # A counter alone is nothing: it belongs to statistics.
+    counter = next(key for key in arrays if key.endswith("num_batches_tracked"))
+    others = {f"other.{key}": value for key, value in arrays.items()}
+    other.write_bytes(safetensors.numpy.save(others | {counter: arrays[counter]}))
+    write_state_dict(whole, imagenet)
+    (tmp_path / "empty").mkdir()
+    for field, path, message in (
+        ("checkpoint", other, "none of its 51 arrays fits"),
+        ("checkpoint", tmp_path / "missing.safetensors", "no such file or folder"),
+        ("checkpoint", tmp_path / "empty", "no checkpoint there"),
+        ("backbone", tmp_path / "missing.pth", "cannot be read"),
+        ("backbone", whole, "the model has no backbone"),
+    ):
+        config, workdir = tiny_config(mini_root), tmp_path / "workdir"
+        config.init[field] = str(path)
+        with pytest.raises(InputError, match=f"^init.{field} {path}.*: .*{message}") as error:
             loop.train(config, workdir)
-        assert str(error.value).startswith(f"init.checkpoint {path}")
         assert "\n" not in str(error.value)
         assert not workdir.exists()
-
-    other = tmp_path / "other.safetensors"
-    arrays = {f"other.{key}": value for key, value in read_state_dict(file).items()}
-    # A counter alone is nothing: it belongs to statistics.
-    counter = next(key for key in read_state_dict(file) if key.endswith("num_batches_tracked"))
-    arrays[counter] = read_state_dict(file)[counter]
-    other.write_bytes(safetensors.numpy.save(arrays))
-    refuse(other, "none of its 51 arrays fits")
-    refuse(tmp_path / "missing.safetensors", "no such file or folder")
-    (tmp_path / "empty").mkdir()
-    refuse(tmp_path / "empty", "no checkpoint there")
 
 
 def test_a_checkpoint_goes_before_a_backbone(file, caplog):
@@ -164,23 +151,12 @@ def imagenet():
     return make_weights(imagenet_keys(BACKBONE)["imagenet_keys"], seed=1)
 
 
-@pytest.fixture(scope="module")
-def imagenet_file(imagenet, tmp_path_factory):
-    """As HRNet's authors wrote it, in the format before PyTorch 1.6, where that is installed."""
-    path = tmp_path_factory.mktemp("imagenet") / "hrnet_w18_small_model_v2.pth"
-    if torch is None:
-        write_state_dict(path, imagenet)
-    else:
-        tensors = {key: torch.tensor(value) for key, value in imagenet.items()}
-        torch.save(tensors, path, _use_new_zipfile_serialization=False)
-    return path
-
-
-def test_training_starts_from_the_backbone_that_the_config_names(imagenet, imagenet_file, caplog):
+def test_training_starts_from_the_backbone_that_the_config_names(imagenet, tmp_path, caplog):
     caplog.set_level(logging.INFO, "harmony_jax")
-    model = small_hrnet(width=18)
-    initialize(model, ConfigDict({"checkpoint": "", "backbone": str(imagenet_file)}))
-    assert f"Backbone from {imagenet_file}: 864 arrays taken, 126 ignored" in caplog.messages
+    model, path = small_hrnet(width=18), tmp_path / "hrnet_w18_small_model_v2.pth"
+    write_state_dict(path, imagenet)
+    initialize(model, ConfigDict({"checkpoint": "", "backbone": str(path)}))
+    assert f"Backbone from {path}: 864 arrays taken, 126 ignored" in caplog.messages
     network = model.backbone.hrnet
     kernel = np.transpose(imagenet["conv1.weight"], (2, 3, 1, 0))
     np.testing.assert_array_equal(network.conv1.kernel.get_value(), kernel)
@@ -193,22 +169,6 @@ def test_training_a_random_backbone_says_so(caplog):
     initialize(model, ConfigDict({"checkpoint": "", "backbone": ""}))
     assert "init.backbone is not set" in caplog.text
     assert isinstance(model.backbone.hrnet.conv1.kernel.get_value(), jax.ShapeDtypeStruct)
-
-
-def test_backbones_that_cannot_be_leave_no_workdir(mini_root, tmp_path, imagenet):
-    config, workdir = tiny_config(mini_root), tmp_path / "workdir"
-
-    def refuse(path, message):
-        config.init.backbone = str(path)
-        with pytest.raises(InputError, match=f"^init.backbone {path}: {message}") as error:
-            loop.train(config, workdir)
-        assert "\n" not in str(error.value)
-        assert not workdir.exists()
-
-    missing, whole = tmp_path / "missing.pth", tmp_path / "whole.safetensors"
-    refuse(missing, "cannot be read")
-    write_state_dict(whole, imagenet)
-    refuse(whole, "the model has no backbone")
 
 
 def test_a_training_that_has_begun_reads_neither(trained, caplog):

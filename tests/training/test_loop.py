@@ -62,13 +62,11 @@ def test_more_epochs_continue_and_are_evaluated(trained, tmp_path):
     ("section", "field", "value", "message"),
     [
         ("train", "batch_size", 3, r"train\.batch_size 3"),
-        ("evaluation", "batch_size", 0, r"evaluation\.batch_size 0"),
         ("loss", "name", "l1", r"loss\.name 'l1'"),
-        ("checkpoint", "keep_newest", 0, "keep_newest 0"),
         ("evaluation", "split", "holdout", "split 'holdout'"),
     ],
 )
-def test_fields_that_cannot_be(mini_root, tmp_path, section, field, value, message):
+def test_invalid_fields(mini_root, tmp_path, section, field, value, message):
     config = tiny_config(mini_root)
     config[section][field] = value
     with pytest.raises(InputError, match=message):
@@ -84,12 +82,6 @@ def test_the_end_is_saved_even_if_nothing_else_is(mini_root, tmp_path):
     train(config, tmp_path)
     assert [path.name for path in (tmp_path / FOLDER).iterdir()] == ["3"]  # nothing is held out
     assert (tmp_path / "evaluation.json").exists()
-
-
-def test_a_workdir_that_cannot_be(mini_root, tmp_path):
-    (tmp_path / "file").write_text("no folder")
-    with pytest.raises(InputError, match=r"file/runs: cannot be written"):
-        train(tiny_config(mini_root), tmp_path / "file" / "runs")
 
 
 def test_unreadable_samples_are_replaced_counted_and_listed(tmp_path, caplog):

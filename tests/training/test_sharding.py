@@ -2,17 +2,12 @@
 
 import json
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
-import pytest
 
+from tests.commands import run
 from tests.conftest import DEVICE_COUNT
 from tests.made_data import write_iharmony4
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_one_curve_on_any_number_of_devices(tmp_path):
@@ -23,34 +18,13 @@ def test_one_curve_on_any_number_of_devices(tmp_path):
     """
     write_iharmony4(tmp_path, train=28, test=6)
     settings = [{"devices": n, "shards": shards} for n, shards in ((1, 1), (4, 2), (8, 8))]
-    result = subprocess.run(
-        [sys.executable, "-m", "tests.loss_curve", str(tmp_path), *map(json.dumps, settings)],
-        cwd=ROOT,
-        # The last one counts.
-        env=os.environ | {"XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {DEVICE_COUNT}=8"},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
+    program = ("-m", "tests.loss_curve", tmp_path, *map(json.dumps, settings))
+    flags = f"{os.environ['XLA_FLAGS']} {DEVICE_COUNT}=8"  # the last one counts
+    result = run(*program, XLA_FLAGS=flags)
+    assert result.returncode == 0, result.stderr
     lines = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
     one, *others = (line["losses"] for line in lines)
     assert len(others) == 2
     assert np.ptp(one) > 0.1  # it moves
     for losses in others:
         np.testing.assert_allclose(losses, one, rtol=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--coordinator=localhost:1"], "pass all three"),
-        (["--coordinator=nowhere", "--num_processes=2", "--process_id=0"], "'nowhere'"),
-        (["--coordinator=localhost:1", "--num_processes=2", "--process_id=2"], "process_id 2"),
-    ],
-)
-def test_processes_that_cannot_be(arguments, message):
-    command = [sys.executable, "main.py", "--config=configs/demo.py", "--workdir=x", *arguments]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert result.returncode == 1
-    assert result.stderr.startswith("error: ")
-    assert message in result.stderr

@@ -11,6 +11,7 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
+from harmony_jax import InputError
 from harmony_jax.training.loop import train
 from harmony_jax.training.writers import TensorBoardWriter, Writer
 from tests.made_data import tiny_config
@@ -73,6 +74,13 @@ def test_a_writer_gets_curves_pictures_and_what_describes_the_run(seen):
     assert recorder.images["evaluation/examples", 14].dtype == np.uint8
     assert "train.ema_decay = 0.9" in recorder.texts["config", 0].splitlines()
     assert "encoder.block0" in recorder.texts["model", 0]
+    assert recorder.closed == 1
+
+
+def test_a_writer_is_closed_though_nothing_was_trained(tmp_path):
+    recorder = Recorder()
+    with pytest.raises(InputError, match=r"data\.root"):
+        train(tiny_config(tmp_path / "nowhere"), tmp_path, [recorder])
     assert recorder.closed == 1
 
 
