@@ -15,7 +15,7 @@ import safetensors.numpy
 from harmony_jax import InputError
 from harmony_jax.weights.files import read_state_dict, write_state_dict
 from tests.pytorch import needs_torch, torch
-from tests.weights.refusals import refusal
+from tests.weights.checks import assert_same_arrays, refusal
 
 ARRAYS = {
     "encoder.0.weight": np.arange(24, dtype=np.float32).reshape(2, 3, 4) / 7,
@@ -26,13 +26,6 @@ ARRAYS = {
 
 def tensors(prefix: str = "") -> OrderedDict:
     return OrderedDict((prefix + key, torch.tensor(value)) for key, value in ARRAYS.items())
-
-
-def assert_same(found: dict, expected: dict = ARRAYS) -> None:
-    assert found.keys() == expected.keys()
-    for key, value in expected.items():
-        assert (found[key].dtype, found[key].shape) == (value.dtype, value.shape), key
-        np.testing.assert_array_equal(found[key], value)
 
 
 @needs_torch
@@ -48,7 +41,7 @@ def test_released_formats_are_read(tmp_path, options, nested, prefix):
     if nested:
         content = {"state_dict": content, "epoch": 3, "optimizer": {"lr": 0.1}}
     torch.save(content, tmp_path / "weights.pth", **options)
-    assert_same(read_state_dict(tmp_path / "weights.pth"))
+    assert_same_arrays(read_state_dict(tmp_path / "weights.pth"), ARRAYS)
 
 
 def test_a_prefix_that_not_every_key_has_is_a_name(tmp_path):
@@ -65,7 +58,7 @@ def test_half_precision_in_safetensors_becomes_float32_and_float8_is_refused(tmp
     path = tmp_path / "weights.safetensors"
     save_file({"a": torch.tensor([1.5], dtype=torch.bfloat16), "b": torch.ones(2).half()}, path)
     expected = {"a": np.array([1.5], np.float32), "b": np.ones(2, np.float32)}
-    assert_same(read_state_dict(path), expected)
+    assert_same_arrays(read_state_dict(path), expected)
     save_file({"weight": torch.ones(2).to(torch.float8_e4m3fn)}, path)
     message = refusal(path)
     assert "weight cannot be read" in message
@@ -80,7 +73,7 @@ def test_written_weights_are_read_back_bit_by_bit(tmp_path, ending):
     for value in written.values():
         value.setflags(write=False)
     write_state_dict(path, written)
-    assert_same(read_state_dict(path))
+    assert_same_arrays(read_state_dict(path), ARRAYS)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
@@ -156,7 +149,7 @@ def test_reading_never_executes_what_a_file_asks_for(tmp_path, make, reason):
     marker.unlink()  # the payload is a working one
     path.write_bytes(make(Payload(marker)))
     if reason is None:
-        assert_same(read_state_dict(path))
+        assert_same_arrays(read_state_dict(path), ARRAYS)
     else:
         message = refusal(path)
         assert "refused: " in message
@@ -221,4 +214,4 @@ def test_pytorch_is_not_even_imported(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     for name in ("new.pth", "new.safetensors"):
         write_state_dict(tmp_path / name, ARRAYS)
-        assert_same(read_state_dict(tmp_path / name))
+        assert_same_arrays(read_state_dict(tmp_path / name), ARRAYS)

@@ -18,7 +18,7 @@ from harmony_jax import InputError
 from harmony_jax.weights.files import read_state_dict, write_state_dict
 from harmony_jax.weights.torch_file import read_torch_file, write_torch_file
 from tests.pytorch import needs_torch, torch
-from tests.weights.refusals import refusal
+from tests.weights.checks import assert_same_arrays, refusal
 
 FILES = sorted((Path(__file__).parents[1] / "golden" / "torch").glob("*.pth"))
 
@@ -94,9 +94,7 @@ def refused(folder: Path, description: bytes) -> str:
 def test_files_of_every_age_are_read(path):
     found = read_state_dict(path)
     assert list(found) == list(EXPECTED)
-    for key, value in EXPECTED.items():
-        assert (found[key].dtype, found[key].shape) == (value.dtype, value.shape), key
-        np.testing.assert_array_equal(found[key], value)
+    assert_same_arrays(found, EXPECTED)
     assert np.shares_memory(found["tied"], found["conv.weight"])
 
 
