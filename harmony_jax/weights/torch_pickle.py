@@ -269,8 +269,10 @@ _DTYPES = {
     "ComplexDoubleStorage": np.dtype(np.complex128),
 }
 # Number types without a storage type: their tensors name the type itself.
-_OTHER_DTYPES = (np.uint16, np.uint32, np.uint64, jnp.float8_e4m3fn, jnp.float8_e4m3fnuz)
-_OTHER_DTYPES += (jnp.float8_e5m2, jnp.float8_e5m2fnuz)
+_OTHER_DTYPES = (
+    *(np.uint16, np.uint32, np.uint64, jnp.float8_e4m3fn, jnp.float8_e4m3fnuz),
+    *(jnp.float8_e5m2, jnp.float8_e5m2fnuz),
+)
 _ORDERED_DICT = "collections.OrderedDict"
 _REBUILD = "torch._utils._rebuild_"
 # Beside weights in a training's file, and tensors that are no plain arrays: known, but not read.
