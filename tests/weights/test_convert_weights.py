@@ -137,7 +137,7 @@ class QuietHandler(SimpleHTTPRequestHandler):
         (["--input=DIR", "--output=x"], "is a checkpoint already"),
         (["--input=DIR", "--output=x.pth", "--model=dih256"], f"holds a {NAME}, not a dih256"),
         (["--input=empty", "--output=x.pth"], "empty: no checkpoint there"),
-        (["--input=FILE", "--output=x", f"--model={NAME}", "--cache=y"], "--cache goes with"),
+        (["--input=FILE", "--output=x", f"--model={NAME}", "--cache=y"], "--cache: only for"),
         (["--input=FILE", "--output=FILE", f"--model={NAME}"], "is there already"),
         (["--input=FILE", "--output=DIR", f"--model={NAME}"], "is there already"),
         (["--download=dih256", "--output=x"], "no released checkpoint of 'dih256'"),
