@@ -5,8 +5,13 @@ import json
 import zlib
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from flax import nnx
+
+from harmony_jax import create_model, load_torch_state_dict, to_torch_state_dict
+from harmony_jax.models import HarmonizationModel
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -34,6 +39,14 @@ def imagenet_keys(name: str) -> dict:
 def make_weights(keys_and_shapes: list, seed: int = 0) -> dict[str, np.ndarray]:
     """A released model's whole state_dict from its keys and shapes."""
     return {key: _weight(key, tuple(shape), seed) for key, shape in keys_and_shapes}
+
+
+def filled_model(name: str, **overrides: Any) -> HarmonizationModel:
+    """A model, in training mode, with weights by formula."""
+    model = create_model(name, rngs=nnx.Rngs(0), **overrides)
+    shapes = [(key, array.shape) for key, array in to_torch_state_dict(model).items()]
+    load_torch_state_dict(model, make_weights(shapes))
+    return model
 
 
 @lru_cache(maxsize=2500)  # several models have one backbone

@@ -56,7 +56,6 @@ class SpatialSeparatedAttention(nnx.Module):
     """S2AM's block: separate channel attention for foreground and background, a blurred border.
 
     Args:
-        make: layer maker.
         features: of input and output.
         width: features between the two convolutions of the foreground, relative to the input's.
     """

@@ -50,9 +50,6 @@ def _project(x: Array, *heads: Projection) -> Float[Array, "batch height width k
     kernel = jnp.concatenate([head.kernel[0, 0] for head in heads], -1)
     bias = jnp.concatenate([head.bias[...] for head in heads])
     product = jnp.matmul(
-        x,
-        kernel.astype(x.dtype),
-        precision=heads[0].precision,
-        preferred_element_type=jnp.float32,
+        x, kernel.astype(x.dtype), precision=heads[0].precision, preferred_element_type=jnp.float32
     )
     return product + bias

@@ -3,8 +3,7 @@
 If channels are not a multiple of 8, cuDNN pads them in kernels of its own before and after each
 convolution. HRNet's 18 and 36 channels are padded by the model instead, and stay padded from one
 layer to the next. Parameters and statistics keep their shapes: layers pad what they compute with.
-A padded channel is zero, and so is its gradient. So training may hold the arrays padded
-(`training.layout`), which layers accept too.
+A padded channel is zero, and so is its gradient.
 """
 
 from collections.abc import Iterator, Sequence
@@ -40,12 +39,6 @@ def pad_channels(model: nnx.Module, platform: str) -> None:
         if hasattr(module, "pads_channels"):
             narrow = jnp.finfo(module.dtype).bits < 32
             module.pads_channels = narrow and platform in _PLATFORMS
-
-
-def padded_parts(model: nnx.Module) -> list[str]:
-    """The paths of the networks in a model that pad their channels, as `pad_channels` set it."""
-    found = nnx.iter_modules(model)
-    return [".".join(map(str, path)) for path, m in found if getattr(m, "pads_channels", False)]
 
 
 @contextmanager

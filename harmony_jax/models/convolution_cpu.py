@@ -132,12 +132,7 @@ def _up_by_blocks(y: Low, kernel: Kernel, *, padding: int, precision: Precision)
     taps = kernel.reshape(2, 2, 2, 2, channels, -1)[::-1, :, ::-1]
     block_kernel = taps.transpose(0, 2, 5, 1, 3, 4).reshape(2, 2, -1, 4 * channels)
     blocks = lax.conv_general_dilated(
-        y,
-        block_kernel,
-        (1, 1),
-        [(1, 1)] * 2,
-        dimension_numbers=DIMENSIONS,
-        precision=precision,
+        y, block_kernel, (1, 1), [(1, 1)] * 2, dimension_numbers=DIMENSIONS, precision=precision
     )
     batch, height, width, _ = blocks.shape
     x = blocks.reshape(batch, height, width, 2, 2, channels).transpose(0, 1, 3, 2, 4, 5)

@@ -31,7 +31,6 @@ class DeepLabBackbone(Backbone):
     """DeepLabV3+'s feature map at stride 4, or a feature pyramid on it.
 
     Args:
-        make: layer maker.
         deeplab_channels: of the map.
         pyramid_channels, pyramid_depth: see `Backbone`.
         dropout: rate after the spatial pyramid pooling, in training.
@@ -50,11 +49,7 @@ class DeepLabBackbone(Backbone):
         super().__init__(make, (deeplab_channels,), pyramid_channels, pyramid_depth)
 
     def maps(
-        self,
-        image: Image,
-        mask: Mask,
-        mask_features: FeatureMap | None,
-        rngs: nnx.Rngs | None,
+        self, image: Image, mask: Mask, mask_features: FeatureMap | None, rngs: nnx.Rngs | None
     ) -> list[FeatureMap]:
         return [self.deeplab(image, mask_features, rngs)]
 

@@ -3,18 +3,14 @@
 Attribute names follow the released PyTorch modules, so that parameter paths are their keys.
 """
 
-from collections.abc import Sequence
-
 from flax import nnx
 from jaxtyping import Array
 
-from harmony_jax.arrays import Image, Mask
 from harmony_jax.errors import InputError
 from harmony_jax.models.attention import MaskedChannelAttention
-from harmony_jax.models.blending import Projection, to_output
 from harmony_jax.models.channel_padding import Channels
-from harmony_jax.models.feature_fusion import BackboneFeatures, Connectors, Encoder
-from harmony_jax.models.interfaces import BaseNetwork, FeatureMap, Output
+from harmony_jax.models.feature_fusion import BackboneFeatures, Decoder, Encoder
+from harmony_jax.models.interfaces import BaseNetwork
 from harmony_jax.models.layers import ConvTranspose, LayerMaker, Named, Sequential, elu
 
 
@@ -22,7 +18,6 @@ class DeepImageHarmonization(BaseNetwork):
     """Encoder-decoder that sees composite and mask and predicts the harmonized image.
 
     Args:
-        make: layer maker.
         depth: number of stride-2 convolutions; the bottleneck of a 2 ** (depth + 1) image is 1x1.
         batchnorm_from: first encoder block with batch normalisation (the decoder always has it).
         attend_from: first decoder block with channel attention by foreground; None: no block.
@@ -58,64 +53,38 @@ class DeepImageHarmonization(BaseNetwork):
             return Named("block", Sequential([conv, norm, elu]))
 
         self.encoder = Encoder(make, widths, backbone_features, halving_conv)
-        self.decoder = DeconvDecoder(make, widths, attend_from, image_fusion, backbone_features)
-
-
-class DeconvDecoder(nnx.Module):
-    """Transposed convolutions with additive skips, then colours and blend mask by 1x1."""
-
-    def __init__(
-        self,
-        make: LayerMaker,
-        encoder_channels: tuple[int, ...],
-        attend_from: int | None,
-        image_fusion: bool,
-        features: BackboneFeatures | None,
-    ):
-        inputs = encoder_channels[::-1]
+        inputs = widths[::-1]
         outputs = (*inputs[1:], inputs[-1] // 2)
-        self.depth = depth = len(inputs)
-        self.connectors = Connectors(
-            make, features, "decoder", {depth - i: inputs[i] for i in range(depth)}
-        )
-        self.deconv_blocks = nnx.List(
-            DoublingConv(
-                make,
-                self.connectors.output_channels(depth - i, inputs[i]),
-                outputs[i],
-                padding=0 if i == 0 else 1,
-                attention=attend_from is not None and i >= attend_from,
-            )
-            for i in range(depth)
-        )
-        self.conv_attention = Projection(make, outputs[-1], 1) if image_fusion else None
-        self.to_rgb = Projection(make, outputs[-1], 3)
 
-    def __call__(
-        self,
-        encoder_outputs: list[Array],
-        image: Image,
-        mask: Mask,
-        features: Sequence[FeatureMap],
-    ) -> Output:
-        x = encoder_outputs[-1]
-        for i, block in enumerate(self.deconv_blocks):
-            if i > 0:
-                x = x + encoder_outputs[-1 - i]
-            x = block(self.connectors.connect(self.depth - i, x, features), mask)
-        return to_output(x, image, self.to_rgb, self.conv_attention)
+        def doubling_conv(number: int, channels: Channels) -> DoublingConv:
+            attention = attend_from is not None and number >= attend_from
+            padding = 0 if number == 0 else 1
+            return DoublingConv(make, channels, outputs[number], padding, attention)
+
+        self.decoder = Decoder(
+            make,
+            "deconv_blocks",
+            inputs,
+            backbone_features,
+            depth,
+            doubling_conv,
+            outputs[-1],
+            image_fusion,
+        )
 
 
 class DoublingConv(nnx.Module):
-    """Transposed convolution, batch normalisation, ELU, optional attention by foreground."""
+    """Transposed convolution, batch normalisation, ELU, attention if asked for, additive skip."""
 
     def __init__(
-        self, make: LayerMaker, inputs: Channels, outputs: int, *, padding: int, attention: bool
+        self, make: LayerMaker, inputs: Channels, outputs: int, padding: int, attention: bool
     ):
         conv = ConvTranspose(make, inputs, outputs, padding)
         self.block = Sequential([conv, make.batchnorm(outputs), elu])
         self.se = MaskedChannelAttention(make, outputs) if attention else None
 
-    def __call__(self, y: Array, mask: Array) -> Array:
+    def __call__(self, y: Array, skip: Array | None, mask: Array) -> Array:
         y = self.block(y)
-        return y if self.se is None else self.se(y, mask)
+        if self.se is not None:
+            y = self.se(y, mask)
+        return y if skip is None else y + skip

@@ -6,8 +6,11 @@ from typing import NamedTuple
 from flax import nnx
 from jaxtyping import Array, Float
 
+from harmony_jax.arrays import Image, Mask
 from harmony_jax.errors import InputError
+from harmony_jax.models.blending import Projection, to_output
 from harmony_jax.models.channel_padding import Channels, pad_axis, segments_of
+from harmony_jax.models.interfaces import Output
 from harmony_jax.models.layers import LayerMaker, Named, concatenate
 
 FUSE_INTO = ("encoder", "decoder", "both")
@@ -63,18 +66,13 @@ class Connectors(nnx.Dict):
     """The connectors of an encoder or a decoder, one for each level that takes a map.
 
     Args:
-        make: layer maker.
         features: what the backbone offers; None: nothing.
         side: `encoder` or `decoder`.
         inputs: channels of the activations, by level; maps of other levels are left out.
     """
 
     def __init__(
-        self,
-        make: LayerMaker,
-        features: BackboneFeatures | None,
-        side: str,
-        inputs: dict[int, int],
+        self, make: LayerMaker, features: BackboneFeatures | None, side: str, inputs: dict[int, int]
     ):
         connectors = {}
         if features is not None and features.into in (side, "both"):
@@ -101,7 +99,6 @@ class Encoder(nnx.Module):
     """Blocks of decreasing resolution; a backbone's map is joined before the block of its level.
 
     Args:
-        make: layer maker.
         channels: of each block's output.
         features: what the backbone offers.
         make_block: makes a block from its level and input channels.
@@ -137,6 +134,53 @@ class Encoder(nnx.Module):
             x = block(self.connectors.connect(level, x, features))
             outputs.append(x)
         return outputs
+
+
+class Decoder(nnx.Module):
+    """Blocks of increasing resolution, then colours and blend mask by 1x1 convolutions.
+
+    Args:
+        name: of the blocks, in the released code.
+        inputs: channels that each block gets from the one before.
+        features: what the backbone offers; a map is joined before the block of its level.
+        level: of the first block's input.
+        make_block: makes a block from its number and input channels. It is called with its input,
+            the encoder's output that has the resolution of its own output (None: there is none),
+            and the mask.
+        outputs: channels of the last block's output.
+        image_fusion: whether to end in the blending layer.
+    """
+
+    def __init__(
+        self,
+        make: LayerMaker,
+        name: str,
+        inputs: Sequence[int],
+        features: BackboneFeatures | None,
+        level: int,
+        make_block: Callable[[int, Channels], nnx.Module],
+        outputs: int,
+        image_fusion: bool,
+    ):
+        self.name, self.level = name, level
+        levels = {level - i: channels for i, channels in enumerate(inputs)}
+        self.connectors = Connectors(make, features, "decoder", levels)
+        blocks = (
+            make_block(i, self.connectors.output_channels(level - i, channels))
+            for i, channels in enumerate(inputs)
+        )
+        setattr(self, name, nnx.List(blocks))
+        self.conv_attention = Projection(make, outputs, 1) if image_fusion else None
+        self.to_rgb = Projection(make, outputs, 3)
+
+    def __call__(
+        self, encoder_outputs: list[Array], image: Image, mask: Mask, features: Sequence[Array]
+    ) -> Output:
+        *skips, x = encoder_outputs
+        for i, block in enumerate(getattr(self, self.name)):
+            skip = skips.pop() if skips else None
+            x = block(self.connectors.connect(self.level - i, x, features), skip, mask)
+        return to_output(x, image, self.to_rgb, self.conv_attention)
 
 
 def check_fusion(features: BackboneFeatures) -> None:

@@ -63,7 +63,6 @@ class ForegroundAware(HarmonizationModel):
     """A base network that takes the feature maps of a backbone which sees the mask.
 
     Args:
-        make: layer maker.
         base: `DeepImageHarmonization` or `UNetHarmonization`, made for the backbone's features.
         backbone: `HRNetBackbone` or `DeepLabBackbone`.
         mask_fusion: how the backbone gets the mask: `sum` adds a convolution of the mask after the

@@ -25,7 +25,6 @@ class HRNetBackbone(Backbone):
     a feature pyramid built on the one map.
 
     Args:
-        make: layer maker.
         width: channels of the finest scale (18, 32).
         small: two blocks in each branch instead of four, and fewer modules ("W18 small v2").
         ocr_channels: key channels of the OCR head, whose output has twice as many; 0: no head.
@@ -59,11 +58,7 @@ class HRNetBackbone(Backbone):
         )
 
     def maps(
-        self,
-        image: Image,
-        mask: Mask,
-        mask_features: FeatureMap | None,
-        rngs: nnx.Rngs | None,
+        self, image: Image, mask: Mask, mask_features: FeatureMap | None, rngs: nnx.Rngs | None
     ) -> list[FeatureMap]:
         """The maps without a pyramid; their channels are padded if HRNet's are."""
         with outputs_padded(self.hrnet.pads_channels):
@@ -119,12 +114,7 @@ class HighResolutionNet(nnx.Module):
                 scales = module(scales)
         return scales
 
-    def head(
-        self,
-        scales: list[FeatureMap],
-        mask: Mask,
-        rngs: nnx.Rngs | None,
-    ) -> FeatureMap:
+    def head(self, scales: list[FeatureMap], mask: Mask, rngs: nnx.Rngs | None) -> FeatureMap:
         """One map at stride 4: the scales concatenated, and the OCR head on them."""
         size = scales[0].shape[1:3]
         features = concatenate(*(resize(scale, size) for scale in scales))

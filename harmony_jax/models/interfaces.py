@@ -105,7 +105,6 @@ class Backbone(nnx.Module):
     """Computes feature maps for a base network: one, several, or a pyramid built on one.
 
     Args:
-        make: layer maker.
         channels: of each map, or of each array side by side in it.
         pyramid_channels: of each map of the feature pyramid; 0: no pyramid.
         pyramid_depth: number of the pyramid's maps.
@@ -128,11 +127,7 @@ class Backbone(nnx.Module):
             self.output_channels = (pyramid_channels,) * pyramid_depth
 
     def __call__(
-        self,
-        image: Image,
-        mask: Mask,
-        mask_features: FeatureMap | None,
-        rngs: nnx.Rngs | None,
+        self, image: Image, mask: Mask, mask_features: FeatureMap | None, rngs: nnx.Rngs | None
     ) -> list[FeatureMap]:
         """Computes the feature maps, the finest first.
 
@@ -148,11 +143,7 @@ class Backbone(nnx.Module):
         return self.downsize(maps[0]) if self.has_pyramid else maps
 
     def maps(
-        self,
-        image: Image,
-        mask: Mask,
-        mask_features: FeatureMap | None,
-        rngs: nnx.Rngs | None,
+        self, image: Image, mask: Mask, mask_features: FeatureMap | None, rngs: nnx.Rngs | None
     ) -> list[FeatureMap]:
         """The maps without a pyramid; see `__call__`."""
         raise NotImplementedError

@@ -13,13 +13,7 @@ from jaxtyping import Array, Float
 
 from harmony_jax.models.arithmetic import EXACT, widen
 from harmony_jax.models.interfaces import FeatureMap
-from harmony_jax.models.layers import (
-    LayerMaker,
-    Sequential,
-    apply_dropout,
-    concatenate,
-    relu,
-)
+from harmony_jax.models.layers import LayerMaker, Sequential, apply_dropout, concatenate, relu
 from harmony_jax.models.resizing import resize
 
 Features = Float[Array, "batch height width features"]
@@ -30,7 +24,6 @@ class ObjectContext(nnx.Module):
     """Adds to each pixel the mean features of the regions, weighted by similarity.
 
     Args:
-        make: layer maker.
         features: channels of input and output.
         keys: channels in which pixels and regions are compared.
         dropout: rate, of whole channels.

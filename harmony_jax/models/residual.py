@@ -11,7 +11,6 @@ class BasicBlock(nnx.Module):
     """Two 3x3 convolutions around a shortcut.
 
     Args:
-        make: layer maker.
         inputs: channels.
         outputs: channels.
         stride: of the first convolution and the shortcut.

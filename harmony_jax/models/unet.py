@@ -3,27 +3,18 @@
 Attribute names follow the released PyTorch modules, so that parameter paths are their keys.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 from flax import nnx
 from jaxtyping import Array
 
-from harmony_jax.arrays import Image, Mask
 from harmony_jax.errors import InputError
 from harmony_jax.models.attention import MaskedChannelAttention, SpatialSeparatedAttention
-from harmony_jax.models.blending import Projection, to_output
 from harmony_jax.models.channel_padding import Channels
-from harmony_jax.models.feature_fusion import BackboneFeatures, Connectors, Encoder
-from harmony_jax.models.interfaces import BaseNetwork, FeatureMap, Output
-from harmony_jax.models.layers import (
-    LayerMaker,
-    Named,
-    Sequential,
-    concatenate,
-    max_pool,
-    relu,
-)
+from harmony_jax.models.feature_fusion import BackboneFeatures, Decoder, Encoder
+from harmony_jax.models.interfaces import BaseNetwork
+from harmony_jax.models.layers import LayerMaker, Named, Sequential, concatenate, max_pool, relu
 from harmony_jax.models.resizing import resize
 
 _ATTENTIONS = ("spatial_separated", "masked_channel")
@@ -36,7 +27,6 @@ class UNetHarmonization(BaseNetwork):
     besides iS2AM; with `masked_channel` attention it is the released code's iSEUNet.
 
     Args:
-        make: layer maker.
         depth: number of encoder blocks; all but the last are followed by 2x2 max-pooling.
         attention: `spatial_separated` or `masked_channel`.
         attention_width: of the spatial separated block, relative to the block's input.
@@ -77,59 +67,27 @@ class UNetHarmonization(BaseNetwork):
         self.encoder = Encoder(
             make, widths, backbone_features, down_block, partial(max_pool, window=2)
         )
-        self.decoder = UNetDecoder(
-            make,
-            widths,
+        inputs = widths[::-1]
+        attend = (
             partial(SpatialSeparatedAttention, width=attention_width)
             if attention == "spatial_separated"
-            else MaskedChannelAttention,
-            attend_from,
-            image_fusion,
+            else MaskedChannelAttention
+        )
+
+        def up_block(number: int, channels: Channels) -> UpBlock:
+            outputs = inputs[number + 1]
+            return UpBlock(make, channels, outputs, attend if number >= attend_from else None)
+
+        self.decoder = Decoder(
+            make,
+            "up_blocks",
+            inputs[:-1],
             backbone_features,
+            depth - 1,
+            up_block,
+            inputs[-1],
+            image_fusion,
         )
-
-
-class UNetDecoder(nnx.Module):
-    """Upsampling blocks with concatenated skips, then colours and blend mask by 1x1."""
-
-    def __init__(
-        self,
-        make: LayerMaker,
-        encoder_channels: tuple[int, ...],
-        attention: Callable[[LayerMaker, int], nnx.Module],
-        attend_from: int,
-        image_fusion: bool,
-        features: BackboneFeatures | None,
-    ):
-        inputs = encoder_channels[::-1]
-        self.depth = depth = len(inputs)
-        self.connectors = Connectors(
-            make, features, "decoder", {depth - 1 - i: inputs[i] for i in range(depth - 1)}
-        )
-        self.up_blocks = nnx.List(
-            UpBlock(
-                make,
-                self.connectors.output_channels(depth - 1 - i, inputs[i]),
-                inputs[i + 1],
-                attention if i >= attend_from else None,
-            )
-            for i in range(depth - 1)
-        )
-        self.conv_attention = Projection(make, inputs[-1], 1) if image_fusion else None
-        self.to_rgb = Projection(make, inputs[-1], 3)
-
-    def __call__(
-        self,
-        encoder_outputs: list[Array],
-        image: Image,
-        mask: Mask,
-        features: Sequence[FeatureMap],
-    ) -> Output:
-        x = encoder_outputs[-1]
-        for i, block in enumerate(self.up_blocks):
-            x = self.connectors.connect(self.depth - 1 - i, x, features)
-            x = block(x, encoder_outputs[-2 - i], mask)
-        return to_output(x, image, self.to_rgb, self.conv_attention)
 
 
 class UpBlock(nnx.Module):

@@ -95,13 +95,17 @@ class Checkpoints(PreservationPolicy):
         return self._manager.latest_step()
 
     def best_step(self) -> int | None:
-        """The best by the run's metric on the validation set; the newest if none was validated."""
-        newest = self.newest_step()
-        if newest is None:
-            return None
-        section = self.metadata(newest).get("config", {}).get("checkpoint", {})
-        best = self._best_of(self._manager.all_steps(), section.get("best_metric", "MSE"))
-        return newest if best is None else best
+        """The best by the run's metric on the validation set, or if none was validated the newest.
+
+        Steps with damaged metadata are passed over, unless there are no others.
+        """
+        steps = saved_steps(self.folder)
+        for step in reversed(steps):
+            if _damage(self.folder / str(step), "metadata") is None:
+                section = self.metadata(step).get("config", {}).get("checkpoint", {})
+                best = self._best_of(steps, section.get("best_metric", "MSE"))
+                return step if best is None else best
+        return max(steps, default=None)
 
     def validation(self, step: int) -> dict[str, float] | None:
         """The metrics of a step's validation, or None if it has not been validated."""

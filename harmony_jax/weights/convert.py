@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 
 from harmony_jax.errors import InputError
-from harmony_jax.models import HarmonizationModel, released_image_size
+from harmony_jax.models import released_image_size
 from harmony_jax.variables import split
 from harmony_jax.weights.files import is_weight_file
 from harmony_jax.weights.model_file import (
@@ -71,7 +71,12 @@ def convert(
         metadata = loaded.metadata
         _check_repeated(loaded.folder, metadata, name, overrides, image_size)
     else:
-        model, metadata = _of_unnamed_file(source, name, overrides or {}, image_size)
+        if name is None:
+            raise InputError(f"{source}: does not say which model it holds: name the model")
+        size = released_image_size(name) if image_size is None else image_size
+        said = {"name": name, "overrides": dict(overrides or {})}
+        metadata = {"model": said, "image_size": size}
+        model = load_model_file(source, metadata)
     if is_weight_file(output):
         write_model_file(output, model, metadata, dtype)
     else:
@@ -83,16 +88,6 @@ def convert(
         num_arrays=len(to_torch_state_dict(model)),
         num_parameters=sum(leaf.size for leaf in jax.tree.leaves(split(model)[1].params)),
     )
-
-
-def _of_unnamed_file(
-    source: Path, name: str | None, overrides: Mapping[str, Any], image_size: int | None
-) -> tuple[HarmonizationModel, Metadata]:
-    if name is None:
-        raise InputError(f"{source}: does not say which model it holds: name the model")
-    size = released_image_size(name) if image_size is None else image_size
-    metadata = {"model": {"name": name, "overrides": dict(overrides)}, "image_size": size}
-    return load_model_file(source, metadata), metadata
 
 
 def _check_repeated(

@@ -1,10 +1,8 @@
 """The authors' released PyTorch checkpoints, fetched by model name."""
 
 import http.client
-import json
 import logging
 import os
-import re
 import urllib.error
 import urllib.request
 from email.message import Message
@@ -44,9 +42,9 @@ def cache_folder() -> Path:
 def download(name: str, folder: Path | None = None, base_address: str = BASE_ADDRESS) -> Path:
     """Fetches a released checkpoint, unless it is in the folder already.
 
-    An interrupted download leaves FILE.part, which the next one continues if the server still has
-    the same file. If several processes want the same file, one fetches it, and the others wait. A
-    bar on the terminal shows the progress.
+    An interrupted download leaves FILE.part, which the next one continues if the server says that
+    it still has the same file. If several processes want a file, one fetches it and the others
+    wait. A bar on the terminal shows the progress.
 
     Args:
         name: a model that was released with weights, one of `FILES`.
@@ -61,7 +59,7 @@ def download(name: str, folder: Path | None = None, base_address: str = BASE_ADD
     if target.is_file():
         return target
     part = target.with_name(f"{target.name}.part")
-    notes = target.with_name(f"{target.name}.part.json")
+    notes = target.with_name(f"{target.name}.part.txt")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with _locked(target):
@@ -88,39 +86,32 @@ def _locked(target: Path) -> AcquireReturnProxy:
 
 
 def _fetch(address: str, part: Path, notes: Path) -> None:
-    """Completes `part`; `notes` says which file it is a part of."""
-    known = _read_notes(notes)
-    if known.get("address") != address:
+    """Completes `part`; `notes` holds the address and the validator of the file it belongs to."""
+    known, _, validator = notes.read_text().partition("\n") if notes.exists() else ("", "", "")
+    if known != address or not validator:
         part.unlink(missing_ok=True)
     start = part.stat().st_size if part.exists() else 0
-    headers = {"Range": f"bytes={start}-"} if start else {}
-    if start and known["validator"]:
-        headers["If-Range"] = known["validator"]  # the whole file, if it has changed
+    # If the file has changed, the server sends all of it.
+    headers = {"Range": f"bytes={start}-", "If-Range": validator} if start else {}
     with _open(address, headers) as response:
-        status, (first, total) = response.status, _content_range(response.headers)
-        if start and total == known["length"]:
-            if status == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and start == total:
-                return
-            if status == http.HTTPStatus.PARTIAL_CONTENT and start == first:
-                _receive(response, address, part, total)
-                return
-        part.unlink(missing_ok=True)
-        if status == http.HTTPStatus.OK:
-            length = response.headers.get("Content-Length", "")
-            total = int(length) if length.isdigit() else None
-            validator = _validator(response.headers)
-            notes.write_text(
-                json.dumps({"address": address, "validator": validator, "length": total})
-            )
-            _receive(response, address, part, total)
+        whole = response.status == http.HTTPStatus.OK
+        sent = response.headers.get("Content-Range", "")
+        if not whole and not sent.startswith(f"bytes {start}-"):
+            if not start:
+                raise InputError(
+                    f"{address}: the server answered {response.status}: check the address"
+                )
+            part.unlink()
+            _fetch(address, part, notes)
             return
-    if not start:
-        raise InputError(f"{address}: the server answered {status}: check the address")
-    _fetch(address, part, notes)  # the file has changed: fetch all of it
+        if whole:
+            part.unlink(missing_ok=True)
+            notes.write_text(f"{address}\n{_validator(response.headers)}")
+        _receive(response, address, part)
 
 
 def _open(address: str, headers: dict[str, str]) -> _Answer:
-    """The server's answer; a part that is complete already gets status 416."""
+    """The server's answer; a range that begins at the end of the file gets status 416."""
     try:
         request = urllib.request.Request(address, headers=headers)
         return urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS)
@@ -139,14 +130,15 @@ def _open(address: str, headers: dict[str, str]) -> _Answer:
         ) from error
 
 
-def _receive(response: _Answer, address: str, part: Path, total: int | None) -> None:
-    """Appends the answer's body to `part`, until that has `total` bytes."""
+def _receive(response: _Answer, address: str, part: Path) -> None:
+    """Appends the answer's body to `part`."""
+    length = response.headers.get("Content-Length", "")
     with (
         part.open("ab") as file,
         tqdm(
             desc=part.stem,
             initial=file.tell(),
-            total=total,
+            total=file.tell() + int(length) if length.isdigit() else None,
             unit="B",
             unit_scale=True,
             disable=None,  # only on a terminal
@@ -155,9 +147,8 @@ def _receive(response: _Answer, address: str, part: Path, total: int | None) -> 
         while chunk := _read(response, address):
             file.write(chunk)
             bar.update(len(chunk))
-        received = file.tell()
-    if total is not None and received != total:
-        raise _lost(address, f"after {received} of {total} bytes")
+        if bar.total is not None and file.tell() != bar.total:
+            raise _lost(address, f"after {file.tell()} of {bar.total} bytes")
 
 
 def _read(response: _Answer, address: str) -> bytes:
@@ -171,22 +162,7 @@ def _lost(address: str, detail: str) -> InputError:
     return InputError(f"{address}: the connection was lost ({detail}): run it again to continue")
 
 
-def _read_notes(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):  # no download, or interrupted while writing them
-        return {}
-
-
-def _validator(headers: Message) -> str | None:
-    """What identifies the same bytes; weak tags do not."""
-    tag = headers.get("ETag")
-    return tag if tag and not tag.startswith("W/") else headers.get("Last-Modified")
-
-
-def _content_range(headers: Message) -> tuple[int | None, int | None]:
-    """First byte sent and length of the whole file; `bytes */10` has no first byte."""
-    match = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+)", headers.get("Content-Range", ""))
-    if not match:
-        return None, None
-    return int(match[1]) if match[1] else None, int(match[2])
+def _validator(headers: Message) -> str:
+    """What identifies the same bytes, if anything does; weak tags do not."""
+    tag = headers.get("ETag", "W/")
+    return headers.get("Last-Modified", "") if tag.startswith("W/") else tag

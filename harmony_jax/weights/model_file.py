@@ -56,21 +56,28 @@ def file_metadata(path: Path) -> Metadata | None:
     if text is None:
         return None
     try:
-        found = json.loads(text)
-        name, overrides = found["model"]["name"], dict(found["model"]["overrides"])
-        image_size = int(found["image_size"])
-    except (KeyError, TypeError, ValueError) as error:
+        return model_metadata(path, json.loads(text))
+    except json.JSONDecodeError as error:
         raise InputError(
-            f"{path}: its metadata names no model ({text[:100]!r}): write the file again"
+            f"{path}: its metadata is no JSON ({text[:100]!r}): write the file again"
         ) from error
-    return {"model": {"name": name, "overrides": overrides}, "image_size": image_size}
+
+
+def model_metadata(path: Path, found: Any) -> Metadata:
+    """The entries of some metadata that say which model it is; `path` is for messages."""
+    try:
+        name, overrides = found["model"]["name"], dict(found["model"]["overrides"])
+        return {
+            "model": {"name": name, "overrides": overrides},
+            "image_size": int(found["image_size"]),
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        fault = f"has no {error}" if isinstance(error, KeyError) else f"names no model ({error})"
+        raise InputError(f"{path}: its metadata {fault}: write it again") from error
 
 
 def load_model_file(
-    path: Path,
-    metadata: Metadata,
-    sharding: jax.sharding.Sharding | None = None,
-    **overrides: Any,
+    path: Path, metadata: Metadata, sharding: jax.sharding.Sharding | None = None, **overrides: Any
 ) -> HarmonizationModel:
     """Builds the model that a file holds, ready for inference.
 

@@ -12,7 +12,7 @@ from harmony_jax.errors import InputError
 from harmony_jax.models import HarmonizationModel, create_model
 from harmony_jax.variables import split
 from harmony_jax.weights.files import is_weight_file
-from harmony_jax.weights.model_file import Metadata, file_metadata, load_model_file
+from harmony_jax.weights.model_file import Metadata, file_metadata, load_model_file, model_metadata
 from harmony_jax.weights.steps import FOLDER, list_files
 
 # Orbax reads and writes checkpoints. It takes long to load, so a weight file is read without it.
@@ -49,8 +49,7 @@ def save_model(folder: Path, model: nnx.Module, metadata: Metadata) -> None:
             checkpointer.save(
                 temporary.absolute() / "0",
                 args=ocp.args.Composite(
-                    model=ocp.args.StandardSave(variables),
-                    metadata=ocp.args.JsonSave(metadata),
+                    model=ocp.args.StandardSave(variables), metadata=ocp.args.JsonSave(metadata)
                 ),
             )
         list_files(temporary / "0", "model", "metadata")
@@ -89,12 +88,14 @@ def load_model(
     from harmony_jax.weights.checkpoint import open_checkpoint, with_sharding
 
     checkpoints, step = open_checkpoint(path)
+    folder = checkpoints.folder / str(step)
     metadata = checkpoints.metadata(step)
-    name, arguments = metadata["model"]["name"], {**metadata["model"]["overrides"], **overrides}
+    name, arguments = model_metadata(folder, metadata)["model"].values()
+    arguments = {**arguments, **overrides}
     model = nnx.eval_shape(lambda: create_model(name, rngs=nnx.Rngs(0), **arguments))
     model.eval()
     graph, abstract = split(model)
     sharding = sharding or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     variables = checkpoints.model(step, with_sharding(abstract, sharding))
     checkpoints.close()
-    return nnx.merge(graph, *variables), Loaded(checkpoints.folder / str(step), metadata)
+    return nnx.merge(graph, *variables), Loaded(folder, metadata)

@@ -1,12 +1,12 @@
 """The pickle inside PyTorch's files, read and written without PyTorch; nothing is executed.
 
-A pickle is a program for a small machine. Here Python's own implementation runs it, but only with
-the instructions that a state dict needs. Names of functions and classes stay names (`Named`), so
-nothing can be called. `Tensor` and `Storage` describe what PyTorch's functions would make.
+Python's own implementation of `pickle.Unpickler` reads it, but only with the instructions that a
+state dict needs, and only the names in `_NAMES`: they stand for functions of this module and for
+number types. `Tensor` and `Storage` describe what PyTorch's functions would make.
 
-The faster `pickle.Unpickler` with a `find_class` would not be safe: a memo index of four bytes
-makes it allocate gigabytes, BUILD sets attributes of whatever `find_class` returned, and hashing
-nested tuples overflows its stack.
+The faster implementation in C would not be safe: a memo index of four bytes makes it allocate
+gigabytes, BUILD sets attributes of whatever `find_class` returned, and hashing nested tuples
+overflows its stack.
 """
 
 import io
@@ -27,58 +27,6 @@ MAX_BYTES = 4 << 20
 
 _MAX_DIMENSIONS = 32
 _SIZES = range(1 << 62)
-
-_STORAGE_DTYPES = {
-    "FloatStorage": np.dtype(np.float32),
-    "DoubleStorage": np.dtype(np.float64),
-    "HalfStorage": np.dtype(np.float16),
-    "BFloat16Storage": np.dtype(jnp.bfloat16),
-    "LongStorage": np.dtype(np.int64),
-    "IntStorage": np.dtype(np.int32),
-    "ShortStorage": np.dtype(np.int16),
-    "CharStorage": np.dtype(np.int8),
-    "ByteStorage": np.dtype(np.uint8),
-    "BoolStorage": np.dtype(np.bool_),
-    "ComplexFloatStorage": np.dtype(np.complex64),
-    "ComplexDoubleStorage": np.dtype(np.complex128),
-}
-_STORAGES = {
-    **{f"torch.{name}": dtype for name, dtype in _STORAGE_DTYPES.items()},
-    **{f"torch.cuda.{name}": dtype for name, dtype in _STORAGE_DTYPES.items()},
-    "torch.storage.UntypedStorage": np.dtype(np.uint8),  # counted in bytes
-    "torch.storage._UntypedStorage": np.dtype(np.uint8),
-}
-# Tensors of number types without a storage type name these.
-_DTYPES = {
-    **{f"torch.{dtype.name}": dtype for dtype in _STORAGE_DTYPES.values()},
-    "torch.uint16": np.dtype(np.uint16),
-    "torch.uint32": np.dtype(np.uint32),
-    "torch.uint64": np.dtype(np.uint64),
-    "torch.float8_e4m3fn": np.dtype(jnp.float8_e4m3fn),
-    "torch.float8_e4m3fnuz": np.dtype(jnp.float8_e4m3fnuz),
-    "torch.float8_e5m2": np.dtype(jnp.float8_e5m2),
-    "torch.float8_e5m2fnuz": np.dtype(jnp.float8_e5m2fnuz),
-}
-_ORDERED_DICT = "collections.OrderedDict"
-_REBUILD = "torch._utils._rebuild_"
-_TENSORS = (f"{_REBUILD}tensor", f"{_REBUILD}tensor_v2", f"{_REBUILD}tensor_v3")
-_PARAMETERS = (f"{_REBUILD}parameter", f"{_REBUILD}parameter_with_state")
-_WITH_ATTRIBUTES = "torch._tensor._rebuild_from_type_v2"
-_SIZE = "torch.Size"
-# Beside weights in a training's file, and tensors that are no plain arrays: known, but not read.
-_OTHERS = (
-    "collections.Counter",
-    "_codecs.encode",
-    *(f"{module}.{name}" for module in ("builtins", "__builtin__") for name in ("complex", "set")),
-    "torch.Tensor",
-    "torch.device",
-    "torch.nn.parameter.Parameter",
-    "torch.serialization._get_layout",
-    f"{_REBUILD}meta_tensor_no_storage",
-    f"{_REBUILD}sparse_tensor",
-)
-_KNOWN = {*_STORAGES, *_DTYPES, _ORDERED_DICT, *_TENSORS, *_PARAMETERS, _WITH_ATTRIBUTES, _SIZE}
-_KNOWN |= set(_OTHERS)
 
 _INSTRUCTIONS = (
     *(pickle.PROTO, pickle.STOP, pickle.MARK, pickle.GLOBAL, pickle.BINPERSID),
@@ -122,7 +70,7 @@ class Tensor(NamedTuple):
 
 
 class Named(NamedTuple):
-    """A class or function that a pickle names, or what calling it would give."""
+    """A class or function that is known but not read, or what calling it would give."""
 
     name: str
 
@@ -163,17 +111,16 @@ def unpickle(path: Path, file: io.BytesIO) -> tuple[Any, dict[str, Storage]]:
         InputError: it asks for something that no state dict of plain tensors needs.
         Exception: of any kind, if it is damaged.
     """
-    machine = _Machine(path, file)
-    return machine.load(), machine.storages
+    unpickler = _Unpickler(path, file)
+    return unpickler.load(), unpickler.storages
 
 
-class _Machine(pickle._Unpickler):
+class _Unpickler(pickle._Unpickler):
     """The implementation in Python, whose memo is a dict."""
 
     dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
     # Of the base class.
     stack: list[Any]
-    append: Callable[[Any], None]
     pop_mark: Callable[[], list[Any]]
 
     def __init__(self, path: Path, file: io.BytesIO):
@@ -181,23 +128,23 @@ class _Machine(pickle._Unpickler):
         self.path = path
         self.storages: dict[str, Storage] = {}
 
-    def find_class(self, module: str, name: str) -> Named:
+    def find_class(self, module: str, name: str) -> Any:
         full = f"{module}.{name}"
-        if full not in _KNOWN:
+        if full not in _NAMES:
             raise InputError(
                 f"{self.path}: refused: names {quoted(full)}, which no state_dict of plain tensors "
                 "needs, nothing was executed: save model.state_dict() with torch.save"
             )
-        return Named(full)
+        return _NAMES[full]
 
     def persistent_load(self, pid: Any) -> _View:
         """A storage: ("storage", type, key, device, size), before 1.6 also a view or None."""
         if type(pid) is not tuple or len(pid) not in (5, 6) or pid[0] != "storage":
             raise pickle.UnpicklingError("a persistent id that is not a storage")
-        type_, key, _, size = pid[1:5]
-        if type(type_) is not Named or type(key) is not str:
+        dtype, key, _, size = pid[1:5]
+        if not isinstance(dtype, np.dtype) or type(key) is not str:
             raise pickle.UnpicklingError("a storage without a type or a key")
-        storage = Storage(key, _STORAGES[type_.name], _size(size))
+        storage = Storage(key, dtype, _size(size))
         known = self.storages.setdefault(key, storage)
         if known != storage:
             raise pickle.UnpicklingError(f"storage {quoted(key)} is of two kinds")
@@ -211,17 +158,14 @@ class _Machine(pickle._Unpickler):
         )
 
     def load_reduce(self) -> None:
-        arguments = self.stack.pop()
-        function = self.stack.pop()
-        if type(function) is not Named or type(arguments) is not tuple:
-            raise pickle.UnpicklingError("a call of something other than a function")
-        self.append(self._made(function.name, arguments))
+        """Calls a function of this module; what others would give stays a name."""
+        arguments, function = self.stack.pop(), self.stack[-1]
+        if type(function) is not Named:
+            self.stack[-1] = function(*arguments)
 
     def load_build(self) -> None:
         """Ignores attributes, such as a state_dict's `_metadata`."""
         del self.stack[-1]
-        if type(self.stack[-1]) not in (dict, Named):
-            raise pickle.UnpicklingError("attributes of a value that has none")
 
     def load_setitem(self) -> None:
         value, key = self.stack.pop(), self.stack.pop()
@@ -231,66 +175,69 @@ class _Machine(pickle._Unpickler):
         items = self.pop_mark()
         _put(self.stack[-1], items)
 
-    def _made(self, name: str, arguments: tuple[Any, ...]) -> Any:
-        """What stands for the result of a call."""
-        if name == _ORDERED_DICT:
-            return _ordered_dict(*arguments)
-        if name in _TENSORS:
-            return _tensor(name, arguments)
-        if name in _PARAMETERS:
-            return arguments[0]
-        if name == _WITH_ATTRIBUTES:
-            function, _, inner, _ = arguments
-            if type(function) is Named and function.name in _TENSORS and type(inner) is tuple:
-                return _tensor(function.name, inner)
-            return Named(name)
-        if name == _SIZE:
-            return _sizes(arguments[0])
-        return Named(name)
-
 
 _OWN = {
-    pickle.REDUCE: _Machine.load_reduce,
-    pickle.BUILD: _Machine.load_build,
-    pickle.SETITEM: _Machine.load_setitem,
-    pickle.SETITEMS: _Machine.load_setitems,
+    pickle.REDUCE: _Unpickler.load_reduce,
+    pickle.BUILD: _Unpickler.load_build,
+    pickle.SETITEM: _Unpickler.load_setitem,
+    pickle.SETITEMS: _Unpickler.load_setitems,
 }
-for _code in _Machine.dispatch:
+for _code in _Unpickler.dispatch:
     if bytes([_code]) not in _INSTRUCTIONS:
-        _Machine.dispatch[_code] = _OWN.get(bytes([_code]), _Machine.refuse)
+        _Unpickler.dispatch[_code] = _OWN.get(bytes([_code]), _Unpickler.refuse)
 
 
-def _ordered_dict(pairs: Any = None) -> dict[Any, Any]:
+def _put(target: Any, items: list[Any]) -> None:
+    """Sets a dict's items from alternating keys and values, which are texts or numbers.
+
+    Hashing deeply nested tuples would overflow the stack.
+    """
+    if type(target) is not dict:
+        raise pickle.UnpicklingError("items of something other than a dict")
+    for key, value in zip(items[::2], items[1::2], strict=True):
+        if type(key) not in (str, int, float, bool):
+            raise pickle.UnpicklingError(f"a dict whose key is a {kind(key)}")
+        target[key] = value
+
+
+def _ordered_dict(pairs: Any = ()) -> dict[Any, Any]:
     """An empty one, or one of [key, value] pairs, as Python 2 wrote it.
 
     The pairs are moved into it: otherwise many calls with one list would fill any memory.
     """
     made: dict[Any, Any] = {}
-    if pairs is None:
-        return made
-    if type(pairs) is not list or not all(type(pair) is list for pair in pairs):
-        raise pickle.UnpicklingError("an OrderedDict that is not made of pairs")
     for pair in pairs:
         key, value = pair
         _put(made, [key, value])
-    pairs.clear()
+    if pairs:
+        pairs.clear()
     return made
 
 
-def _tensor(name: str, arguments: tuple[Any, ...]) -> Tensor | Named:
-    view, offset, shape, strides = arguments[:4]
-    rest = list(arguments[6:])  # without requires_grad and hooks
+def _tensor(
+    view: Any, offset: Any, shape: Any, strides: Any, _grad: Any = 0, _hooks: Any = 0, *rest: Any
+) -> Tensor | Named:
+    """Makes a tensor; `rest` has its dtype, if that differs from the storage's, and its flags."""
+    if len(rest) > 2:
+        raise pickle.UnpicklingError("a tensor of too many parts")
     if type(view) is not _View:
         raise pickle.UnpicklingError("a tensor without a storage")
-    dtype = view.storage.dtype
-    if name.endswith("_v3"):
-        dtype = _DTYPES[rest.pop(0).name]
-    if rest and rest[0]:  # conjugated, or of the opposite sign
-        return Named(name)
+    has_dtype = bool(rest) and isinstance(rest[0], np.dtype)
+    dtype, *flags = rest if has_dtype else (view.storage.dtype, *rest)
+    if any(flags):  # conjugated, or of the opposite sign
+        return Named(f"{_REBUILD}tensor")
     shape, strides = _sizes(shape), _sizes(strides)
     if len(shape) != len(strides):
         raise pickle.UnpicklingError("a tensor whose shape and strides differ in length")
     return Tensor(view.storage, dtype, view.offset + _size(offset), shape, strides)
+
+
+def _with_attributes(function: Any, _type: Any, arguments: Any, _state: Any) -> Any:
+    return function if type(function) is Named else function(*arguments)
+
+
+def _parameter(tensor: Any, _grad: Any, _hooks: Any, _state: Any = None) -> Any:
+    return tensor
 
 
 def _sizes(values: Any) -> tuple[int, ...]:
@@ -307,17 +254,55 @@ def _size(value: Any) -> int:
     return value
 
 
-def _put(target: Any, items: list[Any]) -> None:
-    """Sets a dict's items from alternating keys and values, which are texts or numbers.
-
-    Hashing deeply nested tuples would overflow the stack.
-    """
-    if type(target) is not dict:
-        raise pickle.UnpicklingError("items of something other than a dict")
-    for key, value in zip(items[::2], items[1::2], strict=True):
-        if type(key) not in (str, int, float, bool):
-            raise pickle.UnpicklingError(f"a dict whose key is a {kind(key)}")
-        target[key] = value
+_DTYPES = {
+    "FloatStorage": np.dtype(np.float32),
+    "DoubleStorage": np.dtype(np.float64),
+    "HalfStorage": np.dtype(np.float16),
+    "BFloat16Storage": np.dtype(jnp.bfloat16),
+    "LongStorage": np.dtype(np.int64),
+    "IntStorage": np.dtype(np.int32),
+    "ShortStorage": np.dtype(np.int16),
+    "CharStorage": np.dtype(np.int8),
+    "ByteStorage": np.dtype(np.uint8),
+    "BoolStorage": np.dtype(np.bool_),
+    "ComplexFloatStorage": np.dtype(np.complex64),
+    "ComplexDoubleStorage": np.dtype(np.complex128),
+}
+# Number types without a storage type: their tensors name the type itself.
+_OTHER_DTYPES = (
+    *(np.uint16, np.uint32, np.uint64, jnp.float8_e4m3fn, jnp.float8_e4m3fnuz),
+    *(jnp.float8_e5m2, jnp.float8_e5m2fnuz),
+)
+_ORDERED_DICT = "collections.OrderedDict"
+_REBUILD = "torch._utils._rebuild_"
+# Beside weights in a training's file, and tensors that are no plain arrays: known, but not read.
+_OTHERS = (
+    "collections.Counter",
+    "_codecs.encode",
+    *(f"{module}.{name}" for module in ("builtins", "__builtin__") for name in ("complex", "set")),
+    "torch.Tensor",
+    "torch.device",
+    "torch.nn.parameter.Parameter",
+    "torch.serialization._get_layout",
+    f"{_REBUILD}meta_tensor_no_storage",
+    f"{_REBUILD}sparse_tensor",
+)
+_NAMES: dict[str, Any] = {
+    **{f"torch.{name}": dtype for name, dtype in _DTYPES.items()},
+    **{f"torch.cuda.{name}": dtype for name, dtype in _DTYPES.items()},
+    "torch.storage.UntypedStorage": np.dtype(np.uint8),  # counted in bytes
+    "torch.storage._UntypedStorage": np.dtype(np.uint8),
+    **{f"torch.{d.name}": d for d in (*_DTYPES.values(), *map(np.dtype, _OTHER_DTYPES))},
+    **{name: Named(name) for name in _OTHERS},
+    _ORDERED_DICT: _ordered_dict,
+    f"{_REBUILD}tensor": _tensor,
+    f"{_REBUILD}tensor_v2": _tensor,
+    f"{_REBUILD}tensor_v3": _tensor,
+    f"{_REBUILD}parameter": _parameter,
+    f"{_REBUILD}parameter_with_state": _parameter,
+    "torch._tensor._rebuild_from_type_v2": _with_attributes,
+    "torch.Size": _sizes,
+}
 
 
 def pickled(arrays: Mapping[str, np.ndarray]) -> bytes:
@@ -352,9 +337,9 @@ def _global(name: str) -> bytes:
 
 
 def _storage_name(key: str, dtype: np.dtype) -> str:
-    for name, known in _STORAGES.items():
+    for name, known in _DTYPES.items():
         if known == dtype:
-            return name
+            return f"torch.{name}"
     raise InputError(f"{key} is {dtype}, which PyTorch has no storage for: make it float32")
 
 

@@ -10,7 +10,6 @@ from flax import nnx
 from jax import lax
 
 from harmony_jax import create_model
-from harmony_jax.models import channel_padding
 from harmony_jax.models.channel_padding import outputs_padded, pad_channels
 from harmony_jax.models.feature_fusion import FeatureConnector
 from harmony_jax.models.hrnet import FusionModule, Transition
@@ -99,12 +98,12 @@ def test_who_pads():
             lambda: create_model("hrnet18s_idih256", rngs=nnx.Rngs(0), dtype=dtype)
         )
         pad_channels(model, platform)
-        return channel_padding.padded_parts(model)
+        return model.backbone.hrnet.pads_channels
 
-    assert padding(jnp.bfloat16, "gpu") == ["backbone.hrnet"]
-    assert padding(jnp.float32, "gpu") == []
-    assert padding(jnp.bfloat16, "cpu") == []
-    assert padding(jnp.bfloat16, "tpu") == []
+    assert padding(jnp.bfloat16, "gpu")
+    assert not padding(jnp.float32, "gpu")
+    assert not padding(jnp.bfloat16, "cpu")
+    assert not padding(jnp.bfloat16, "tpu")
 
 
 def test_no_convolution_has_odd_channels():

@@ -11,12 +11,7 @@ from jax.sharding import SingleDeviceSharding
 
 from harmony_jax import InputError
 from harmony_jax.variables import Variables
-from harmony_jax.weights.checkpoint import (
-    Checkpoints,
-    Restored,
-    open_checkpoint,
-    with_sharding,
-)
+from harmony_jax.weights.checkpoint import Checkpoints, Restored, open_checkpoint, with_sharding
 from harmony_jax.weights.steps import FOLDER, saved_steps
 
 
@@ -72,11 +67,7 @@ def test_a_path_names_a_workdir_its_checkpoints_or_one_step(tmp_path, variables)
     save(workdir / FOLDER, variables, [{"MSE": 1.0}, {"MSE": 2.0}])
     for name in ("²", "007", "notes", "3.orbax-checkpoint-tmp"):  # not steps
         (workdir / FOLDER / name).mkdir()
-    for path, expected in (
-        (workdir, 1),
-        (workdir / FOLDER, 1),
-        (workdir / FOLDER / "2", 2),
-    ):
+    for path, expected in ((workdir, 1), (workdir / FOLDER, 1), (workdir / FOLDER / "2", 2)):
         checkpoints, step = open_checkpoint(path)
         assert (checkpoints.folder, step) == (workdir / FOLDER, expected)
         checkpoints.close()
@@ -95,9 +86,13 @@ def filled(folder: Path, variables: Variables) -> Checkpoints:
     return Checkpoints(folder, keep_newest=2)
 
 
+def abstract(variables: Variables) -> Variables:
+    return with_sharding(variables, SingleDeviceSharding(jax.devices()[0]))
+
+
 def restored(checkpoints: Checkpoints, variables: Variables) -> Restored | None:
     return checkpoints.restore_newest(
-        with_sharding(variables, SingleDeviceSharding(jax.devices()[0])),
+        abstract(variables),
         {"moment": jax.ShapeDtypeStruct((64,), jnp.float32)},
         lambda folder, metadata: None,
     )
@@ -142,7 +137,7 @@ NOT_METADATA = [b"3", b"NaN", b"[" * 100_000, b"{}", b"\xff", b""]
 def test_damage_to_any_file_is_noticed_unless_it_changes_nothing(
     tmp_path, variables, caplog, capfd
 ):
-    """Each file cut in half, and with a byte changed; JSON also replaced by what it never is."""
+    """Each file cut in half, and with a byte changed; JSON replaced, the list of files missing."""
     filled(tmp_path / "good" / FOLDER, variables).close()
     newest = tmp_path / "good" / FOLDER / "2"
     (newest / "validation.json").write_text('{"MSE": 1.0}')
@@ -150,10 +145,15 @@ def test_damage_to_any_file_is_noticed_unless_it_changes_nothing(
     for file in sorted(path for path in newest.rglob("*") if path.is_file()):
         data, name = file.read_bytes(), file.relative_to(newest)
         replaced = NOT_METADATA if data[:1] == b"{" else []
+        if name.name == "files.json":
+            replaced = [*replaced, None]  # missing
         for number, damaged in enumerate([cut(data), changed(data), *replaced]):
             folder = tmp_path / f"{str(name).replace('/', '_')}{number}" / FOLDER
             shutil.copytree(tmp_path / "good" / FOLDER, folder)
-            (folder / "2" / name).write_bytes(damaged)
+            if damaged is None:
+                (folder / "2" / name).unlink()
+            else:
+                (folder / "2" / name).write_bytes(damaged)
             checkpoints = Checkpoints(folder, keep_newest=2)
             found = restored(checkpoints, variables)
             assert checkpoints.newest_step() == found.step
@@ -176,10 +176,11 @@ def test_one_damaged_item_is_told_when_it_is_read(tmp_path, variables):
     checkpoints = filled(tmp_path / FOLDER, variables)
     (tmp_path / FOLDER / "2" / "metadata" / "metadata").write_text("{")
     shutil.rmtree(tmp_path / FOLDER / "1" / "model" / "d")
+    assert checkpoints.best_step() == 1
     with pytest.raises(InputError, match="2: damaged checkpoint, metadata/metadata"):
         checkpoints.metadata(2)
     with pytest.raises(InputError, match="1: damaged checkpoint, model/d"):
-        checkpoints.model(1, with_sharding(variables, SingleDeviceSharding(jax.devices()[0])))
+        checkpoints.model(1, abstract(variables))
     with pytest.raises(InputError, match=r"no checkpoint is intact .*choose another workdir"):
         restored(checkpoints, variables)
     assert saved_steps(tmp_path / FOLDER) == [1, 2]  # neither was moved
@@ -226,9 +227,8 @@ def test_an_error_that_may_pass_moves_no_checkpoint(
 
 def test_a_tree_that_differs_is_named_and_moves_no_checkpoint(tmp_path, variables):
     checkpoints = filled(tmp_path / FOLDER, variables)
-    sharding = SingleDeviceSharding(jax.devices()[0])
     other = {"moment": jax.ShapeDtypeStruct((3,), jnp.float32), "second": jnp.zeros(1)}
     with pytest.raises(InputError, match=r"2: optimizer .*moment \(64,\) .*\(3,\), second missing"):
-        checkpoints.restore_newest(with_sharding(variables, sharding), other, lambda *_: None)
+        checkpoints.restore_newest(abstract(variables), other, lambda *_: None)
     assert saved_steps(tmp_path / FOLDER) == [1, 2]
     checkpoints.close()

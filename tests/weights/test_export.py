@@ -10,20 +10,17 @@ import pytest
 from flax import nnx
 
 from harmony_jax import (
-    InputError,
-    create_model,
     denormalize,
-    load_torch_state_dict,
     normalize,
-    to_torch_state_dict,
 )
 from harmony_jax.models.layers import LayerMaker
 from harmony_jax.models.ocr import ObjectContext
 from harmony_jax.models.platform_forms import portable_forms
-from harmony_jax.weights.export import MAX_JAX, export_onnx, export_stablehlo, onnx_difference
+from harmony_jax.weights.export import MAX_JAX, export_onnx, onnx_difference
 from harmony_jax.weights.saved_model import load_model
 from scripts.export_model import main
-from tests.released import make_weights
+from tests.released import filled_model
+from tests.weights.checks import failure
 
 RNG = np.random.default_rng(0)
 ROOT = Path(__file__).parents[2]
@@ -128,9 +125,7 @@ def answer(model, composite: np.ndarray, mask: np.ndarray) -> dict[str, np.ndarr
 )
 def test_every_base_converts_to_onnx(name, arguments, size):
     """Small ones; docs/export.md has the differences of the released ones, HRNet's too."""
-    model = create_model(name, rngs=nnx.Rngs(0), channels=8, max_channels=16, **arguments)
-    shapes = [(key, array.shape) for key, array in to_torch_state_dict(model).items()]
-    load_torch_state_dict(model, make_weights(shapes))
+    model = filled_model(name, channels=8, max_channels=16, **arguments)
     model.eval()
     assert onnx_difference(export_onnx(model, size), model, size) < 1e-2
 
@@ -156,40 +151,30 @@ def test_hrnets_object_context_converts_to_onnx():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("checkpoint", "arguments", "message"),
     [
-        (["--output=m.onnx"], "the following arguments are required: --checkpoint"),
-        (
-            ["--checkpoint=x", "--output=m.pb"],
-            "m.pb: unknown ending '.pb': use .stablehlo",
-        ),
-        (["--checkpoint=x", "--output=m.onnx"], "x: no such file or folder, and no model of that"),
-        (
-            ["--checkpoint=x", "--output=m.onnx", "--platforms=cpu"],
-            "--platforms: only for StableHLO",
-        ),
-        (["--checkpoint=x", "--output=README.md/m.onnx"], "README.md: cannot be written"),
+        (None, ["--output=m.onnx"], "the following arguments are required: --checkpoint"),
+        ("x", ["--output=m.pb"], "m.pb: unknown ending '.pb': use .stablehlo"),
+        ("x", ["--output=m.onnx"], "x: no such file or folder, and no model of that name"),
+        ("x", ["--output=m.onnx", "--platforms=cpu"], "--platforms: only for StableHLO"),
+        ("x", ["--output=file/m.onnx"], "file: cannot be written"),
+        ("trained", ["--output=file.stablehlo"], "file.stablehlo: is there already"),
+        ("trained", ["--output=m.stablehlo", "--platforms=cpu,npu"], "platforms 'cpu,npu'"),
+        ("trained", ["--output=m.stablehlo", "--image-size=33"], "image size 33x33"),
+        ("trained", ["--output=m.onnx", "--image-size=0"], "image size 0x0"),
+        ("trained", ["--output=m.onnx", "--image-size=-64"], "image size -64x-64"),
     ],
 )
-def test_mistakes_are_one_line(arguments, message, monkeypatch):
-    monkeypatch.chdir(ROOT)
-    with pytest.raises(SystemExit) as stopped:
-        main(arguments)
-    assert str(stopped.value).startswith("error: ")
-    assert message in str(stopped.value)
-    assert "\n" not in str(stopped.value)
-
-
-def test_invalid_platforms_and_sizes(model, trained, tmp_path):
-    with pytest.raises(InputError, match="platforms 'cpu,npu': choose from cpu, cuda, tpu"):
-        export_stablehlo(model, 32, ["cpu", "npu"])
-    with pytest.raises(InputError, match="33"):
-        export_stablehlo(model, 33)
-    output = tmp_path / "m.stablehlo"
-    output.write_bytes(b"mine")
-    with pytest.raises(SystemExit, match=r"m\.stablehlo: is there already"):
-        main([f"--checkpoint={trained[1]}", f"--output={output}"])
-    assert output.read_bytes() == b"mine"
+def test_mistakes_are_one_line(trained, checkpoint, arguments, message, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for name in ("file", "file.stablehlo"):
+        Path(name).write_bytes(b"mine")
+    if checkpoint:
+        path = trained[1] if checkpoint == "trained" else checkpoint
+        arguments = [f"--checkpoint={path}", *arguments]
+    assert message in failure(main, *arguments)
+    assert {path.read_bytes() for path in tmp_path.iterdir()} == {b"mine"}
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_an_export_for_other_platforms_is_compared_as_one_for_this(trained, tmp_path, capsys):
@@ -197,18 +182,6 @@ def test_an_export_for_other_platforms_is_compared_as_one_for_this(trained, tmp_
     main([f"--checkpoint={trained[1]}", f"--output={output}", "--platforms=tpu"])
     assert jax.export.deserialize(bytearray(output.read_bytes())).platforms == ("tpu",)
     assert "differs from the model by at most 0 of 255" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("size", [0, -64])
-def test_no_size_is_taken_for_the_trained_one(trained, tmp_path, size):
-    with pytest.raises(SystemExit, match=f"image size {size}x{size}"):
-        main(
-            [
-                f"--checkpoint={trained[1]}",
-                f"--output={tmp_path / 'm.onnx'}",
-                f"--image-size={size}",
-            ]
-        )
 
 
 def test_an_export_that_differs_is_not_written(trained, tmp_path, monkeypatch):
@@ -220,10 +193,9 @@ def test_an_export_that_differs_is_not_written(trained, tmp_path, monkeypatch):
 
 def test_a_jax_that_the_converter_cannot_take_is_one_line(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(jax, "__version_info__", (MAX_JAX[0], MAX_JAX[1] + 1, 0))
-    with pytest.raises(SystemExit) as stopped:
-        main([f"--checkpoint={trained[1]}", f"--output={tmp_path / 'm.onnx'}"])
+    line = failure(main, f"--checkpoint={trained[1]}", f"--output={tmp_path / 'm.onnx'}")
     message = f"exporting ONNX needs JAX {MAX_JAX[0]}.{MAX_JAX[1]} or older, not {jax.__version__}"
-    assert stopped.value.code == f"error: {message}: pip install 'harmony_jax[export]'"
+    assert line == f"error: {message}: pip install 'harmony_jax[export]'"
     assert not list(tmp_path.iterdir())
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert f"jax<{MAX_JAX[0]}.{MAX_JAX[1] + 1}" in project["optional-dependencies"]["export"]

@@ -15,8 +15,10 @@ from harmony_jax.variables import split
 from harmony_jax.weights.files import read_state_dict
 from harmony_jax.weights.model_file import write_model_file
 from harmony_jax.weights.saved_model import load_model, save_model
+from harmony_jax.weights.steps import list_files
 from scripts.convert_weights import main
-from tests.weights.refusals import failure
+from tests.released import filled_model
+from tests.weights.checks import assert_same_arrays, failure
 
 # The paper's best model, small: its features go to the decoder too, which a name does not say.
 BOTH = {
@@ -47,12 +49,7 @@ SMALL = {
 def made(metadata: dict, folder):
     """A model with weights of its own, and a workdir that holds it."""
     name, overrides = metadata["model"].values()
-    model = nnx.eval_shape(lambda: create_model(name, rngs=nnx.Rngs(0), **overrides))
-    rng = np.random.default_rng(0)
-    variables = jax.tree.map(
-        lambda leaf: jnp.asarray(rng.uniform(0.1, 0.3, leaf.shape), leaf.dtype), split(model)[1]
-    )
-    model = nnx.merge(nnx.graphdef(model), *variables)
+    model = filled_model(name, **overrides)
     save_model(folder, model, metadata)
     return to_torch_state_dict(model), folder
 
@@ -75,10 +72,7 @@ def assert_same(path, arrays: dict, metadata: dict) -> None:
     """What `load_model` finds there is the model, and is known as it."""
     found, loaded = load_model(path)
     assert {key: loaded.metadata[key] for key in metadata} == metadata
-    found = to_torch_state_dict(found)
-    assert found.keys() == arrays.keys()
-    for key, value in arrays.items():
-        np.testing.assert_array_equal(found[key], value)
+    assert_same_arrays(to_torch_state_dict(found), arrays)
 
 
 def test_safetensors_say_their_model_and_come_back(both, tmp_path):
@@ -140,9 +134,10 @@ def test_arguments_that_contradict_the_file_are_refused(file, tmp_path, argument
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("{", "its metadata names no model"),
+        ("{", "its metadata is no JSON"),
         ("[1]", "its metadata names no model"),
         (json.dumps({**SMALL, "image_size": None}), "its metadata names no model"),
+        (json.dumps({"model": SMALL["model"]}), "its metadata has no 'image_size'"),
         (json.dumps({**SMALL, "image_size": 40}), "image size 40x40"),
         (json.dumps({**SMALL, "model": {"name": "idih", "overrides": {}}}), "unknown model 'idih'"),
         (json.dumps(SMALL).replace("4", '"4"'), "depth '4': expected a whole number"),
@@ -155,6 +150,17 @@ def test_nonsense_in_a_file_is_one_line(file, tmp_path, text, expected):
         load_model(path)
     assert str(error.value).startswith(f"{path}: ")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("key", ["model", "image_size"])
+def test_a_checkpoint_whose_metadata_lacks_a_key_is_one_line(tmp_path, key):
+    made(SMALL, tmp_path)
+    step = tmp_path / "checkpoints" / "0"
+    text = json.dumps({name: value for name, value in SMALL.items() if name != key})
+    (step / "metadata" / "metadata").write_text(text)
+    list_files(step, "model", "metadata")
+    with pytest.raises(InputError, match=rf"0: its metadata has no '{key}'"):
+        load_model(tmp_path)
 
 
 def test_float16_halves_large_arrays_and_is_read_as_any(tmp_path):

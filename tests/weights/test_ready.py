@@ -21,10 +21,10 @@ from harmony_jax.evaluation.run import evaluate_workdir
 from harmony_jax.training.initialization import initialize
 from harmony_jax.weights import released
 from harmony_jax.weights.files import read_state_dict
-from harmony_jax.weights.released import READY_FILE, checkpoint_path
-from harmony_jax.weights.saved_model import load_model
+from harmony_jax.weights.released import READY_FILE
 from scripts import convert_weights, export_model
 from tests.made_data import tiny_config
+from tests.weights.checks import assert_same_arrays
 
 ROOT = Path(__file__).parents[2]
 
@@ -145,29 +145,17 @@ def test_a_damaged_file_is_one_line(tmp_path, monkeypatch, state):
     assert "\n" not in str(error.value)
 
 
-def test_a_path_of_its_name_goes_first(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert checkpoint_path("ready") == READY_FILE
-    (tmp_path / "ready").mkdir()
-    assert checkpoint_path("ready").absolute() == tmp_path / "ready"
-
-
 def test_a_training_starts_from_it(arrays):
     model = nnx.eval_shape(lambda: create_model("improved_dih256", rngs=nnx.Rngs(0)))
     initialize(model, ConfigDict({"checkpoint": "ready", "backbone": ""}))
-    assert_same(to_torch_state_dict(model), arrays)
+    assert_same_arrays(to_torch_state_dict(model), arrays)
 
 
-@pytest.mark.parametrize("ending", [".safetensors", ".pth", ""])
-def test_it_is_converted(arrays, tmp_path, ending):
-    output = tmp_path / f"out{ending}"
-    convert_weights.main(["--input=ready", f"--output={output}"])
-    found = read_state_dict(output) if ending else to_torch_state_dict(load_model(output)[0])
-    assert_same(found, arrays)
-
-
-def test_one_command_makes_the_file_from_a_workdir(tmp_path):
-    convert_weights.main(["--input=ready", f"--output={tmp_path / 'workdir'}"])
+def test_it_is_converted_and_one_command_makes_the_file_from_a_workdir(arrays, tmp_path):
+    for name in ("out.safetensors", "out.pth", "workdir"):
+        convert_weights.main(["--input=ready", f"--output={tmp_path / name}"])
+    assert_same_arrays(read_state_dict(tmp_path / "out.safetensors"), arrays)
+    assert_same_arrays(read_state_dict(tmp_path / "out.pth"), arrays)
     again = tmp_path / "again.safetensors"
     convert_weights.main(
         [f"--input={tmp_path / 'workdir'}", f"--output={again}", "--dtype=float16"]
@@ -180,37 +168,20 @@ class LoadingError(Exception):
 
 
 @pytest.mark.parametrize(
-    ("module", "use"),
+    "use",
     [
-        (
-            "harmony_jax.evaluation.run",
-            lambda root, folder: evaluate("ready", root, subsets=("HCOCO",)),
-        ),
-        (
-            "harmony_jax.evaluation.run",
-            lambda root, folder: evaluate_workdir(tiny_config(root), folder, "ready"),
-        ),
-        (
-            "scripts.export_model",
-            lambda root, folder: export_model.main(
-                ["--checkpoint=ready", f"--output={folder / 'm.stablehlo'}"]
-            ),
-        ),
+        lambda root, _: evaluate("ready", root, subsets=("HCOCO",)),
+        lambda root, folder: evaluate_workdir(tiny_config(root), folder, "ready"),
+        lambda _, folder: export_model.main(["--checkpoint=ready", f"--output={folder}/m.onnx"]),
     ],
     ids=["evaluate", "evaluate_workdir", "export"],
 )
-def test_it_is_evaluated_and_exported(module, use, mini_root, tmp_path, monkeypatch):
+def test_it_is_evaluated_and_exported(use, mini_root, tmp_path, monkeypatch):
     def load(path, *_, **__):
         raise LoadingError(path)
 
-    monkeypatch.setattr(f"{module}.load_model", load)
+    for module in ("harmony_jax.evaluation.run", "scripts.export_model"):
+        monkeypatch.setattr(f"{module}.load_model", load)
     with pytest.raises(LoadingError) as taken:
         use(mini_root, tmp_path)
     assert taken.value.args == (READY_FILE,)
-
-
-def assert_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
-    assert found.keys() == expected.keys()
-    for key, value in expected.items():
-        assert found[key].dtype == value.dtype
-        np.testing.assert_array_equal(found[key], value)

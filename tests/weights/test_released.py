@@ -6,7 +6,7 @@ import pytest
 from harmony_jax import Harmonizer, InputError
 from harmony_jax.weights.downloads import FILES
 from harmony_jax.weights.files import write_state_dict
-from harmony_jax.weights.released import checkpoint_path
+from harmony_jax.weights.released import READY_FILE, checkpoint_path
 from tests.released import golden, make_weights
 
 NAME = "improved_ssam256"  # the smallest
@@ -45,9 +45,10 @@ def test_several_at_once_share_one_conversion(cache):
 
 def test_a_folder_goes_before_a_name(cache, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / NAME).mkdir()
-    assert checkpoint_path(NAME).absolute() == tmp_path / NAME
-    assert checkpoint_path(tmp_path) == tmp_path
+    assert checkpoint_path("ready") == READY_FILE
+    for name in (NAME, "ready"):
+        (tmp_path / name).mkdir()
+        assert checkpoint_path(name).absolute() == tmp_path / name
 
 
 def test_a_damaged_download_leaves_nothing(cache):

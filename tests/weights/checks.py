@@ -1,12 +1,21 @@
-"""Lines that files and commands are refused with."""
+"""Arrays that are the same, and lines that files and commands are refused with."""
 
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from harmony_jax import InputError
 from harmony_jax.weights.files import read_state_dict
+
+
+def assert_same_arrays(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    """The same keys, types, shapes and bits."""
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        assert (found[key].dtype, found[key].shape) == (value.dtype, value.shape), key
+        np.testing.assert_array_equal(found[key], value, err_msg=key)
 
 
 def refusal(path: Path) -> str:
