@@ -2,6 +2,7 @@
 
 import logging
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 

@@ -195,9 +195,13 @@ def test_training(name):
     assert gradients.keys() == expected.keys()
     # A bias before batch normalisation has no influence: its gradient is rounding.
     significant = 1e-5 * max(expected.values())
-    errors = {k: abs(gradients[k] / norm - 1) for k, norm in expected.items() if norm > significant}
-    # A bottleneck normalised over two images amplifies rounding: recomputed in float64, released
-    # float32 values are themselves up to 2 % off (`mask_conv.1.scale`, a sum that nearly cancels).
+    ratios = {k: gradients[k] / norm for k, norm in expected.items() if norm > significant}
+    # A bottleneck normalised over two images amplifies rounding. That scales the gradients of all
+    # that lies before it alike, by 1 % with AVX2; recomputed in float64, released float32 values are
+    # themselves up to 2 % off (`mask_conv.1.scale`, a sum that nearly cancels).
+    common = float(np.median(list(ratios.values())))
+    assert abs(common - 1) < 0.02
+    errors = {key: abs(ratio / common - 1) for key, ratio in ratios.items()}
     assert sorted(errors.values())[int(0.99 * len(errors))] < 0.01
     assert max(errors.values()) < 0.03, max(errors, key=lambda key: errors[key])
     for key in expected:
