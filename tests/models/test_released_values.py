@@ -196,13 +196,13 @@ def test_training(name):
     # A bias before batch normalisation has no influence: its gradient is rounding.
     significant = 1e-5 * max(expected.values())
     ratios = {k: gradients[k] / norm for k, norm in expected.items() if norm > significant}
-    # A bottleneck normalised over two images amplifies rounding. That scales the gradients of all
-    # that lies before it alike, by 1 % with AVX2; recomputed in float64, released float32 values are
-    # themselves up to 2 % off (`mask_conv.1.scale`, a sum that nearly cancels).
+    # A bottleneck normalised over two images amplifies rounding. On a CPU without AVX-512 it scales
+    # all gradients before it by 0.990, and 99 % of what is left are within 1.04 %. Recomputed in
+    # float64, released float32 values are up to 2 % off (`mask_conv.1.scale`, nearly cancelling).
     common = float(np.median(list(ratios.values())))
     assert abs(common - 1) < 0.02
     errors = {key: abs(ratio / common - 1) for key, ratio in ratios.items()}
-    assert sorted(errors.values())[int(0.99 * len(errors))] < 0.01
+    assert sorted(errors.values())[int(0.99 * len(errors))] < 0.015
     assert max(errors.values()) < 0.03, max(errors, key=lambda key: errors[key])
     for key in expected:
         assert key in errors or gradients[key] <= significant, key
