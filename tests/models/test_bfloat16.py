@@ -133,7 +133,9 @@ def test_convolutions_round_their_products_and_the_sum_with_the_bias():
         found = layer(x)
         layer.dtype = layer.kernel_dtype = WIDE
         exact = layer(x.astype(WIDE))
-        check_rounded_once(found, exact, extra=half_ulp(exact - bias))
+        # Rounded products may bring the sum into the next binade, where an ulp is twice as large.
+        second = np.maximum(half_ulp(found) - half_ulp(exact), 0)
+        check_rounded_once(found, exact, extra=half_ulp(exact - bias) + second)
 
 
 def test_attention_blocks_stay_within_their_convolutions_roundings():
