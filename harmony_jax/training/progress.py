@@ -25,7 +25,6 @@ from harmony_jax.training.optimizer import (
 from harmony_jax.training.setup import Training
 from harmony_jax.training.writers import TENSORBOARD, TensorBoardWriter, Writer
 
-_NORMS = ("gradient_norm", "parameter_norm", "update_norm")
 _METRICS = ("MSE", "fMSE", "PSNR")
 _STEPS_BEFORE_TRACE = 10  # compilation and queues that fill are not worth a trace
 
@@ -97,7 +96,7 @@ class Progress:
             return
         if step % self._config.train.log_every_steps and step != self._total_steps:
             return
-        scalars = {name: float(metrics[name]) for name in ("loss", *_NORMS)}
+        scalars = {name: float(value) for name, value in metrics.items() if name != "halted"}
         learning_rate = float(self._training.schedule(step - 1))
         scalars |= {name: factor * learning_rate for name, factor in self._rates.items()}
         now = time.monotonic()
