@@ -10,22 +10,17 @@ Kept short: everything is in the package.
 import logging
 import sys
 from pathlib import Path
-from typing import Any
 
-import jax
 from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
 from harmony_jax.command_line import log_to_terminal, parse_flags
 from harmony_jax.devices import failures
-from harmony_jax.devices.compilation_cache import keep_compiled_programs
-from harmony_jax.devices.distributed import join_processes
-from harmony_jax.devices.host_memory import keep_freed_memory
 from harmony_jax.errors import InputError, NonFiniteError, StoppedError
-from harmony_jax.evaluation.run import evaluate_workdir
-from harmony_jax.photos.folders import Settings, harmonize_files
-from harmony_jax.training.loop import train
+
+# What needs JAX takes seconds to load, so `_run` imports it: a mistake in the flags is reported at
+# once, and data workers, which load this file again, stay small.
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file; its fields are flags too.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints, logs and results.")
@@ -53,16 +48,25 @@ _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Several processes:
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Several processes: which one, from 0.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "predict: replace outputs already there.")
 
+_NEEDED = {
+    "train": (_CONFIG, _WORKDIR),
+    "evaluate": (_CONFIG, _WORKDIR),
+    "predict": (_IMAGE, _OUTPUT),
+}
+
 
 def main(arguments: list[str]) -> None:
     """Runs one mode; a mistake in the input ends in one line and exit status 1."""
     log_to_terminal()
     absl_logging.set_verbosity(absl_logging.WARNING)  # orbax and jax tell every detail at INFO
-    keep_freed_memory()
-    keep_compiled_programs()
     try:
+        if len(arguments) > 1:
+            raise InputError(f"argument {arguments[1]!r}: flags begin with --")
+        for flag in _NEEDED[_MODE.value]:
+            if flag.value is None:
+                raise InputError(f"--{flag.name} is missing: --mode={_MODE.value} needs it")
         with failures.ending_together():
-            _run(arguments)
+            _run()
     except (InputError, NonFiniteError) as error:
         sys.exit(f"error: {error}")
     except StoppedError as stop:
@@ -70,31 +74,37 @@ def main(arguments: list[str]) -> None:
         sys.exit(128 + stop.signal)  # as a shell reports a signal
 
 
-def _run(arguments: list[str]) -> None:
-    if len(arguments) > 1:
-        raise InputError(f"argument {arguments[1]!r}: flags begin with --")
+def _run() -> None:
+    import jax
+
+    from harmony_jax.devices.compilation_cache import keep_compiled_programs
+    from harmony_jax.devices.distributed import join_processes
+    from harmony_jax.devices.host_memory import keep_freed_memory
+
+    keep_freed_memory()
+    keep_compiled_programs()
     join_processes(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     if jax.process_index() > 0:
         logging.getLogger("harmony_jax").setLevel(logging.WARNING)
     if _MODE.value == "train":
-        train(_required(_CONFIG), Path(_required(_WORKDIR)))
+        from harmony_jax.training.loop import train
+
+        train(_CONFIG.value, Path(_WORKDIR.value))
     elif _MODE.value == "evaluate":
-        config, workdir = _required(_CONFIG), Path(_required(_WORKDIR))
-        evaluate_workdir(config, workdir, _CHECKPOINT.value or None, _path(_PREDICTIONS))
+        from harmony_jax.evaluation.run import evaluate_workdir
+
+        workdir, predictions = Path(_WORKDIR.value), _path(_PREDICTIONS)
+        evaluate_workdir(_CONFIG.value, workdir, _CHECKPOINT.value or None, predictions)
     else:
-        files = Path(_required(_IMAGE)), _path(_MASK), Path(_required(_OUTPUT))
+        from harmony_jax.photos.folders import Settings, harmonize_files
+
+        files = Path(_IMAGE.value), _path(_MASK), Path(_OUTPUT.value)
         settings = Settings(overwrite=_OVERWRITE.value)
         sys.exit(harmonize_files(_CHECKPOINT.value or None, *files, settings))
 
 
 def _path(flag: flags.FlagHolder) -> Path | None:
     return Path(flag.value) if flag.value else None
-
-
-def _required(flag: flags.FlagHolder) -> Any:
-    if flag.value is None:
-        raise InputError(f"--{flag.name} is missing: --mode={_MODE.value} needs it")
-    return flag.value
 
 
 if __name__ == "__main__":

@@ -64,6 +64,12 @@ HARMONIZER = """if True:
     mask[16:48, 16:48] = 255
     Harmonizer.from_checkpoint(sys.argv[1]).harmonize(np.zeros((64, 64, 3), np.uint8), mask)
 """
+WRITER = """if True:
+    import sys
+    from pathlib import Path
+    from harmony_jax.training.writers import TensorBoardWriter
+    TensorBoardWriter(Path(sys.argv[1]) / "tensorboard", 0).close()
+"""
 READY = "from harmony_jax import Harmonizer; Harmonizer.from_checkpoint()"
 HELP = """if True:
     from harmony_jax.harmonize_command import main
@@ -80,6 +86,8 @@ HELP = """if True:
         (HARMONIZER, {"jax", "orbax"}, NOT_FOR_PHOTOS),
         (READY, {"jax"}, ["orbax", *NOT_FOR_PHOTOS]),
         (HELP, {"argparse"}, ["jax", "flax", "orbax", *NOT_FOR_PHOTOS]),
+        ("import main", {"absl"}, ["jax", "flax", "grain", "numpy"]),
+        (WRITER, {"tensorboardX"}, ["torch"]),
         ("from harmony_jax import evaluate", {"grain"}, ["tensorflow_datasets"]),
     ],
 )

@@ -1,12 +1,12 @@
 """Where a training's curves, pictures and texts go: TensorBoard, and writers of one's own."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from tensorboardX import SummaryWriter
-from tensorboardX.summary import hparams
 
 TENSORBOARD = "tensorboard"  # folder of the workdir
 
@@ -36,7 +36,8 @@ class TensorBoardWriter:
     """Writes event files; what the folder holds of steps after `start_step` is void."""
 
     def __init__(self, folder: Path, start_step: int):
-        self._writer = SummaryWriter(str(folder), purge_step=start_step + 1)
+        self._library = _tensorboardx()
+        self._writer = self._library.SummaryWriter(str(folder), purge_step=start_step + 1)
 
     def scalar(self, name: str, value: float, step: int) -> None:
         self._writer.add_scalar(name, value, step)
@@ -62,8 +63,21 @@ class TensorBoardWriter:
         }
         # Into this run's own file, where its scalars are: `add_hparams` would begin another run.
         # The last of the three would say that the run has ended.
-        for summary in hparams(plain, dict.fromkeys(metrics, 0.0))[:2]:
+        hparams = self._library.summary.hparams(plain, dict.fromkeys(metrics, 0.0))
+        for summary in hparams[:2]:
             self._writer.file_writer.add_summary(summary)
 
     def close(self) -> None:
         self._writer.close()
+
+
+def _tensorboardx() -> ModuleType:
+    """tensorboardX. It would load PyTorch, if that is installed, for tensors it never gets here."""
+    blocked = sys.modules.setdefault("torch", None) is None  # type: ignore[arg-type]
+    try:
+        import tensorboardX
+        import tensorboardX.summary
+    finally:
+        if blocked:
+            del sys.modules["torch"]
+    return tensorboardX
