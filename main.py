@@ -23,7 +23,7 @@ from harmony_jax.errors import InputError, NonFiniteError, StoppedError
 # once, and data workers, which load this file again, stay small.
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file; its fields are flags too.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints, logs and results.")
+_WORKDIR = flags.DEFINE_string("workdir", "", "Folder for checkpoints, logs and results.")
 _MODE = flags.DEFINE_enum(
     "mode", "train", ["train", "evaluate", "predict"], "Train (and evaluate), evaluate or predict."
 )
@@ -36,11 +36,11 @@ _CHECKPOINT = flags.DEFINE_string(
 _PREDICTIONS = flags.DEFINE_string(
     "predictions", None, "evaluate: folder of pictures made by any program, instead of a model."
 )
-_IMAGE = flags.DEFINE_string("image", None, "predict: a photo, or a folder of photos.")
+_IMAGE = flags.DEFINE_string("image", "", "predict: a photo, or a folder of photos.")
 _MASK = flags.DEFINE_string(
     "mask", None, "predict: its mask, or a folder of masks; by default the alpha channel."
 )
-_OUTPUT = flags.DEFINE_string("output", None, "predict: file or folder to write.")
+_OUTPUT = flags.DEFINE_string("output", "", "predict: file or folder to write.")
 _COORDINATOR = flags.DEFINE_string(
     "coordinator", None, "Several processes: HOST:PORT of process 0. Cloud TPU finds it itself."
 )
@@ -48,7 +48,7 @@ _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Several processes:
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Several processes: which one, from 0.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "predict: replace outputs already there.")
 
-_NEEDED = {
+_NEEDED: dict[str, tuple[flags.FlagHolder, ...]] = {
     "train": (_CONFIG, _WORKDIR),
     "evaluate": (_CONFIG, _WORKDIR),
     "predict": (_IMAGE, _OUTPUT),
@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> None:
         if len(arguments) > 1:
             raise InputError(f"argument {arguments[1]!r}: flags begin with --")
         for flag in _NEEDED[_MODE.value]:
-            if flag.value is None:
+            if not flag.value:
                 raise InputError(f"--{flag.name} is missing: --mode={_MODE.value} needs it")
         with failures.ending_together():
             _run()

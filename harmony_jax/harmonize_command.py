@@ -75,7 +75,13 @@ def _parse(arguments: Sequence[str]) -> "argparse.Namespace":
     from harmony_jax.command_line import Parser
     from harmony_jax.errors import InputError
     from harmony_jax.photos.kinds import OUTPUT_FORMATS
-    from harmony_jax.photos.options import add_model_options, mask_value, max_pixels, place
+    from harmony_jax.photos.options import (
+        MAX_STRENGTH,
+        add_model_options,
+        mask_value,
+        max_pixels,
+        place,
+    )
     from harmony_jax.photos.pasting import GRAVITIES
     from harmony_jax.video.options import add_video_options, is_video
 
@@ -87,7 +93,13 @@ def _parse(arguments: Sequence[str]) -> "argparse.Namespace":
     add("--masks", type=Path, metavar="FOLDER", help="their masks")
     add("--recursive", action="store_true", help="search folders in the folder too")
     add("-o", "--output", type=Path, required=True, help="file to write, or folder")
-    add("--strength", type=float, default=1.0, metavar="S", help="share of the change, 0 to 1")
+    add(
+        "--strength",
+        type=float,
+        default=1.0,
+        metavar="S",
+        help=f"times the model's change, 0 to {MAX_STRENGTH:g} (default: %(default)g)",
+    )
     add(
         "--invert-masks",
         choices=("never", "always", "auto"),
@@ -140,7 +152,10 @@ def _parse(arguments: Sequence[str]) -> "argparse.Namespace":
         ((photo is None) == (images is None), "pass one photo, or a folder with --images"),
         (photo and options.masks, "--masks goes with --images: pass the mask after the photo"),
         (photo and options.recursive, "--recursive goes with --images"),
-        (not 0 <= options.strength <= 1, f"--strength {options.strength:g}: expected 0 to 1"),
+        (
+            not 0 <= options.strength <= MAX_STRENGTH,
+            f"--strength {options.strength:g}: expected 0 to {MAX_STRENGTH:g}",
+        ),
         (quality not in (None, *range(1, 101)), f"--quality {quality}: expected 1 to 100"),
         (images and not os.path.isdir(images), f"--images {images}: no such folder"),
     ):
@@ -163,6 +178,7 @@ def _harmonize_photos(options: "argparse.Namespace") -> int:
 
     settings = Settings(
         strength=options.strength,
+        mirror=options.mirror,
         invert_masks=options.invert_masks,
         ending=f".{options.format}" if options.format else None,
         overwrite=options.overwrite,

@@ -4,7 +4,8 @@
     python scripts/benchmark.py train --synthetic [--names=...] [--batches=64] [--released=CLONE]
     python scripts/benchmark.py input --root=IHARMONY4 [--prepared=PREPARED]
     python scripts/benchmark.py composites --photos=PHOTOS
-    python scripts/benchmark.py full_resolution [--names=improved_dih256,...] [--root=IHARMONY4]
+    python scripts/benchmark.py results --root=IHARMONY4 [--checkpoint=ready] [--sheet=FILE.png]
+    python scripts/benchmark.py full_resolution [--names=improved_dih256,...]
     python scripts/benchmark.py video --photos=PHOTOS [--ways=0:1,4:1,...] [--everys=1,4,8]
 
 models: compile seconds and ms an image, forward and forward+backward.
@@ -12,8 +13,10 @@ train:  the training step alone, with its data on the device, each model and bat
         its own. (The log of main.py says how long a whole training waits for data.)
 input:  samples/s of the folders, the prepared set and samples held by the devices.
 composites: ms an image for making composites of photos, in a worker and on the device.
-full_resolution: ms and peak memory of a 12-megapixel photo; with --root, the quality of the way to
-        full resolution alone.
+results: what `harmonize` does at full size: the error left in the test composites, how much real
+        photos' own objects change, and what becomes of blacks and contrast of objects that are
+        pasted on other photos. --sheet draws these before and after.
+full_resolution: ms and peak memory of a 12-megapixel photo.
 video:  how steady each way of averaging (smoothing:every) makes clips of photos with masks, and
         frames/s of a clip of 1920 x 1080.
 
@@ -77,9 +80,13 @@ def _parse() -> argparse.Namespace:
     composites.add_argument("--photos", required=True, help="a folder of photos (docs/data.md)")
     composites.add_argument("--batch", type=int, default=128, help="images a step")
     composites.add_argument("--rounds", type=int, default=5)
+    results = commands.add_parser("results")
+    results.add_argument("--root", required=True, help="iHarmony4 as downloaded")
+    results.add_argument("--checkpoint", help="a model (default: ready)")
+    results.add_argument("--strength", type=float, default=1.0)
+    results.add_argument("--sheet", type=Path, help="picture file to write")
     full = commands.add_parser("full_resolution")
     full.add_argument("--names", **names)
-    full.add_argument("--root", help="iHarmony4 as downloaded")
     for command in (train, full):  # in the process of one model and batch
         command.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     video = commands.add_parser("video")

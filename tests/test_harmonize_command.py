@@ -69,7 +69,7 @@ def test_a_folder_with_a_failure(trained, folder, tmp_path):
         (["a.png", "--masks=b", "-o", "x"], "--masks goes with --images"),
         (["a.png", "b.png"], "the following arguments are required: -o/--output"),
         (["a.png", "b.png", "c.png", "-o", "x"], "unrecognized arguments: c.png"),
-        (["a.png", "b.png", "-o", "x", "--strength=2"], "--strength 2: expected 0 to 1"),
+        (["a.png", "b.png", "-o", "x", "--strength=3"], "--strength 3: expected 0 to 2"),
         (["a.png", "b.png", "-o", "x", "--max-megapixels=0"], "--max-megapixels 0: expected more"),
         (["a.png", "b.png", "-o", "x", "--quality=0"], "--quality 0: expected 1 to 100"),
         (["a.png", "b.png", "-o", "x", "--subsampling=4:1:1"], "invalid choice: '4:1:1'"),

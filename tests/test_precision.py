@@ -118,7 +118,7 @@ def test_harmonizing_and_exports_are_exact():
     model.eval()
     harmonizer = Harmonizer(model, 32)
     pixels, mask = np.zeros((1, 32, 32, 3), np.uint8), np.ones((1, 32, 32), np.uint8)
-    for compiled in (harmonizer._network, harmonizer._transform):
+    for compiled in (harmonizer._network, harmonizer._fit_photo):
         found = products(compiled._jitted, harmonizer._arrays, pixels, mask)
         assert found.keys() == {Precision.HIGHEST}
     exported = jax.export.deserialize(bytearray(export_stablehlo(model, 32))).mlir_module()

@@ -12,6 +12,7 @@ from PIL import Image
 from harmony_jax.errors import InputError
 from harmony_jax.photos.decoding import picture_of
 from harmony_jax.photos.masks import PixelMask, mask_of
+from harmony_jax.photos.options import MAX_STRENGTH
 from harmony_jax.photos.picture import Picture, to_uint8
 
 Photo = np.ndarray | jax.Array | Image.Image | Picture
@@ -78,13 +79,13 @@ def _are_several(value: Any, dimensions: int) -> bool:
 
 
 def checked_strength(strength: object) -> float:
-    """The share of the change to make; raises InputError unless it is a number from 0 to 1."""
+    """How much of the change to make; raises InputError unless it is a number from 0 to 2."""
     try:
         number = float(strength) if isinstance(strength, SupportsFloat) else math.nan
     except (TypeError, ValueError):  # an array of several
         number = math.nan
-    if not 0 <= number <= 1:
-        raise InputError(f"strength {strength!r}: expected a number from 0 to 1")
+    if not 0 <= number <= MAX_STRENGTH:
+        raise InputError(f"strength {strength!r}: expected a number from 0 to {MAX_STRENGTH:g}")
     return number
 
 

@@ -49,7 +49,8 @@ class Settings(NamedTuple):
     """How photos are harmonized and written.
 
     Attributes:
-        strength: how much of the change to make, from 0 to 1.
+        strength: how much of the change to make, from 0 to 2.
+        mirror: see `Harmonizer`.
         invert_masks: `always` if masks are black on the foreground; `auto` inverts those that would
             make most of the picture's border foreground.
         ending: of the outputs, such as .png; None keeps the photo's.
@@ -59,6 +60,7 @@ class Settings(NamedTuple):
     """
 
     strength: float = 1.0
+    mirror: bool = True
     invert_masks: Invert = "never"
     ending: str | None = None
     overwrite: bool = False
@@ -140,7 +142,7 @@ def predict(
         if not waiting:
             return Outcome([], len(jobs), failures)
         check_writable(waiting[0].output.parent)
-        model = _Model(checkpoint)
+        model = _Model(checkpoint, settings.mirror)
         if not image.is_dir():
             _run(model, waiting[0], settings, PixelBudget(_PIXELS_AT_ONCE))
             return Outcome([waiting[0].output], 0, [])
@@ -154,8 +156,8 @@ def predict(
 class _Model:
     """A model that is loaded at its first use; threads share it."""
 
-    def __init__(self, checkpoint: str | os.PathLike[str] | None):
-        self._checkpoint, self._lock = checkpoint, threading.Lock()
+    def __init__(self, checkpoint: str | os.PathLike[str] | None, mirror: bool):
+        self._checkpoint, self._mirror, self._lock = checkpoint, mirror, threading.Lock()
         self._harmonizer: Harmonizer | None = None
         self.error: Exception | None = None  # why no photo can be done
 
@@ -165,7 +167,7 @@ class _Model:
                 raise self.error
             if self._harmonizer is None:
                 try:
-                    self._harmonizer = Harmonizer.from_checkpoint(self._checkpoint)
+                    self._harmonizer = Harmonizer.from_checkpoint(self._checkpoint, self._mirror)
                 except Exception as error:
                     self.error = error
                     raise

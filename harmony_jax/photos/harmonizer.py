@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from numbers import Integral
 from typing import Any, Literal, NamedTuple
 
@@ -52,9 +53,16 @@ class Harmonized(NamedTuple):
 
 
 class Harmonizer:
-    """Harmonizes composites; see `from_checkpoint`. Threads may share one."""
+    """Harmonizes composites; see `from_checkpoint`. Threads may share one.
 
-    def __init__(self, model: HarmonizationModel, image_size: int):
+    Args:
+        model: a network.
+        image_size: the size it sees, in pixels a side.
+        mirror: whether its answers to photos are averaged with those to their mirror images, which
+            are a little better and take the network twice as long. In clips they never are.
+    """
+
+    def __init__(self, model: HarmonizationModel, image_size: int, mirror: bool = True):
         self._model, self._image_size = model, image_size
         graph, variables = split(model)
         # A flat list: each call would walk a tree again.
@@ -72,21 +80,32 @@ class Harmonizer:
                 None if blend_mask is None else blend_mask[..., 0].astype(jnp.float32),
             )
 
-        def transform(
+        def mirrored_too(
             arrays: list[jax.Array], image: jax.Array, mask: jax.Array
         ) -> tuple[jax.Array, jax.Array | None]:
-            prediction, blend_mask = network(arrays, image, mask)
+            def mean(answers: jax.Array) -> jax.Array:
+                straight, mirrored = jnp.split(answers, 2)
+                return (straight + mirrored[:, :, ::-1]) / 2
+
+            both = (jnp.concatenate([x, x[:, :, ::-1]]) for x in (image, mask))
+            return jax.tree.map(mean, network(arrays, *both))
+
+        def fit(
+            mirror: bool, arrays: list[jax.Array], image: jax.Array, mask: jax.Array
+        ) -> tuple[jax.Array, jax.Array | None]:
+            prediction, blend_mask = (mirrored_too if mirror else network)(arrays, image, mask)
             # A pixel that is half foreground shows half of the change, so it counts a quarter.
             weight = jnp.square(mask.astype(jnp.float32) / 255)
             return jax.vmap(fit_color_transform)(image, prediction, weight), blend_mask
 
         self._network = CompiledOnce(network)
-        self._transform = CompiledOnce(transform)
+        self._fit_photo = CompiledOnce(partial(fit, mirror))
+        self._fit_frame = CompiledOnce(partial(fit, False))
         self._recolor = Recolor()
 
     @classmethod
     def from_checkpoint(
-        cls, path: str | os.PathLike[str] | None = None, **overrides: Any
+        cls, path: str | os.PathLike[str] | None = None, mirror: bool = True, **overrides: Any
     ) -> "Harmonizer":
         """Loads a model.
 
@@ -95,11 +114,12 @@ class Harmonizer:
                 folder; a .safetensors file that `scripts/convert_weights.py` wrote; `ready` (the
                 default), the model that comes with the package; or the name of a released model,
                 which is fetched and converted on first use (`harmony_jax.weights.released`).
+            mirror: see `Harmonizer`.
             **overrides: arguments of the model, such as `dtype`, or `precision` (by default
                 highest, see `create_model`).
         """
         model, loaded = load_model(checkpoint_path(path), **overrides)
-        return cls(model, loaded.metadata["image_size"])
+        return cls(model, loaded.metadata["image_size"], mirror)
 
     def harmonize(
         self,
@@ -121,7 +141,7 @@ class Harmonizer:
             resolution: "full" applies the network's change of colour to the photo at its own size.
                 A number returns the network's own output for the photo squeezed to that many pixels
                 a side, as the released code does.
-            strength: how much of the change to make, from 0 to 1.
+            strength: how much of the change to make, from 0 to 2.
 
         Returns:
             [height, width, 3] RGB of the photo's type (uint8 for a resolution in numbers), or a
@@ -146,7 +166,7 @@ class Harmonizer:
             cutout: [height, width, 4] with its alpha channel, or any photo together with `mask`.
             background: a photo, as `harmonize` takes one.
             mask: the cutout's mask, if it has no alpha channel.
-            strength: how much of the change to make, from 0 to 1.
+            strength: how much of the change to make, from 0 to 2.
             **placement: `at=(column, row)` of its upper left corner, or `gravity="south"`; and
                 `scale=0.5`, or `fit=0.3` of the background. See `harmony_jax.photos.pasting`.
 
@@ -177,7 +197,7 @@ class Harmonizer:
             frames: photos as `harmonize` takes them, in order of time.
             masks: one for each frame; one array or PIL image for all frames; or None, which takes
                 the frames' alpha channels. A frame without foreground stays as it is.
-            strength: how much of the change to make, from 0 to 1.
+            strength: how much of the change to make, from 0 to 2.
             smoothing, every: see `Steadiness`.
 
         Yields:
@@ -202,7 +222,7 @@ class Harmonizer:
         return steady_transforms(frames, self._image_size, self._fit_all, steadiness)
 
     def _fit_all(self, seen: np.ndarray, masks: np.ndarray) -> np.ndarray:
-        found, _ = self._transform(self._arrays, seen, masks)
+        found, _ = self._fit_frame(self._arrays, seen, masks)
         return _finite(found)
 
     def harmonize_all(
@@ -234,7 +254,7 @@ class Harmonizer:
                         f"the foreground is too small ({count} pixels, and none of the network's "
                         f"{size} x {size}): crop the photo around it"
                     )
-        run = self._transform if resolution == "full" else self._network
+        run = self._fit_photo if resolution == "full" else self._network
         results: list[Harmonized] = []
         for batch in _batches(len(frames)):
             seen = np.stack([small.seen for small in smalls[batch]])
@@ -246,8 +266,8 @@ class Harmonizer:
                 if resolution == "full":
                     image = frame.recolored(self._recolor, answer, strength)
                 else:
-                    change = answer - seen[number]
-                    image = np.rint(seen[number] + strength * change).astype(np.uint8)
+                    image = seen[number] + strength * (answer - seen[number])
+                    image = np.rint(np.clip(image, 0, 255)).astype(np.uint8)
                 blend_mask = None if blend_masks is None else np.asarray(blend_masks[number])
                 results.append(Harmonized(image, blend_mask))
         return results

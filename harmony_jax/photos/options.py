@@ -10,6 +10,8 @@ from harmony_jax.errors import InputError
 from harmony_jax.photos.picture import MAX_PIXELS
 from harmony_jax.weights.released import READY
 
+MAX_STRENGTH = 2.0  # times the change that the model proposes
+
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """The options of `harmonize` and `harmonize serve`."""
@@ -19,6 +21,13 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         help="workdir of a training, one of its checkpoints/STEP, a .safetensors file of this "
         "project, or the name of a released model, fetched on first use (default: "
         f"{READY}, the model that comes with the package)",
+    )
+    parser.add_argument(
+        "--mirror",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="average the network's answers to a photo and to its mirror image: a little better, "
+        "in twice its time (default: yes; never for clips)",
     )
     parser.add_argument(
         "--max-megapixels",

@@ -31,7 +31,7 @@ class Recolor:
             coefficients: [12, grid_height, grid_width], of `fit_color_transform`.
             pixels: RGB, uint8 or uint16 over the type's whole range.
             mask: of the photo's size; where it is 0, the copy equals the photo.
-            strength: how much of the change to make, from 0 to 1.
+            strength: how much of the change to make, from 0 to 2.
         """
         result = pixels.copy()
         size = np.array(mask.shape, np.float32)

@@ -7,7 +7,7 @@ from harmony_jax.errors import InputError
 from harmony_jax.video.files import CONTAINERS, is_clip
 
 # Options that only photos have, or only clips, with their defaults.
-_OF_PHOTOS = {"images": None, "onto": None, "recursive": False, "subsampling": None}
+_OF_PHOTOS = {"images": None, "onto": None, "recursive": False, "subsampling": None, "mirror": True}
 _OF_VIDEO = {"codec": None, "smoothing": None, "every": None, "fps": None}
 
 

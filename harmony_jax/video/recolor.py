@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32
 
+from harmony_jax.photos.color_transform import SHADOWS
 from harmony_jax.photos.masks import PixelMask
 from harmony_jax.photos.steady import Transform
 from harmony_jax.video.pixels import Meaning, Planes, at_size, covered
@@ -36,7 +37,7 @@ def recolor(
         planes: the frame, which is written to.
         coefficients: [12, grid_height, grid_width] of RGB, as `fit_color_transform` gives them.
         mask: of the frame's size.
-        strength: share of the change, from 0 to 1.
+        strength: how much of the change to make, from 0 to 2.
         interlaced: whether even and odd rows are two pictures, each with its own chroma.
     """
     for rows in (slice(0, None, 2), slice(1, None, 2)) if interlaced else (slice(None),):
@@ -65,6 +66,7 @@ def _recolor_picture(
     grid_rows = _grid(rows, mask.shape[0], coefficients.shape[1])
     grid_columns = _grid(columns, mask.shape[1], coefficients.shape[2])
     functions = _of_numbers(coefficients[:, grid_rows, grid_columns], meaning)
+    *shares, dark = np.append(meaning.matrix.mean(0), meaning.offset.mean()) / (255 * SHADOWS)
     for number, view in enumerate(views):
         down, across = (
             _places(side, factor / size, count)
@@ -78,10 +80,12 @@ def _recolor_picture(
         for start in range(0, len(down), _STRIP):
             strip = slice(start, start + _STRIP)
             *slopes, change = _between(lines, down[strip] - grid_rows.start, axis=1)
-            for slope, plane in zip(slopes, numbers, strict=True):
+            outside_shadows = np.full_like(change, dark)
+            for slope, share, plane in zip(slopes, shares, numbers, strict=True):
                 slope *= plane[strip]
                 change += slope
-            change *= own_weight[strip]
+                outside_shadows += np.float32(share) * plane[strip]
+            change *= own_weight[strip] * np.clip(outside_shadows, 0, 1)
             # Rounds, and cuts off at what the type holds.
             kind = cv2.CV_8U if meaning.full == 255 else cv2.CV_16U
             changed = cv2.add(before[number][strip], change, dtype=kind)

@@ -39,7 +39,7 @@ class VideoSettings(NamedTuple):
     """How a clip is harmonized and written.
 
     Attributes:
-        strength: how much of the change to make, from 0 to 1.
+        strength: how much of the change to make, from 0 to 2.
         invert_masks: `always` if masks are black on the foreground; `auto` if the border of the
             first mask with foreground decides it.
         mask_values: values of masks that are foreground; none: bright is foreground.

@@ -39,7 +39,7 @@ def serve(arguments: Sequence[str]) -> None:
     expect_any_file(pixels)
     signal.signal(signal.SIGTERM, _end)
     with _listen(options.port) as listener:
-        harmonizer = Harmonizer.from_checkpoint(options.checkpoint)
+        harmonizer = Harmonizer.from_checkpoint(options.checkpoint, options.mirror)
         # Compiles the network, so that the first photo does not wait for it.
         mask = np.pad(np.full((32, 32), 255, np.uint8), 16)
         harmonizer.harmonize(np.zeros((64, 64, 3), np.uint8), mask)

@@ -1,9 +1,29 @@
+import jax
+import jax.numpy as jnp
 import pytest
+
+from harmony_jax import Harmonizer, Output, denormalize, normalize
+from harmony_jax.models import HarmonizationModel
+
+
+class Tint(HarmonizationModel):
+    """Answers with one change of colour, which is strong enough to be believed."""
+
+    def check_image_size(self, height: int, width: int) -> None:
+        """Takes any."""
+
+    def __call__(self, image: jax.Array, mask: jax.Array) -> Output:
+        changed = 0.7 * denormalize(image) + jnp.array([70.0, 10.0, -15.0])
+        return Output(normalize(jnp.clip(changed, 0, 255)), None)
 
 
 @pytest.fixture(scope="session")
 def harmonizer(trained):
     """Of a tiny network of 32 pixels; loaded and compiled once."""
-    from harmony_jax import Harmonizer
-
     return Harmonizer.from_checkpoint(trained[1])
+
+
+@pytest.fixture(scope="session")
+def tinting():
+    """Of a network of 32 pixels that warms colours."""
+    return Harmonizer(Tint(), 32)

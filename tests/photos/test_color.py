@@ -73,18 +73,18 @@ def smooth_picture() -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
-def test_a_photo_of_other_colours_becomes_what_its_conversion_becomes(harmonizer, kind):
+def test_a_photo_of_other_colours_becomes_what_its_conversion_becomes(tinting, kind):
     pixels, mask = smooth_picture()
     most = np.iinfo(kind).max
     plain = Picture(np.rint(pixels * most).astype(kind))
     wide = Picture(np.rint(srgb_as_p3(pixels) * most).astype(kind), icc_profile=P3)
-    expected = harmonize_picture(harmonizer, plain, mask)[0].pixels / most
-    found = harmonize_picture(harmonizer, wide, mask)[0]
+    expected = harmonize_picture(tinting, plain, mask)[0].pixels / most
+    found = harmonize_picture(tinting, wide, mask)[0]
     assert found.icc_profile == P3
     error = np.abs(p3_as_srgb(found.pixels / most) - expected) * 255
     assert error.max() < 3  # steps of 8 bits, of a change of up to 78
     np.testing.assert_array_equal(found.pixels[mask == 0], wide.pixels[mask == 0])
-    untold = harmonize_picture(harmonizer, wide._replace(icc_profile=None), mask)[0].pixels
+    untold = harmonize_picture(tinting, wide._replace(icc_profile=None), mask)[0].pixels
     error = np.abs(p3_as_srgb(untold / most) - expected) * 255
     assert error.max() > 10
 

@@ -1,11 +1,10 @@
 import cv2
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from skimage import data
 
-from harmony_jax.photos.color_transform import _solve, apply_color_transform, fit_color_transform
+from harmony_jax.photos.color_transform import apply_color_transform, fit_color_transform
 
 SIDE = 64
 
@@ -38,14 +37,38 @@ def composite():
     return cv2.GaussianBlur(noise.astype(np.float32), (0, 0), 1) * 1.5 - 64
 
 
-def test_an_affine_change_is_found_and_applied_to_another_size(composite):
-    matrix = np.array([[0.7, 0.1, 0.0], [-0.05, 0.8, 0.1], [0.0, 0.2, 0.6]], np.float32)
-    prediction = composite @ matrix.T + np.array([20, 5, 30], np.float32)
-    coefficients = fit(composite, prediction, np.ones((SIDE, SIDE), np.float32))
+def test_a_strong_affine_change_is_found_and_applied_to_another_size(composite):
+    matrix = np.array([[0.5, 0.1, 0.0], [-0.05, 0.6, 0.1], [0.0, 0.2, 0.4]], np.float32)
+    offset = np.array([60, 15, 70], np.float32)
+    coefficients = fit(composite, composite @ matrix.T + offset, np.ones((SIDE, SIDE), np.float32))
     photo = np.random.default_rng(1).integers(60, 180, (150, 210, 3)).astype(np.uint8)
-    expected = photo @ matrix.T + np.array([20, 5, 30], np.float32)
-    # Colours far from those seen nearby: the ridge pulls slopes towards no change.
-    np.testing.assert_allclose(changed(coefficients, photo), expected, atol=4)
+    expected = photo @ matrix.T + offset
+    result = changed(coefficients, photo)
+    # The pull towards no change holds the slopes more than the mean.
+    np.testing.assert_allclose(result.mean((0, 1)), expected.mean((0, 1)), atol=8)
+    assert np.abs(result - expected).mean() < 0.6 * np.abs(photo - expected).mean()
+
+
+def test_black_stays_black(composite):
+    """However strongly the network brightens, as it does to objects on white fog."""
+    coefficients = fit(composite, 0.3 * composite + 150, np.ones((SIDE, SIDE), np.float32))
+    photo = np.arange(256, dtype=np.uint8)[:, None, None].repeat(8, 1).repeat(3, 2)
+    result = changed(coefficients, photo)[:, 0, 0].astype(int)
+    assert result[0] == 0
+    assert result[100] > 150
+    assert (np.diff(result) >= 0).all()
+
+
+def test_small_changes_are_taken_for_noise_and_large_ones_are_made(composite):
+    mask = np.ones((SIDE, SIDE), np.float32)
+    grey = np.full((8, 8, 3), 128, np.uint8)
+
+    def taken(change: float) -> float:
+        return (changed(fit(composite, composite + change, mask), grey) - 128.0).mean() / change
+
+    assert 0 <= taken(3) < 0.1
+    assert 0.1 < taken(10) < 0.7
+    assert taken(40) > 0.75
 
 
 def test_a_prediction_equal_to_the_composite_changes_nothing(composite):
@@ -54,42 +77,43 @@ def test_a_prediction_equal_to_the_composite_changes_nothing(composite):
     np.testing.assert_array_equal(changed(coefficients, photo), photo)
 
 
-def test_each_region_has_its_own_change():
+def test_light_from_one_side_is_followed_in_part_and_smoothly():
     composite = np.full((SIDE, SIDE, 3), 100, np.float32)
     prediction = composite.copy()
-    prediction[:, : SIDE // 2] += 40
-    prediction[:, SIDE // 2 :] -= 30
+    prediction[:, : SIDE // 2] += 60
+    prediction[:, SIDE // 2 :] += 20
     coefficients = fit(composite, prediction, np.ones((SIDE, SIDE), np.float32))
-    result = changed(coefficients, np.full((SIDE, SIDE, 3), 100, np.uint8))
-    np.testing.assert_allclose(result[:, : SIDE // 2 - 2], 140, atol=2)
-    np.testing.assert_allclose(result[:, SIDE // 2 + 2 :], 70, atol=2)
+    result = changed(coefficients, np.full((SIDE, SIDE, 3), 100, np.uint8))[0, :, 0].astype(int)
+    assert result[0] - result[-1] > 0.6 * 40
+    assert np.abs(np.diff(result)).max() < 10
 
 
 def test_what_the_background_does_has_no_influence(composite):
     mask = disc(SIDE)
-    prediction = composite + 25
+    prediction = composite + 45
     noise = np.random.default_rng(3).normal(0, 60, composite.shape)
     disturbed = np.where(mask[..., None] > 0, prediction, prediction + noise).astype(np.float32)
     np.testing.assert_allclose(fit(composite, disturbed, mask), fit(composite, prediction, mask))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_pixels_of_mask_0_stay_as_they_are(composite, dtype):
-    photo = np.random.default_rng(4).integers(0, np.iinfo(dtype).max + 1, (SIDE, SIDE, 3))
-    photo = photo.astype(dtype)
-    mask = disc(SIDE) * np.float32(0.4)
-    result = changed(fit(composite, composite + 30, disc(SIDE)), photo, mask)
-    assert result.dtype == dtype
-    np.testing.assert_array_equal(result[mask == 0], photo[mask == 0])
-    room = (mask > 0)[..., None] & (photo < np.iinfo(dtype).max * 0.8)
-    change = (result.astype(np.float32) - photo)[room] / np.iinfo(dtype).max * 255
-    np.testing.assert_allclose(change, 0.4 * 30, atol=0.6)
+def test_pixels_of_weight_0_stay_as_they_are_and_others_take_their_share(composite, dtype):
+    full = np.iinfo(dtype).max
+    photo = np.random.default_rng(4).integers(0, full + 1, (SIDE, SIDE, 3)).astype(dtype)
+    coefficients = fit(composite, composite + 60, disc(SIDE))
+    whole = changed(coefficients, photo, disc(SIDE)).astype(np.float32) - photo
+    part = changed(coefficients, photo, 0.4 * disc(SIDE))
+    assert part.dtype == dtype
+    np.testing.assert_array_equal(part[disc(SIDE) == 0], photo[disc(SIDE) == 0])
+    room = (photo > 0.2 * full) & (photo < 0.7 * full)
+    assert np.abs(whole[room]).max() > 0.1 * full
+    np.testing.assert_allclose((part - photo.astype(np.float32))[room], 0.4 * whole[room], atol=1)
 
 
 def test_coefficients_are_enlarged_bilinearly_and_tiles_join():
     rng = np.random.default_rng(5)
     coefficients = rng.normal(0, 0.2, (12, 10, 14)).astype(np.float32)
-    photo = rng.integers(0, 256, (75, 40, 3)).astype(np.uint8)
+    photo = rng.integers(51, 256, (75, 40, 3)).astype(np.uint8)  # no shadows
     planes = [cv2.resize(plane, (40, 75), interpolation=cv2.INTER_LINEAR) for plane in coefficients]
     rows = np.stack(planes, -1).reshape(75, 40, 3, 4)
     expected = photo + (rows[..., :3] @ photo[..., None].astype(np.float32))[..., 0] + rows[..., 3]
@@ -107,31 +131,15 @@ def test_coefficients_are_enlarged_bilinearly_and_tiles_join():
 
 
 @pytest.mark.parametrize("name", ["astronaut", "coffee", "chelsea"])
-def test_a_real_photo_comes_closer_than_by_enlarging_the_prediction(name):
-    """The true 256-pixel picture as prediction; at least 5 dB of PSNR inside the mask."""
+def test_most_of_a_cast_and_a_tone_curve_are_undone(name):
+    """The true 256-pixel picture as prediction."""
     real = photo_of(name)
     mask = disc(max(real.shape[:2]))[: real.shape[0], : real.shape[1]][..., None]
     tone = 255 * (real / 255) ** 1.5 * np.array([0.9, 0.75, 0.6]) + np.array([10, 20, 40])
     composite = np.where(mask > 0, np.rint(tone), real).astype(np.uint8)
-    enlarged = cv2.resize(small(real), real.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-    coefficients = fit(small(composite), small(real), small(mask))
-    ours = changed(coefficients, composite, mask[..., 0])
+    result = changed(fit(small(composite), small(real), small(mask)), composite, mask[..., 0])
 
-    def psnr(result):
-        error = np.square(result.astype(np.float32) - real)[mask[..., 0] > 0].mean()
-        return 10 * np.log10(255**2 / error)
+    def error(picture):
+        return np.square(picture.astype(np.float32) - real)[mask[..., 0] > 0].mean()
 
-    assert psnr(ours) > psnr(enlarged) + 5
-    assert psnr(ours) > psnr(composite) + 5
-
-
-@pytest.mark.parametrize("variance", [0.01, 0.1, 0.25])
-def test_grey_pictures_are_solved_as_well_as_coloured_ones(variance):
-    """Their three channels vary together: only the ridge tells the channels apart."""
-    matrix = np.full((3, 3), variance) + 1e-4 * np.eye(3)
-    right = np.float32(variance * np.array([-0.4, -0.4, -0.4]))
-    entries = {
-        (i, j): jnp.full((1, 1), matrix[i, j], jnp.float32) for i in range(3) for j in range(i, 3)
-    }
-    found = np.asarray(_solve(entries, jnp.asarray(right)[:, None, None])).ravel()
-    np.testing.assert_allclose(found, np.linalg.solve(matrix, right), rtol=0.01)
+    assert error(result) < 0.2 * error(composite)

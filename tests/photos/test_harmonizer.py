@@ -39,14 +39,25 @@ def test_photos_keep_size_type_and_background(harmonizer, size, dtype):
     assert (harmonized[mask == 255] != image[mask == 255]).any()
 
 
-def test_at_the_network_size_the_change_is_the_networks(harmonizer, model):
-    """Smooth pictures, so that nothing of the network's answer is finer than the transform."""
+def test_at_the_network_size_a_strong_change_is_the_networks(tinting):
+    """But in shadows, and where the mask is soft."""
     image, mask = photo_and_mask(32, 32)
-    expected = answer(model, image, mask)
-    result = harmonizer.harmonize(image, mask).astype(float)
-    inside = mask > 0
+    expected = np.clip(0.7 * image + np.array([70, 10, -15]), 0, 255)
+    result = tinting.harmonize(image, mask).astype(float)
+    inside = (mask == 255) & (image.mean(-1) > 51)
     change = np.abs(expected - image)[inside].mean()
     assert np.abs(result - expected)[inside].mean() < 0.25 * change
+
+
+def test_the_mirror_image_is_averaged_in(model):
+    image, mask = photo_and_mask(32, 32)
+    both = Harmonizer(model, 32).harmonize(image, mask).astype(int)
+    mirrored = Harmonizer(model, 32).harmonize(image[:, ::-1], mask[:, ::-1])[:, ::-1]
+    np.testing.assert_allclose(mirrored, both, atol=1)
+    one = Harmonizer(model, 32, mirror=False)
+    assert np.abs(one.harmonize(image, mask) - both).max() > 1
+    (frame,) = Harmonizer(model, 32).harmonize_video([image], [mask])
+    np.testing.assert_array_equal(frame, one.harmonize(image, mask))
 
 
 def test_a_resolution_in_numbers_is_the_networks_own_answer(harmonizer, model):
@@ -60,16 +71,17 @@ def test_a_resolution_in_numbers_is_the_networks_own_answer(harmonizer, model):
         np.testing.assert_allclose(result, expected, atol=0.51)
 
 
-def test_soft_masks_and_strength_mix_the_change_in(harmonizer):
+def test_soft_masks_and_strength_mix_the_change_in(tinting):
     image, mask = photo_and_mask(64, 64)
     image[:] = 120
-    whole = harmonizer.harmonize(image, mask).astype(float) - image
-    assert np.abs(whole).max() > 3
-    half = harmonizer.harmonize(image, mask, strength=0.5).astype(float) - image
-    np.testing.assert_allclose(half, whole / 2, atol=1.01)
-    np.testing.assert_array_equal(harmonizer.harmonize(image, mask, strength=0.0), image)
+    whole = tinting.harmonize(image, mask).astype(float) - image
+    assert np.abs(whole).max() > 20
+    for strength in (0.5, 1.5):
+        result = tinting.harmonize(image, mask, strength=strength).astype(float) - image
+        np.testing.assert_allclose(result, strength * whole, atol=1.01)
+    np.testing.assert_array_equal(tinting.harmonize(image, mask, strength=0.0), image)
     soft = mask // 2
-    softly = harmonizer.harmonize(image, soft).astype(float) - image
+    softly = tinting.harmonize(image, soft).astype(float) - image
     np.testing.assert_allclose(softly, whole / 2, atol=1.5)
 
 
@@ -193,13 +205,13 @@ def test_arrays_that_do_not_fit(harmonizer, image, mask, message):
     [
         ({"resolution": 0}, "resolution 0"),
         ({"resolution": 33}, r"33x33|33 x 33"),
-        *(({"strength": x}, "strength .* 0 to 1") for x in (1.5, np.nan, -0.1)),
+        *(({"strength": x}, "strength .* 0 to 2") for x in (2.5, np.nan, -0.1)),
     ],
 )
 def test_invalid_options(harmonizer, options, message):
     with pytest.raises(InputError, match=message):
         harmonizer.harmonize(*SQUARE, **options)
-    with pytest.raises(InputError, match=r"strength '1': .* 0 to 1"):
+    with pytest.raises(InputError, match=r"strength '1': .* 0 to 2"):
         checked_strength("1")
 
 

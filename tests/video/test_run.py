@@ -183,7 +183,7 @@ def test_sound_subtitles_and_tags_come_along(tmp_path, mask, warnings):
 def test_times_and_rotation(tmp_path, rotation):
     """A phone's clip: variable frame rate, and stored on its side."""
     times = [0, 3000, 6100, 9000, 18000, 18100, 21000, 30000]
-    rgb = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    rgb = np.full((HEIGHT, WIDTH, 3), 60, np.uint8)
     rgb[:, WIDTH // 2 :] = 255  # white on the right as it is stored
     frames = [
         av.VideoFrame.from_ndarray(rgb, "rgb24").reformat(format="yuv420p") for _ in range(COUNT)

@@ -86,7 +86,7 @@ def test_the_whole_clip_is_downloaded(client, files, tmp_path):
         ("preview", {"clip": "large", "mask": "wide"}, "320 x 200 pixels: .*0.05"),
         ("download", {"clip": "large", "mask": "wide"}, "320 x 200 pixels: .*0.05"),
         ("download", {"ending": ".gif"}, "format '.gif'"),
-        ("download", {"strength": "2"}, "strength 2"),
+        ("download", {"strength": "3"}, "strength 3"),
     ],
 )
 def test_refused_requests(client, files, path, change, message):

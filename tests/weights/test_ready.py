@@ -14,9 +14,10 @@ from flax import nnx
 from ml_collections import ConfigDict
 from PIL import Image
 from skimage import data
+from skimage.color import deltaE_ciede2000, rgb2lab
 
 import harmony_jax
-from harmony_jax import InputError, create_model, evaluate, to_torch_state_dict
+from harmony_jax import Harmonizer, InputError, create_model, evaluate, to_torch_state_dict
 from harmony_jax.evaluation.run import evaluate_workdir
 from harmony_jax.training.initialization import initialize
 from harmony_jax.weights import released
@@ -95,6 +96,43 @@ def test_a_photo_is_harmonized_with_the_package_alone(folder, harmonized):
     assert before > 1000
     assert after < 0.2 * before
     np.testing.assert_array_equal(harmonized[~mask], composite[~mask])
+
+
+@pytest.fixture(scope="module")
+def harmonizer() -> Harmonizer:
+    return Harmonizer.from_checkpoint()
+
+
+def in_the_middle(photo: np.ndarray) -> np.ndarray:
+    height, width, _ = photo.shape
+    y, x = np.mgrid[:height, :width]
+    return np.hypot(y - height / 2, x - width / 2) < 0.3 * min(height, width)
+
+
+@pytest.mark.parametrize(("name", "most"), [("astronaut", 2), ("chelsea", 2), ("coffee", 4)])
+def test_a_right_object_stays_and_a_cast_is_removed(harmonizer, name, most):
+    photo = getattr(data, name)()
+    mask = in_the_middle(photo)
+    result = harmonizer.harmonize(photo, mask)
+    assert deltaE_ciede2000(rgb2lab(photo), rgb2lab(result))[mask].mean() < most
+    cast = np.where(mask[..., None], photo * [0.7, 1, 1], photo).astype(np.uint8)
+    before, after = (
+        np.square(found.astype(float) - photo)[mask].mean()
+        for found in (cast, harmonizer.harmonize(cast, mask))
+    )
+    assert after < 0.4 * before
+
+
+def test_pasted_on_white_fog_black_stays_black(harmonizer):
+    fog = np.random.default_rng(0).integers(230, 243, (300, 400, 3)).astype(np.uint8)
+    mask = in_the_middle(fog)
+    y, x = np.mgrid[:300, :400]
+    black = mask & ((y // 20 + x // 20) % 2 == 0)
+    fog[mask] = [90, 60, 40]
+    fog[black] = 0
+    lightness = rgb2lab(harmonizer.harmonize(fog, mask))[..., 0]
+    assert lightness[black].max() < 8
+    assert lightness[mask & ~black].mean() > 50
 
 
 def test_predict_takes_the_same_model(folder, harmonized):
