@@ -19,7 +19,8 @@ from tests.photos.files import noise, photo_and_mask, sample
 @pytest.fixture(autouse=True)
 def _one_model(harmonizer, monkeypatch):
     """Loaded and compiled once for all tests; test_harmonizer.py loads it anew."""
-    monkeypatch.setattr(Harmonizer, "from_checkpoint", classmethod(lambda cls, path: harmonizer))
+    loaded = classmethod(lambda cls, path, mirror: harmonizer)
+    monkeypatch.setattr(Harmonizer, "from_checkpoint", loaded)
 
 
 @pytest.fixture
