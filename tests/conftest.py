@@ -30,6 +30,9 @@ def pytest_configure(config):
             ours += compiling.quick_flags()
     added = [flag for flag in ours if flag.split("=")[0] not in flags]
     os.environ["XLA_FLAGS"] = " ".join([flags, *added]).strip()
+    # Workers, the programs that tests start and later runs share what is compiled.
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(config.cache.mkdir("compiled")))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 
 def pytest_collection_modifyitems(items):

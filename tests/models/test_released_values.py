@@ -27,7 +27,7 @@ from harmony_jax.training.layout import Layout
 from harmony_jax.training.optimizer import create_optimizer, rate_labels
 from harmony_jax.training.step import StepParts, make_train_step
 from harmony_jax.weights.torch_keys import torch_key
-from tests.compiling import fused, fused_unoptimized
+from tests.compiling import fused_unoptimized
 from tests.models.piecewise import compiled_in_parts
 from tests.released import GOLDEN, golden, make_inputs, make_weights
 
@@ -178,7 +178,9 @@ def test_training(name):
     layout = Layout(case.model, optimizer, mesh)
     state = layout.begin(case.model)
     step = make_train_step(StepParts(layout, create_loss(config.loss), optimizer, mesh))
-    step = step.lower(state, batch).compile(compiler_options=fused())
+    # HRNet amplifies that the quicker loops round otherwise.
+    options = fused_unoptimized() if name.startswith("hrnet") else None
+    step = step.lower(state, batch).compile(compiler_options=options)
 
     state, metrics = step(state, batch)
     losses = [float(metrics["loss"])]

@@ -131,7 +131,7 @@ def test_failures_are_told_and_the_others_done(folder, monkeypatch, caplog):
 def test_photos_and_masks_are_checked_before_the_model_is_loaded(folder, harmonizer, monkeypatch):
     loaded = []
 
-    def load(cls, path):
+    def load(cls, path, mirror):
         loaded.append(path)
         if len(loaded) == 1:
             raise InputError("no such model")
