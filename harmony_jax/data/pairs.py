@@ -6,6 +6,7 @@ A folder holds three, named as in `KINDS`; files belong together by their stem: 
 
 A list is a CSV file with three columns and commas, one sample a line: composite, mask, real photo,
 relative to the list's folder or absolute. A first line with these names may give another order.
+Backslashes are turned, and a leading slash or the folder's own name is left out, where that helps.
 """
 
 import csv
@@ -16,6 +17,8 @@ from pathlib import Path
 
 from harmony_jax.data.codecs import by_stem
 from harmony_jax.data.iharmony4 import FilesSource, SampleFiles
+from harmony_jax.data.lists import read_lines, with_slashes
+from harmony_jax.disk import Present
 from harmony_jax.errors import InputError
 
 # What a sample consists of, a list's columns; and the names that a folder of each may have.
@@ -107,10 +110,7 @@ def _partner(stem: str, found: Mapping[str, Path], composites: Collection[str]) 
 
 
 def _read_list(path: Path) -> list[SampleFiles]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as a list ({error}): pass {_EXPECTED}") from error
+    lines, present = read_lines(path), Present()
     pairs: list[SampleFiles] = []
     places: dict[str, int] = {}
     order = list(KINDS)
@@ -126,7 +126,7 @@ def _read_list(path: Path) -> list[SampleFiles]:
             order = [cell.lower() for cell in cells]
             continue
         row = dict(zip(order, cells, strict=True))
-        files = {kind: path.parent / row[kind] for kind in KINDS}
+        files = {kind: _listed(path.parent, row[kind], present) for kind in KINDS}
         name, photo = (_name_below(path.parent, files[kind]) for kind in ("composite", "real"))
         if name in places:
             raise InputError(
@@ -138,6 +138,14 @@ def _read_list(path: Path) -> list[SampleFiles]:
     if not pairs:
         raise InputError(f"{path}: the list is empty: expected composite,mask,real a line")
     return pairs
+
+
+def _listed(folder: Path, entry: str, present: Present) -> Path:
+    """The file that an entry of a list names, or where it should be."""
+    plain = with_slashes(entry).lstrip("/")
+    entries = (entry, with_slashes(entry), plain, plain.removeprefix(f"{folder.absolute().name}/"))
+    found = (present.find(folder / entry) for entry in entries)
+    return next((path for path in found if path), folder / with_slashes(entry))
 
 
 def _rows(path: Path, lines: list[str]) -> Iterator[tuple[int, list[str]]]:

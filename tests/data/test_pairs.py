@@ -88,6 +88,18 @@ def test_a_list_says_its_order_and_keeps_its_own(folder, written):
         np.testing.assert_array_equal(value, plain[0][key])
 
 
+def test_a_list_of_windows(folder, written):
+    os.rename(folder / "reals" / "photo2.png", folder / "reals" / "photo2.PNG")
+    path = written(row(0).replace("/", "\\"), "/" + row(1).replace(",", ",shop/"), row(2))
+    path.write_bytes(path.read_text().encode("utf-16"))
+    source = PairsSource(str(path))
+    assert names(source) == [f"mine/composites/photo{index}.jpg" for index in range(3)]
+    for index in range(3):
+        assert source[index]["mask"].any()
+    path.write_bytes("composites/é.jpg".encode("latin-1"))
+    refuse(path, f"{path}: no UTF-8 text at byte 11")
+
+
 def test_predictions_of_a_list_lie_in_its_folders(folder, written):
     source = PairsSource(str(written(row(0), row(1))))
     (folder / "out" / "composites").mkdir(parents=True)
