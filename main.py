@@ -92,7 +92,7 @@ def _path(flag: flags.FlagHolder) -> Path | None:
 
 
 def _required(flag: flags.FlagHolder) -> Any:
-    if flag.value is None:
+    if flag.value is None or flag.value == "":
         raise InputError(f"--{flag.name} is missing: --mode={_MODE.value} needs it")
     return flag.value
 
