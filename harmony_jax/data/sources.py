@@ -107,8 +107,6 @@ class Numbered:
     """
 
     def __init__(self, source: Source, unreadable: str):
-        if unreadable not in ("error", "skip"):
-            raise InputError(f"data.unreadable {unreadable!r}: choose 'error' or 'skip'")
         self._raw = source.raw()
         self._tries = _MAX_UNREADABLE_IN_A_ROW if unreadable == "skip" else 1
         self.recipe = source.recipe

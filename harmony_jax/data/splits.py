@@ -28,9 +28,9 @@ class DataSet(NamedTuple):
 
 def data_set(name: str) -> DataSet:
     """The data set of this name."""
-    if name not in _DATA_SETS:
-        raise InputError(f"data.name {name!r}: choose {', '.join(_DATA_SETS)}")
-    return _DATA_SETS[name]
+    if name not in DATA_SETS:
+        raise InputError(f"data.name {name!r}: choose {', '.join(DATA_SETS)}")
+    return DATA_SETS[name]
 
 
 def lacks_test_set(data: ConfigDict) -> bool:
@@ -64,10 +64,6 @@ def open_split(data: ConfigDict, split: str) -> Source:
     """
     if split not in ("train", "validation", "test"):
         raise InputError(f"split {split!r}: choose 'train', 'validation' or 'test'")
-    if not 0 <= data.validation_fraction < 1:
-        raise InputError(
-            f"data.validation_fraction {data.validation_fraction}: choose 0 or more and below 1"
-        )
     found = data_set(data.name)
     if data.test_root and found.has_test_set:
         raise InputError(f"data.test_root {data.test_root}: data.name {data.name!r} has its own")
@@ -110,7 +106,7 @@ def _photos(data: ConfigDict, root: str, field: str) -> Source:
     return PhotosSource(photos, Recipe.of(data.composites), data.validation_seed)
 
 
-_DATA_SETS = {
+DATA_SETS = {
     "iharmony4": DataSet(
         IHarmony4Source,
         lambda data, is_test: _iharmony4(data.root, is_test, data.subsets),
