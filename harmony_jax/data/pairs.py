@@ -37,10 +37,11 @@ _EXPECTED = "a folder with composites/, masks/ and reals/, or a CSV list of the 
 class PairsSource(FilesSource):
     """Decoded pairs, a folder's in the order of their names, a list's in its own.
 
-    They are one subset, named after the folder or list. Messages call the root `field`.
+    They are one subset, named after the folder or list. Messages call the root `field`. `part` is
+    `train` or `test` for the composites outside or inside of the folder's test list, if it has one.
     """
 
-    def __init__(self, root: str, field: str = "data.root"):
+    def __init__(self, root: str, field: str = "data.root", part: str = ""):
         if not root:
             raise InputError(f"{field} is empty: pass {_EXPECTED}")
         path = Path(root)
@@ -48,6 +49,11 @@ class PairsSource(FilesSource):
             pairs = _read_list(path)
         elif path.is_dir():
             pairs = _read_folder(path, field)
+            if part and (listed := find_test_list(root)):
+                names = {
+                    with_slashes(line.strip()).rpartition("/")[2] for line in read_lines(listed)
+                }
+                pairs = [pair for pair in pairs if (pair.name in names) == (part == "test")]
         else:
             raise InputError(f"{field} {root}: no such file or folder: pass {_EXPECTED}")
         super().__init__(pairs, str(path))
@@ -57,6 +63,15 @@ def is_pairs(root: str | os.PathLike[str]) -> bool:
     """Whether a path is a list file, or a folder that holds one of composites itself."""
     path = Path(root)
     return path.is_file() or any((path / name).is_dir() for name in KINDS["composite"])
+
+
+def find_test_list(root: str) -> Path | None:
+    """A folder's NAME_test.txt beside NAME_train.txt, as in iHarmony4, unless it is empty."""
+    for path in sorted(Path(root).glob("*_test.txt")):
+        train = path.with_name(f"{path.name.removesuffix('_test.txt')}_train.txt")
+        if train.is_file() and path.stat().st_size:
+            return path
+    return None
 
 
 def _read_folder(root: Path, field: str) -> list[SampleFiles]:
