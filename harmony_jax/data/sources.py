@@ -132,7 +132,9 @@ class Numbered:
             else:
                 return {**sample, "index": found, "unreadable": index if reasons else -1}
         if self._tries == 1:
-            raise reasons[0]
+            raise InputError(
+                f"{reasons[0]}; or set data.unreadable to skip: other samples then take its place"
+            )
         raise InputError(
             f"{self._tries} samples in a row cannot be read, the last one: {reasons[-1]}"
         )
