@@ -54,7 +54,9 @@ def get_config() -> ConfigDict:
     # The four downloaded folders, or a prepared set; of pairs a folder with composites/, masks/ and
     # reals/, or a CSV list of the three; of photos their folder (docs/data.md).
     config.data.root = ""
-    config.data.test_root = ""  # of pairs, photos: those to evaluate; unset: the held-out ones
+    # Of pairs, photos: those to evaluate; unset: those in the test list of a folder of pairs, else
+    # the held-out ones.
+    config.data.test_root = ""
     # Of photos: the folder of their masks; unset: masks/ in or beside each folder of photos.
     config.data.masks = ""
     config.data.regions_per_photo = 2  # of a photo without masks; 0: these are left out

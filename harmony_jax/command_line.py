@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,12 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any):
         formatter = argparse.RawDescriptionHelpFormatter
         super().__init__(formatter_class=formatter, allow_abbrev=False, **options)
+        self.register("type", Path, _path)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's, which `parse_args` calls; `~` in a value is the home folder."""
+        words = sys.argv[1:] if args is None else args
+        return super().parse_known_args(list(map(_expand_home, words)), namespace)
 
     def error(self, message: str) -> NoReturn:
         """Raises InputError."""
@@ -32,7 +39,7 @@ def parse_flags(arguments: list[str], config: flags.FlagHolder) -> list[str]:
     `config` is the flag that names the config file. Returns the arguments that are no flags.
     """
     with errors_in_one_line(), flag_errors():
-        rest = flags.FLAGS([_expand_model_config(argument) for argument in arguments])
+        rest = flags.FLAGS([_expand_model_config(_expand_home(word)) for word in arguments])
         getattr(config.value, "seed", None)  # a config that failed to load raises when it is read
     return rest
 
@@ -49,6 +56,18 @@ def flag_errors() -> Iterator[None]:
         raise InputError(f"unknown config field: {_one_line(reason)}") from error
     except (flags.Error, OSError, SyntaxError, TypeError, ValueError) as error:
         raise InputError(_one_line(root_cause(error))) from error
+
+
+def _path(text: str) -> Path:
+    if not text:  # which would be the current folder
+        raise argparse.ArgumentTypeError("is empty: pass a path")
+    return Path(text)
+
+
+def _expand_home(argument: str) -> str:
+    """Changes --NAME=~/PATH, which shells leave as it is."""
+    match = re.fullmatch(r"(--?[\w.-]+=)(~.*)", argument, re.DOTALL)
+    return argument if match is None else match[1] + os.path.expanduser(match[2])
 
 
 def _expand_model_config(argument: str) -> str:

@@ -33,12 +33,25 @@ class Present:
 
     def __init__(self) -> None:
         self._names: dict[Path, set[str]] = {}
+        self._any_case: dict[Path, dict[str, list[str]]] = {}
 
     def __contains__(self, path: Path) -> bool:
         folder = path.parent
         if folder not in self._names:
             self._names[folder] = set(os.listdir(folder)) if folder.is_dir() else set()
         return path.name in self._names[folder]
+
+    def find(self, path: Path) -> Path | None:
+        """The file, or else the only one whose name differs in nothing but case."""
+        if path in self:
+            return path
+        folder = path.parent
+        if folder not in self._any_case:
+            names = self._any_case[folder] = {}
+            for name in self._names[folder]:
+                names.setdefault(name.casefold(), []).append(name)
+        found = self._any_case[folder].get(path.name.casefold(), [])
+        return folder / found[0] if len(found) == 1 else None
 
 
 # Names of files and folders that are being written.

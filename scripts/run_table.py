@@ -20,6 +20,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from harmony_jax.command_line import Parser, errors_in_one_line, flag_errors, log_to_terminal
+from harmony_jax.config_ranges import check_config
 from harmony_jax.data.splits import open_split
 from harmony_jax.errors import InputError
 from harmony_jax.evaluation.published import TABLES, PaperTable, find_table
@@ -111,6 +112,7 @@ def _train(runs: list[RowRun], overrides: dict[str, Any]) -> list[str]:
     if ready:
         config_arguments = [f"--config.{field}={value}" for field, value in overrides.items()]
         config, _ = _load_config(ready[0].config, config_arguments)
+        check_config(config)
         open_split(config.data, "train")  # a mistake that all rows share, said once
     with Relay() as relay:
         for number, run in enumerate(ready, 1):

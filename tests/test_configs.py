@@ -9,8 +9,8 @@ from ml_collections import ConfigDict
 
 from configs import base, model, table
 from harmony_jax import InputError, list_models
-from harmony_jax.build import build_model, check_numbers, model_arguments
-from harmony_jax.data.composites.recipe import Recipe
+from harmony_jax.build import build_model, model_arguments
+from harmony_jax.config_ranges import check_config
 from harmony_jax.devices import mesh as meshes
 from harmony_jax.evaluation.published import TABLES
 from harmony_jax.losses import create_loss
@@ -36,7 +36,7 @@ def test_a_model_is_trained_as_released(name):
     assert model_arguments(config) == {"name": name, "overrides": {}}
     assert config.data.image_size == released_image_size(name)
     assert config.train.epochs == (180 if name.startswith(tuple(list_backbones())) else 120)
-    check_numbers(config)
+    check_config(config)
     create_loss(config.loss)
     learning_rate_schedule(config, steps_per_epoch=10.0)
 
@@ -62,8 +62,7 @@ def test_losses_and_schedules_of_the_released_scripts():
 @pytest.mark.parametrize("name", ["demo", "photos_small", "ready"])
 def test_a_recipe_for_photos_can_be_set_up(name):
     config = importlib.import_module(f"configs.{name}").get_config()
-    check_numbers(config)
-    Recipe.of(config.data.composites)
+    check_config(config)
     training = set_up(config, meshes.mesh_of(jax.devices()[:1]), 1000)
     assert training.total_steps == config.train.epochs * 1000 // config.train.batch_size
     training.model.check_image_size(config.data.image_size, config.data.image_size)

@@ -15,6 +15,7 @@ ORDER = [
     {"data"},
     {"weights"},
     {"build"},
+    {"config_ranges"},
     {"evaluation", "photos"},
     {"paper", "training"},
     {"planning"},

@@ -39,6 +39,7 @@ def small(root: Path, workdir: Path) -> list[str]:
         ([IDIH, "--mode=test"], "--mode"),
         (["--config=configs/table.py:4,dih_2", "--workdir=x"], "row 'dih_2': choose dih_1"),
         ([IDIH], "--workdir is missing: --mode=train needs it"),
+        ([IDIH, "--workdir="], "--workdir is missing: --mode=train needs it"),
         (["--mode=predict", "--image=a.jpg"], "--output is missing"),
         ([IDIH, "--workdir=x", "stray"], "'stray'"),
         (

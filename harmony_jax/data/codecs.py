@@ -12,6 +12,7 @@ from harmony_jax.disk import read_file, write_file
 from harmony_jax.errors import InputError
 
 _EXIF_REACH = 4096
+_DARK, _NEARLY_GREY = 100, 16  # of a mask: what is no foreground; between channels as JPEG
 _JPEG_START = b"\xff\xd8\xff"
 
 Pixels = np.ndarray  # uint8; [height, width, 3] RGB for photos, [height, width] for masks
@@ -53,13 +54,26 @@ def decode_photo(data: bytes, label: str) -> Pixels:
 
 
 def decode_mask(data: bytes, label: str) -> Pixels:
-    """Decodes a mask as uint8 [height, width]; takes the first of several (equal) channels."""
+    """Decodes a mask as uint8 [height, width], as `harmony_jax.photos.masks` understands it.
+
+    An alpha channel that is not constant is the mask, else the first of several (equal) channels.
+    Of two dark values, such as 0 and 1, the brighter is foreground.
+    """
     mask = _decode(data, cv2.IMREAD_UNCHANGED)
-    if mask is None:
+    if mask is None or mask.dtype not in (np.uint8, np.uint16):
         raise InputError(f"{label}: not a readable mask: expected a complete PNG")
-    if mask.dtype == np.uint16:
-        mask = (mask // 256).astype(np.uint8)
-    return mask if mask.ndim == 2 else mask[:, :, 0]
+    if mask.ndim == 3:
+        mask = _one_channel(mask, label)
+    brightest = int(mask.max())
+    if 0 < brightest <= _DARK * (np.iinfo(mask.dtype).max // 255):
+        values = np.unique(mask)
+        if len(values) > 2:
+            raise InputError(
+                f"{label}: {len(values)} values, the largest is {brightest}: make the foreground "
+                "white (255) and the background black (0)"
+            )
+        return np.multiply(mask > values[0], 255, dtype=np.uint8)
+    return (mask // 256).astype(np.uint8) if mask.dtype == np.uint16 else mask
 
 
 def encode_mask(mask: Pixels) -> bytes:
@@ -87,6 +101,21 @@ def write_photo(path: str | os.PathLike[str], pixels: Pixels) -> None:
     except cv2.error as error:
         raise InputError(f"{path}: cannot write {path.suffix!r}: use .png or .jpg") from error
     write_file(path, data.tobytes())
+
+
+def _one_channel(mask: np.ndarray, label: str) -> np.ndarray:
+    """The channel that holds a mask; the others are BGR, with or without alpha."""
+    if mask.shape[2] == 4:
+        alpha = cv2.extractChannel(mask, 3)
+        if alpha.min() < alpha.max():
+            return alpha
+    first, second, third = (cv2.extractChannel(mask, channel) for channel in range(3))
+    most = max(cv2.norm(first, other, cv2.NORM_INF) for other in (second, third))
+    if most > _NEARLY_GREY * (np.iinfo(mask.dtype).max // 255):
+        raise InputError(
+            f"{label}: the mask has colours: make the foreground white and the background black"
+        )
+    return first
 
 
 def _decode(data: bytes, flags: int) -> Pixels | None:

@@ -57,14 +57,7 @@ class Sizing(NamedTuple):
 def sizing_of(config: ConfigDict, divisor: int) -> Sizing:
     """What the config's `evaluation` section asks for."""
     evaluation = config.evaluation
-    if evaluation.resize not in ("square", "longest", "none"):
-        raise InputError(
-            f"evaluation.resize {evaluation.resize!r}: choose 'square', 'longest' or 'none'"
-        )
     image_size = evaluation.image_size or config.data.image_size
-    for field, side in (("image_size", image_size), ("longest_side", evaluation.longest_side)):
-        if side < 1:
-            raise InputError(f"evaluation.{field} {side}: must be at least 1 pixel")
     return Sizing(evaluation.resize, image_size, evaluation.longest_side, divisor)
 
 

@@ -1,10 +1,11 @@
 """Composites in files: iHarmony4 as downloaded, four folders with list files."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harmony_jax.data.codecs import Pixels, decode_mask, decode_photo
+from harmony_jax.data.lists import read_lines, with_slashes
 from harmony_jax.data.sources import Sample, Source
 from harmony_jax.disk import Present, read_file
 from harmony_jax.errors import InputError
@@ -36,15 +37,7 @@ class FilesSource(Source):
     """Random access to decoded samples, each in three files; messages name them by `lists`."""
 
     def __init__(self, files: Sequence[SampleFiles], lists: str):
-        self.files = files
-        # Three look-ups a sample would take long on a network drive: there are 65,742 samples.
-        present = Present()
-        missing = [
-            (kind, path)
-            for sample in files
-            for kind in ("composite", "real", "mask")
-            if (path := getattr(sample, kind)) not in present
-        ]
+        self.files, missing = located(files)
         if missing:
             kind, path = missing[0]
             raise InputError(
@@ -108,6 +101,29 @@ def scene_of(photo: str) -> str:
     return f"{subset}/{name.partition('-')[0]}" if subset == "Hday2night" else photo
 
 
+def located(
+    files: Sequence[SampleFiles],
+) -> tuple[list[SampleFiles], list[tuple[str, Path]]]:
+    """The samples with their files as the folders spell them; kind and path of missing ones.
+
+    Lists say `.jpg` where a camera or Windows wrote `.JPG`.
+    """
+    # Three look-ups a sample would take long on a network drive: there are 65,742 samples.
+    present = Present()
+    samples, missing = [], []
+    for sample in files:
+        for kind in ("composite", "real", "mask"):
+            path = getattr(sample, kind)
+            if path in present:
+                continue
+            if found := present.find(path):
+                sample = replace(sample, **{kind: found})
+            else:
+                missing.append((kind, path))
+        samples.append(sample)
+    return samples, missing
+
+
 def check_root_and_split(root: str, split: str) -> None:
     """Raises InputError unless iHarmony4 has the split and there is a folder to look for it in."""
     if split not in ("train", "test"):
@@ -119,7 +135,10 @@ def check_root_and_split(root: str, split: str) -> None:
 
 
 def read_list(root: str, subset: str, split: str) -> list[SampleFiles]:
-    """The samples of one list file, in its order; whether their files exist is not checked."""
+    """The samples of one list file, in its order; whether their files exist is not checked.
+
+    Entries may have folders before the composite's name.
+    """
     if subset not in SUBSETS:
         raise InputError(f"subset {subset!r}: iHarmony4 has {', '.join(SUBSETS)}")
     folder = Path(root) / subset
@@ -128,10 +147,19 @@ def read_list(root: str, subset: str, split: str) -> list[SampleFiles]:
         raise InputError(
             f"{list_file}: list file not found: put it there, or leave {subset} out of data.subsets"
         )
-    names = [line.strip() for line in list_file.read_text().splitlines() if line.strip()]
-    if not names:
+    places: dict[str, int] = {}
+    for number, line in enumerate(read_lines(list_file), 1):
+        name = with_slashes(line.strip()).rpartition("/")[2]
+        if name in places:
+            raise InputError(
+                f"{list_file}, line {number}: {name} stands in line {places[name]} already: "
+                "remove one"
+            )
+        if name:
+            places[name] = number
+    if not places:
         raise InputError(f"{list_file}: the list is empty: expected one composite a line")
-    return [_sample_files(folder, subset, name, list_file) for name in names]
+    return [_sample_files(folder, subset, name, list_file) for name in places]
 
 
 def decode_sample(

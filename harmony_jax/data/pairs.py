@@ -6,6 +6,7 @@ A folder holds three, named as in `KINDS`; files belong together by their stem: 
 
 A list is a CSV file with three columns and commas, one sample a line: composite, mask, real photo,
 relative to the list's folder or absolute. A first line with these names may give another order.
+Backslashes are turned, and a leading slash or the folder's own name is left out, where that helps.
 """
 
 import csv
@@ -16,6 +17,8 @@ from pathlib import Path
 
 from harmony_jax.data.codecs import by_stem
 from harmony_jax.data.iharmony4 import FilesSource, SampleFiles
+from harmony_jax.data.lists import read_lines, with_slashes
+from harmony_jax.disk import Present
 from harmony_jax.errors import InputError
 
 # What a sample consists of, a list's columns; and the names that a folder of each may have.
@@ -34,10 +37,11 @@ _EXPECTED = "a folder with composites/, masks/ and reals/, or a CSV list of the 
 class PairsSource(FilesSource):
     """Decoded pairs, a folder's in the order of their names, a list's in its own.
 
-    They are one subset, named after the folder or list. Messages call the root `field`.
+    They are one subset, named after the folder or list. Messages call the root `field`. `part` is
+    `train` or `test` for the composites outside or inside of the folder's test list, if it has one.
     """
 
-    def __init__(self, root: str, field: str = "data.root"):
+    def __init__(self, root: str, field: str = "data.root", part: str = ""):
         if not root:
             raise InputError(f"{field} is empty: pass {_EXPECTED}")
         path = Path(root)
@@ -45,6 +49,11 @@ class PairsSource(FilesSource):
             pairs = _read_list(path)
         elif path.is_dir():
             pairs = _read_folder(path, field)
+            if part and (listed := find_test_list(root)):
+                names = {
+                    with_slashes(line.strip()).rpartition("/")[2] for line in read_lines(listed)
+                }
+                pairs = [pair for pair in pairs if (pair.name in names) == (part == "test")]
         else:
             raise InputError(f"{field} {root}: no such file or folder: pass {_EXPECTED}")
         super().__init__(pairs, str(path))
@@ -54,6 +63,15 @@ def is_pairs(root: str | os.PathLike[str]) -> bool:
     """Whether a path is a list file, or a folder that holds one of composites itself."""
     path = Path(root)
     return path.is_file() or any((path / name).is_dir() for name in KINDS["composite"])
+
+
+def find_test_list(root: str) -> Path | None:
+    """A folder's NAME_test.txt beside NAME_train.txt, as in iHarmony4, unless it is empty."""
+    for path in sorted(Path(root).glob("*_test.txt")):
+        train = path.with_name(f"{path.name.removesuffix('_test.txt')}_train.txt")
+        if train.is_file() and path.stat().st_size:
+            return path
+    return None
 
 
 def _read_folder(root: Path, field: str) -> list[SampleFiles]:
@@ -107,10 +125,7 @@ def _partner(stem: str, found: Mapping[str, Path], composites: Collection[str]) 
 
 
 def _read_list(path: Path) -> list[SampleFiles]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as a list ({error}): pass {_EXPECTED}") from error
+    lines, present = read_lines(path), Present()
     pairs: list[SampleFiles] = []
     places: dict[str, int] = {}
     order = list(KINDS)
@@ -126,7 +141,7 @@ def _read_list(path: Path) -> list[SampleFiles]:
             order = [cell.lower() for cell in cells]
             continue
         row = dict(zip(order, cells, strict=True))
-        files = {kind: path.parent / row[kind] for kind in KINDS}
+        files = {kind: _listed(path.parent, row[kind], present) for kind in KINDS}
         name, photo = (_name_below(path.parent, files[kind]) for kind in ("composite", "real"))
         if name in places:
             raise InputError(
@@ -138,6 +153,14 @@ def _read_list(path: Path) -> list[SampleFiles]:
     if not pairs:
         raise InputError(f"{path}: the list is empty: expected composite,mask,real a line")
     return pairs
+
+
+def _listed(folder: Path, entry: str, present: Present) -> Path:
+    """The file that an entry of a list names, or where it should be."""
+    plain = with_slashes(entry).lstrip("/")
+    entries = (entry, with_slashes(entry), plain, plain.removeprefix(f"{folder.absolute().name}/"))
+    found = (present.find(folder / entry) for entry in entries)
+    return next((path for path in found if path), folder / with_slashes(entry))
 
 
 def _rows(path: Path, lines: list[str]) -> Iterator[tuple[int, list[str]]]:

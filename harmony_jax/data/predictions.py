@@ -28,7 +28,7 @@ class Predictions:
             names = [name.name, *(f"{name.stem}{ending}" for ending in _ENDINGS)]
             places = (folder / source.subset(index) / name.parent, folder / name.parent)
             paths = (place / file for place in places for file in names)
-            found = next((path for path in paths if path in present), None)
+            found = next(filter(None, map(present.find, paths)), None)
             if found is None:
                 missing.append(sample_name(source, index))
             else:

@@ -107,8 +107,6 @@ class Numbered:
     """
 
     def __init__(self, source: Source, unreadable: str):
-        if unreadable not in ("error", "skip"):
-            raise InputError(f"data.unreadable {unreadable!r}: choose 'error' or 'skip'")
         self._raw = source.raw()
         self._tries = _MAX_UNREADABLE_IN_A_ROW if unreadable == "skip" else 1
         self.recipe = source.recipe
@@ -134,7 +132,9 @@ class Numbered:
             else:
                 return {**sample, "index": found, "unreadable": index if reasons else -1}
         if self._tries == 1:
-            raise reasons[0]
+            raise InputError(
+                f"{reasons[0]}; or set data.unreadable to skip: other samples then take its place"
+            )
         raise InputError(
             f"{self._tries} samples in a row cannot be read, the last one: {reasons[-1]}"
         )

@@ -11,7 +11,7 @@ from harmony_jax.data.composites.recipe import Recipe
 from harmony_jax.data.composites.source import PhotosSource
 from harmony_jax.data.demo import demo_folder
 from harmony_jax.data.iharmony4 import SUBSETS, IHarmony4Source, scene_of
-from harmony_jax.data.pairs import PairsSource, is_pairs
+from harmony_jax.data.pairs import PairsSource, find_test_list, is_pairs
 from harmony_jax.data.prepared import PreparedSource, is_prepared
 from harmony_jax.data.sources import Source
 from harmony_jax.errors import InputError
@@ -28,14 +28,16 @@ class DataSet(NamedTuple):
 
 def data_set(name: str) -> DataSet:
     """The data set of this name."""
-    if name not in _DATA_SETS:
-        raise InputError(f"data.name {name!r}: choose {', '.join(_DATA_SETS)}")
-    return _DATA_SETS[name]
+    if name not in DATA_SETS:
+        raise InputError(f"data.name {name!r}: choose {', '.join(DATA_SETS)}")
+    return DATA_SETS[name]
 
 
 def lacks_test_set(data: ConfigDict) -> bool:
     """Whether the validation set is the test set, as there is no other."""
-    return not (data.test_root or data_set(data.name).has_test_set)
+    if data.test_root or data_set(data.name).has_test_set:
+        return False
+    return data.name != "pairs" or find_test_list(data.root) is None
 
 
 def open_path(root: str, subsets: Sequence[str]) -> Source:
@@ -60,14 +62,10 @@ def open_split(data: ConfigDict, split: str) -> Source:
 
     The splits are `train`, `validation` and `test`. Validation is held out of the training list,
     scene by scene; with `data.validation_fraction` 0 it is empty. The test set of `pairs` and
-    `photos` is `data.test_root`, or without that the validation set.
+    `photos` is `data.test_root`, or without that the folder's test list, or the validation set.
     """
     if split not in ("train", "validation", "test"):
         raise InputError(f"split {split!r}: choose 'train', 'validation' or 'test'")
-    if not 0 <= data.validation_fraction < 1:
-        raise InputError(
-            f"data.validation_fraction {data.validation_fraction}: choose 0 or more and below 1"
-        )
     found = data_set(data.name)
     if data.test_root and found.has_test_set:
         raise InputError(f"data.test_root {data.test_root}: data.name {data.name!r} has its own")
@@ -105,18 +103,24 @@ def _root(data: ConfigDict, is_test: bool) -> tuple[str, str]:
     return (data.test_root, "data.test_root") if is_test else (data.root, "data.root")
 
 
+def _pairs(data: ConfigDict, is_test: bool) -> Source:
+    if is_test and data.test_root:
+        return PairsSource(data.test_root, "data.test_root")
+    return PairsSource(data.root, "data.root", "test" if is_test else "train")
+
+
 def _photos(data: ConfigDict, root: str, field: str) -> Source:
     photos = PhotoSet(root, data.masks, data.regions_per_photo, field)
     return PhotosSource(photos, Recipe.of(data.composites), data.validation_seed)
 
 
-_DATA_SETS = {
+DATA_SETS = {
     "iharmony4": DataSet(
         IHarmony4Source,
         lambda data, is_test: _iharmony4(data.root, is_test, data.subsets),
         has_test_set=True,
     ),
-    "pairs": DataSet(PairsSource, lambda data, is_test: PairsSource(*_root(data, is_test))),
+    "pairs": DataSet(PairsSource, _pairs),
     "photos": DataSet(PhotosSource, lambda data, is_test: _photos(data, *_root(data, is_test))),
     "demo": DataSet(
         PhotosSource, lambda data, _: _photos(data, demo_folder(), "data.root"), has_test_set=True

@@ -95,11 +95,8 @@ class TrainingData:
 
 
 def check_training_data(source: Source, config: ConfigDict) -> None:
-    """Raises InputError if the set has too few samples, or a field of `data` an invalid value."""
-    data, count, batch_size = config.data, len(source), config.train.batch_size
-    if data.placement not in ("stream", "device", "host"):
-        raise InputError(f"data.placement {data.placement!r}: choose 'stream', 'device' or 'host'")
-    Numbered(source, data.unreadable)
+    """Raises InputError if the set has too few samples."""
+    count, batch_size = len(source), config.train.batch_size
     if count < jax.process_count():
         raise InputError(
             f"the training set has {count} samples for {jax.process_count()} processes: start fewer"

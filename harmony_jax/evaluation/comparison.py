@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
+from harmony_jax.data.lists import read_lines
 from harmony_jax.errors import InputError
 from harmony_jax.evaluation.metrics import METRICS, ImageMetrics
 
@@ -46,8 +47,7 @@ def read_image_metrics(path: Path) -> list[ImageMetrics]:
     file = path / IMAGES if path.is_dir() else path
     if not file.is_file():
         raise InputError(f"{file}: not found: evaluate this run first (main.py --mode=evaluate)")
-    with file.open(newline="") as lines:
-        rows = list(csv.DictReader(lines))
+    rows = list(csv.DictReader(read_lines(file)))
     if not rows:
         raise InputError(f"{file}: holds no image: evaluate this run again")
     try:

@@ -95,10 +95,6 @@ class Evaluator:
         *,
         with_ssim: bool = False,
     ):
-        if config.evaluation.batch_size < 1:
-            raise InputError(
-                f"evaluation.batch_size {config.evaluation.batch_size}: must be at least 1"
-            )
         self._batch_size = meshes.round_up(config.evaluation.batch_size, mesh)
         self._config, self._mesh = config, mesh
         self._sizing = sizing_of(config, model.size_divisor if model else 1)

@@ -8,7 +8,8 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from harmony_jax.build import check_numbers, compute_dtype, model_arguments
+from harmony_jax.build import compute_dtype, model_arguments
+from harmony_jax.config_ranges import check_config
 from harmony_jax.data.iharmony4 import SUBSETS
 from harmony_jax.data.predictions import Predictions
 from harmony_jax.data.sources import Selection, Source, sample_name
@@ -54,7 +55,7 @@ def evaluate_workdir(
             were evaluated and written.
     """
     failures.end_on_sigterm()
-    check_numbers(config)
+    check_config(config)
     source = evaluated_source(config)
     mesh = meshes.create_mesh(config.mesh.devices, config.mesh.shards)
     model, name, variables, ready = None, None, None, None
@@ -129,6 +130,7 @@ def evaluate(  # noqa: PLR0913  # options by keyword, which a notebook completes
     config = ConfigDict({"data": {"image_size": image_size, "num_workers": num_workers}})
     sizes = {"image_size": image_size, "resize": resize, "longest_side": longest_side}
     config.evaluation = ConfigDict({**sizes, "flip": flip, "batch_size": batch_size})
+    check_config(config)
     if isinstance(dataset, (str, os.PathLike)):
         dataset = open_path(os.fspath(dataset), subsets)
     mesh = meshes.create_mesh()

@@ -70,8 +70,9 @@ def comparison_table(model: Summary, composite: Summary) -> str:
 
 def change_of_error(model: Summary, composite: Summary) -> str:
     """One sentence that says what harmonizing gained."""
-    change = model["All"]["MSE"] / composite["All"]["MSE"] - 1
-    return f"The model's MSE over all images is {change:+.1%} against the composite's."
+    before, after = composite["All"]["MSE"], model["All"]["MSE"]
+    change = f"{after / before - 1:+.1%}" if before else "-"  # composites equal to the real photos
+    return f"The model's MSE over all images is {change} against the composite's."
 
 
 def as_text(table: TextTable) -> str:

@@ -82,9 +82,14 @@ def read_picture(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> 
     return decode_picture(read_file(path), str(path), max_pixels)
 
 
-def decode_picture(data: bytes, label: str, max_pixels: int = MAX_PIXELS) -> Picture:
-    """Decodes a file's content as `read_picture` does; messages name it by `label`."""
-    source = _opened(data, label, max_pixels)
+def decode_picture(
+    data: bytes, label: str, max_pixels: int = MAX_PIXELS, is_mask: bool = False
+) -> Picture:
+    """Decodes a file's content as `read_picture` does; messages name it by `label`.
+
+    A mask may also be a TIFF of floating point numbers from 0 to 1.
+    """
+    source = _opened(data, label, max_pixels, is_mask)
     with _named(label, data, f"damaged {source.kind} ({{}}): replace the file"):
         picture, remarks = _assembled(source.read())
     ending = Path(label).suffix.lower()
@@ -95,9 +100,11 @@ def decode_picture(data: bytes, label: str, max_pixels: int = MAX_PIXELS) -> Pic
     return picture
 
 
-def count_pixels(data: bytes, label: str, max_pixels: int = MAX_PIXELS) -> int:
+def count_pixels(
+    data: bytes, label: str, max_pixels: int = MAX_PIXELS, is_mask: bool = False
+) -> int:
     """How many pixels a file claims to have; raises InputError as `decode_picture` does."""
-    return math.prod(_opened(data, label, max_pixels).size)
+    return math.prod(_opened(data, label, max_pixels, is_mask).size)
 
 
 def picture_of(image: Image.Image) -> Picture:
@@ -134,12 +141,12 @@ def _named(label: str, data: bytes, damage: str) -> Iterator[None]:
         raise InputError(f"{label}: {message}") from error
 
 
-def _opened(data: bytes, label: str, max_pixels: int) -> _Source:
+def _opened(data: bytes, label: str, max_pixels: int, is_mask: bool) -> _Source:
     """Reads the header of a file, and refuses too many pixels."""
     most = f"at most {max_pixels / 1e6:g} megapixels are taken (max_megapixels): make it smaller"
     with _named(label, data, f"not a picture, or a damaged one: {_READABLE}"):
         try:
-            source = _header(data)
+            source = _header(data, is_mask)
         except Image.DecompressionBombError as error:
             raise InputError(f"far too many pixels: {most}") from error
         width, height = source.size
@@ -148,11 +155,11 @@ def _opened(data: bytes, label: str, max_pixels: int) -> _Source:
     return source
 
 
-def _header(data: bytes) -> _Source:
+def _header(data: bytes, is_mask: bool) -> _Source:
     if is_tiff(data):
         if (refused := refused_kind(data)) is not None:
             raise InputError(refused)
-        tiff = look_at_tiff(data)
+        tiff = look_at_tiff(data, is_mask)
         return _Source("TIFF", tiff.size, functools.partial(_read_tiff, data, tiff))
     if is_heif(data):
         import pi_heif  # few files need it

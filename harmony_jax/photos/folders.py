@@ -207,7 +207,7 @@ def _run(model: _Model, job: Job, settings: Settings, budget: PixelBudget) -> No
         if path is not None:
             check_ending(path.suffix, str(path))
     paths = [path for path in (job.photo, job.mask, job.onto) if path is not None]
-    files = [(read_file(path), str(path), settings.max_pixels) for path in paths]
+    files = [(read_file(path), str(path), settings.max_pixels, path is job.mask) for path in paths]
     try:
         with budget.hold(sum(count_pixels(*file) for file in files)):
             _run_files(model, job, files, settings)
@@ -216,7 +216,7 @@ def _run(model: _Model, job: Job, settings: Settings, budget: PixelBudget) -> No
 
 
 def _run_files(
-    model: _Model, job: Job, files: list[tuple[bytes, str, int]], settings: Settings
+    model: _Model, job: Job, files: list[tuple[bytes, str, int, bool]], settings: Settings
 ) -> None:
     """Harmonizes and writes one photo; `files` are `decode_picture`'s arguments for its files."""
     with ThreadPoolExecutor(len(files)) as executor:
@@ -229,7 +229,7 @@ def _run_files(
     except InputError as error:
         if error is model.error:
             raise
-        raise InputError(f"{' with '.join(name for _, name, _ in files)}: {error}") from error
+        raise InputError(f"{' with '.join(name for _, name, *_ in files)}: {error}") from error
     write_picture(job.output, photo, settings.jpeg)
 
 

@@ -28,7 +28,7 @@ _XMP, _IPTC, _PROFILE, _INK_SET, _DNG_VERSION = 700, 33723, 34675, 332, 50706
 _GEO_TAGS = (33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113)  # the last two are GDAL's
 _ORDERS: dict[str, Literal["little", "big"]] = {"<": "little", ">": "big"}
 _SHALLOW = (np.bool_, np.uint8, np.uint16)
-_DEEP = (np.uint32, np.float16, np.float32)  # read as 16 bits
+_DEEP = (np.uint32, np.float16, np.float32, np.float64)  # read as 16 bits
 _ROUNDING = 1e-3  # that floating point numbers may be off by
 _OLD_JPEG, _JPEG, _FAX = 6, 7, (2, 3, 4, 32771)  # kinds of compression
 
@@ -44,15 +44,18 @@ class TiffKind(NamedTuple):
     companions: Companions  # XMP, IPTC and GeoTIFF fields
 
 
-def look_at_tiff(data: bytes) -> TiffKind:
-    """Reads everything but the pixels; damaged files raise exceptions of many kinds."""
+def look_at_tiff(data: bytes, is_mask: bool = False) -> TiffKind:
+    """Reads everything but the pixels; damaged files raise exceptions of many kinds.
+
+    Only a mask may have floating point numbers without a profile: its numbers are shares.
+    """
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         page = file.pages.first
         pages = [one for one in (page, *(page.pages or ())) if isinstance(one, tifffile.TiffPage)]
         meanings = [int(one.photometric) for one in pages]
         if _DNG_VERSION in page.tags or not set(meanings).isdisjoint(_RAW_MEANINGS):
             raise InputError("a camera's raw file: develop it first, to TIFF of 16 bits or to JPEG")
-        if (reason := _refused_numbers(page) or _refused_layout(page)) is not None:
+        if (reason := _refused_numbers(page, is_mask) or _refused_layout(page)) is not None:
             raise refusal("TIFF", reason, "RGB of 8 or 16 bits")
         geo = tuple(
             (tag.code, int(tag.dtype), tag.value)
@@ -113,9 +116,11 @@ def decode_tiff(data: bytes) -> UInt[np.ndarray, "height width channels"]:
     return pixels[:, :, : count + 1]
 
 
-def _refused_numbers(page: tifffile.TiffPage) -> str | None:
+def _refused_numbers(page: tifffile.TiffPage, is_mask: bool) -> str | None:
     """Why it is not known what the numbers mean, or None."""
     meaning, bits = _meaning(page), int(np.max(page.bitspersample))
+    if is_mask and page.sampleformat == _FLOAT and meaning in (_BLACK_IS_ZERO, _RGB):
+        return None
     deep_rgb = bits in (16, 24, 32) and meaning == _RGB and isinstance(page.bitspersample, int)
     if deep_rgb and page.sampleformat == _FLOAT:
         # Linear light, or sRGB's curve: only a profile tells.

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from harmony_jax.errors import InputError
 from harmony_jax.variables import Variables
 
 
@@ -40,8 +39,6 @@ def with_average(
         optimizer: the last to change the updates.
         decay: `train.ema_decay`; 0 for no average: the optimizer is returned as it is.
     """
-    if not 0 <= decay < 1:
-        raise InputError(f"train.ema_decay {decay}: must be from 0 (none) to less than 1")
     if not decay:
         return optimizer
 

@@ -10,6 +10,7 @@ import jax
 from ml_collections import ConfigDict
 
 from harmony_jax import workdir as workdirs
+from harmony_jax.config_ranges import check_config
 from harmony_jax.data.sources import Source
 from harmony_jax.data.splits import open_set
 from harmony_jax.data.training_data import TrainingData, check_training_data
@@ -55,6 +56,7 @@ def train(config: ConfigDict, workdir: Path, writers: Sequence[Writer] = ()) -> 
 
 def _train(config: ConfigDict, workdir: Path, writers: Sequence[Writer]) -> bool:
     """Trains to the end; whether an evaluation followed that already."""
+    check_config(config)
     # Load. All sets are opened now: a missing file should not wait for the end.
     mesh = create_mesh(config.mesh.devices, config.mesh.shards)
     source, held_out = (open_set(config, split) for split in ("train", "validation"))

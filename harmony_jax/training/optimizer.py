@@ -23,9 +23,6 @@ _BATCH_RULES: dict[str, Callable[[float], float]] = {
     "sqrt": math.sqrt,
 }
 
-_SCHEDULES = ("piecewise", "cosine", "linear", "constant")
-_OPTIMIZERS = ("adam", "adamw")
-
 
 def batch_factor(config: ConfigDict) -> float:
     """What `optimizer.batch_rule` multiplies the learning rate by.
@@ -34,8 +31,8 @@ def batch_factor(config: ConfigDict) -> float:
     Adam, Malladi et al. (https://arxiv.org/abs/2205.10287) derive the square root. Both are
     relative to `BASE_BATCH_SIZE`.
     """
-    rule = _chosen("batch_rule", config.optimizer.batch_rule, _BATCH_RULES)
-    return _BATCH_RULES[rule](config.train.batch_size / BASE_BATCH_SIZE)
+    rule = _BATCH_RULES[config.optimizer.batch_rule]
+    return rule(config.train.batch_size / BASE_BATCH_SIZE)
 
 
 def learning_rate_schedule(config: ConfigDict, steps_per_epoch: float) -> optax.Schedule:
@@ -44,19 +41,16 @@ def learning_rate_schedule(config: ConfigDict, steps_per_epoch: float) -> optax.
     `steps_per_epoch` need not be whole.
     """
     section, epochs = config.optimizer, config.train.epochs
-    name = _chosen("schedule", section.schedule, _SCHEDULES)
-    if not 0 <= section.warmup_epochs < epochs:
+    if section.warmup_epochs >= epochs:
         raise InputError(
-            f"optimizer.warmup_epochs {section.warmup_epochs}: must be from 0 to less than "
-            f"train.epochs ({epochs})"
+            f"optimizer.warmup_epochs {section.warmup_epochs}: must be less than train.epochs "
+            f"({epochs})"
         )
-    if not 0 <= section.final_rate <= 1:
-        raise InputError(f"optimizer.final_rate {section.final_rate}: must be from 0 to 1")
     rate = section.learning_rate * batch_factor(config)
     warmup = round(section.warmup_epochs * steps_per_epoch)
     left = max(math.floor(epochs * steps_per_epoch) - warmup, 1)
     main: optax.Schedule
-    if name == "piecewise":
+    if section.schedule == "piecewise":
         if warmup and min(section.milestones, default=math.inf) < section.warmup_epochs:
             raise InputError(
                 f"optimizer.milestones {tuple(section.milestones)}: must not lie in the warm-up "
@@ -66,9 +60,9 @@ def learning_rate_schedule(config: ConfigDict, steps_per_epoch: float) -> optax.
             round(epoch * steps_per_epoch) - warmup: section.decay for epoch in section.milestones
         }
         main = optax.piecewise_constant_schedule(rate, drops)
-    elif name == "cosine":
+    elif section.schedule == "cosine":
         main = optax.cosine_decay_schedule(rate, left, alpha=section.final_rate)
-    elif name == "linear":
+    elif section.schedule == "linear":
         main = optax.linear_schedule(rate, rate * section.final_rate, left)
     else:
         main = optax.constant_schedule(rate)
@@ -88,15 +82,8 @@ def create_optimizer(
     `optimizer.weight_decay` times their rate. Frozen parameters (`optimizer.freeze`) stay as they
     are and have no moments.
     """
-    name = _chosen("name", optimizer.name, _OPTIMIZERS)
-    if optimizer.clip_norm < 0:
-        raise InputError(
-            f"optimizer.clip_norm {optimizer.clip_norm}: must be positive, or 0 for no limit"
-        )
     decay = optimizer.weight_decay
-    if decay < 0:
-        raise InputError(f"optimizer.weight_decay {decay}: must not be negative")
-    if decay and name == "adam":
+    if decay and optimizer.name == "adam":
         raise InputError(
             f"optimizer.weight_decay {decay}: only optimizer.name adamw decays weights"
         )
@@ -106,7 +93,7 @@ def create_optimizer(
         optax.clip_by_global_norm(limit) if limit else optax.identity(),
         optax.scale_by_adam(b1=optimizer.b1, b2=optimizer.b2, eps=optimizer.eps),
     ]
-    if name == "adamw":
+    if optimizer.name == "adamw":
         kernels = partial(map_named, lambda name, _: treatment(name)[1])
         parts.append(optax.add_decayed_weights(decay, kernels))
     parts += [
@@ -152,9 +139,3 @@ def treatment(name: str, freeze: Sequence[str] = ()) -> tuple[str, bool]:
 def rate_labels(params: Any, freeze: Sequence[str] = ()) -> Any:
     """The tree of parameters with `frozen`, `pretrained` or `new` in place of each."""
     return map_named(lambda name, _: treatment(name, freeze)[0], params)
-
-
-def _chosen(field: str, value: str, known: Any) -> str:
-    if value not in known:
-        raise InputError(f"optimizer.{field} {value!r}: choose {', '.join(known)}")
-    return value

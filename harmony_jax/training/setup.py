@@ -11,7 +11,8 @@ from flax import nnx
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from harmony_jax.build import build_model, check_numbers
+from harmony_jax.build import build_model
+from harmony_jax.config_ranges import check_config
 from harmony_jax.devices import mesh as meshes
 from harmony_jax.losses import create_loss
 from harmony_jax.models import HarmonizationModel
@@ -105,7 +106,7 @@ def set_up(config: ConfigDict, mesh: Mesh, samples: int) -> Training:
 
     `samples` is the size of the training set. The mesh's devices may be those of a topology.
     """
-    check_numbers(config)
+    check_config(config)
     batch_size, parts = config.train.batch_size, config.train.accumulate
     meshes.check_batch_size("train.batch_size", batch_size, mesh, parts)
     steps_per_epoch = samples / batch_size

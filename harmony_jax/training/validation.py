@@ -58,7 +58,9 @@ class Validation:
         except EvaluationStoppedError:
             raise self._stop_request.error(step, self._training.total_steps) from None
         if result.left_out:
-            if config.data.unreadable != "skip" or not result.per_image:
+            if config.data.unreadable != "skip":
+                raise InputError(f"{result.left_out[0]}; or set data.unreadable to skip")
+            if not result.per_image:
                 raise InputError(result.left_out[0])
             listed = "".join(f"\n  {text}" for text in result.left_out)
             count = f"{len(result.left_out)} of {len(source)}"

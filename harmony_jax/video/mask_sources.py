@@ -107,7 +107,7 @@ class MaskSource:
                 yield np.ascontiguousarray(np.rot90(mask, frame.turns))
 
     def _of_picture(self, path: Path) -> PixelMask:
-        picture = decode_picture(read_file(path), str(path), MAX_PIXELS)
+        picture = decode_picture(read_file(path), str(path), MAX_PIXELS, is_mask=True)
         if self._values:
             return _marked(picture.pixels, self._values)
         try:

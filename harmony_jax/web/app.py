@@ -176,7 +176,7 @@ def _uploaded(limits: _Limits, *fields: str) -> Iterator[list[Picture]]:
     """The request's pictures; other requests may wait for their memory until the block ends."""
     uploads = [transfer.upload(field, limits.upload_bytes) for field in fields]
     files = [
-        (upload.read(), upload.filename or field, limits.pixels)
+        (upload.read(), upload.filename or field, limits.pixels, field == "mask")
         for field, upload in zip(fields, uploads, strict=True)
     ]
     with limits.budget.hold(sum(count_pixels(*file) for file in files)):

@@ -8,6 +8,8 @@ import pytest
 from harmony_jax import InputError
 from harmony_jax.data.codecs import decode_mask, read_photo, write_photo
 from harmony_jax.disk import read_file
+from harmony_jax.photos.decoding import read_picture
+from harmony_jax.photos.masks import mask_of
 
 RNG = np.random.default_rng(0)
 
@@ -53,6 +55,46 @@ def test_masks_of_every_kind_give_the_first_channel(tmp_path, kind):
     found = read_mask(tmp_path / "m.png")
     assert found.dtype == np.uint8
     np.testing.assert_array_equal(found, grey)
+
+
+def shape_of(value: int, kind: type = np.uint8) -> np.ndarray:
+    """A mask with this value on its foreground, and nothing around it."""
+    mask = np.zeros((9, 7), kind)
+    mask[2:5, 3:6] = value
+    return mask
+
+
+WHITE = shape_of(255)
+OTHER_MASKS = {
+    "0 and 1": shape_of(1),
+    "0 and 1 of 16 bits": shape_of(1, np.uint16),
+    "0 and 1 in three channels": np.stack([shape_of(1)] * 3, -1),
+    "two labels": np.maximum(shape_of(38), 15),
+    "white, the object in alpha": np.dstack([np.full((9, 7, 3), 255, np.uint8), WHITE]),
+    "a cutout": np.dstack([RNG.integers(0, 256, (9, 7, 3)).astype(np.uint8), WHITE]),
+}
+
+
+@pytest.mark.parametrize("stored", OTHER_MASKS.values(), ids=list(OTHER_MASKS))
+def test_masks_of_other_programs_are_read_as_harmonize_reads_them(tmp_path, stored):
+    cv2.imwrite(str(tmp_path / "m.png"), stored)
+    np.testing.assert_array_equal(read_mask(tmp_path / "m.png"), WHITE)
+    np.testing.assert_array_equal(mask_of(read_picture(tmp_path / "m.png")).mask, WHITE)
+
+
+@pytest.mark.parametrize(
+    ("stored", "message"),
+    [
+        (np.minimum(np.arange(63).reshape(9, 7), 5).astype(np.uint8), "6 values, the largest is 5"),
+        (np.dstack([shape_of(0), shape_of(128), shape_of(128)]), "the mask has colours"),
+        (np.zeros((9, 7), np.float32), "not a readable mask"),
+    ],
+)
+def test_masks_whose_foreground_is_not_clear_are_refused(stored, message):
+    ending = ".tiff" if stored.dtype == np.float32 else ".png"
+    with pytest.raises(InputError, match=f"m.png: {message}") as error:
+        decode_mask(cv2.imencode(ending, stored)[1].tobytes(), "m.png")
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("share", [0.3, 0.9, 0.999])

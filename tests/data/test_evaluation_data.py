@@ -3,9 +3,8 @@ import numpy as np
 import pytest
 from jax.experimental import multihost_utils
 
-from harmony_jax import InputError
-from harmony_jax.data.evaluation_data import EvaluationData, Sizing, sizing_of
-from tests.made_data import Numbers, tiny_config
+from harmony_jax.data.evaluation_data import EvaluationData, Sizing
+from tests.made_data import Numbers
 
 SIZES = [(40, 60), (64, 64), (30, 100), (40, 60), (61, 33)]
 
@@ -79,21 +78,6 @@ def test_an_unreadable_sample_is_noted_and_the_others_are_read(resize):
     assert sorted(seen) == [0, 1, 2, 4]
     assert data.left_out == ({3} if resize == "none" else set())
     assert data.reason(3) == "sample 3: damaged"
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "message"),
-    [
-        ("resize", "fixed", r"evaluation\.resize 'fixed'"),
-        ("image_size", -1, r"evaluation\.image_size -1"),
-        ("longest_side", 0, r"evaluation\.longest_side 0"),
-    ],
-)
-def test_invalid_sizes(field, value, message):
-    config = tiny_config()
-    config.evaluation[field] = value
-    with pytest.raises(InputError, match=message):
-        sizing_of(config, 4)
 
 
 def test_processes_make_the_same_batches_of_a_photo_that_one_of_them_cannot_read(monkeypatch):

@@ -53,6 +53,29 @@ def test_missing_root_list_and_files_are_named(root):
     refuse(root, r"HCOCO_train\.txt: 'nonsense\.jpg'")
 
 
+def test_lists_of_windows_find_the_same_samples(root):
+    expected = IHarmony4Source(str(root), "train", ("HCOCO",))
+    names = [expected.name(index) for index in range(4)]
+    folder = root / "HCOCO"
+    (folder / "composite_images" / names[1]).rename(folder / "composite_images/TRAIN000_1_1.JPG")
+    (folder / "masks/train001_1.png").rename(folder / "masks/train001_1.PNG")
+    starts = ("composite_images\\", "/", "HCOCO/composite_images/", "")
+    lines = [start + name for start, name in zip(starts, names, strict=True)]
+    (folder / "HCOCO_train.txt").write_text("\r\n".join(lines), encoding="utf-16")
+    source = IHarmony4Source(str(root), "train", ("HCOCO",))
+    assert [source.name(index) for index in range(4)] == names
+    for index in range(4):
+        assert source[index]["mask"].any()
+
+
+def test_a_composite_is_listed_once(root):
+    with (root / "HCOCO" / "HCOCO_train.txt").open("a") as file:
+        file.write("/train000_1_1.jpg\n")
+    refuse(
+        root, r"HCOCO_train\.txt, line 5: train000_1_1\.jpg stands in line 2 already: remove one"
+    )
+
+
 def test_samples_that_do_not_fit_together_are_named(root):
     masks = root / "HCOCO" / "masks"
     cv2.imwrite(str(masks / "train000_1.png"), np.full((10, 12), 255, np.uint8))

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,7 @@ from harmony_jax.data.iharmony4 import IHarmony4Source
 from harmony_jax.data.pairs import PairsSource
 from harmony_jax.data.predictions import Predictions
 from harmony_jax.data.sources import sample_name
-from harmony_jax.data.splits import open_split
+from harmony_jax.data.splits import lacks_test_set, open_split
 from harmony_jax.evaluation.run import evaluate_workdir
 from harmony_jax.training.continuation import check_continuation, training_metadata
 from harmony_jax.training.loop import train
@@ -88,6 +89,18 @@ def test_a_list_says_its_order_and_keeps_its_own(folder, written):
         np.testing.assert_array_equal(value, plain[0][key])
 
 
+def test_a_list_of_windows(folder, written):
+    os.rename(folder / "reals" / "photo2.png", folder / "reals" / "photo2.PNG")
+    path = written(row(0).replace("/", "\\"), "/" + row(1).replace(",", ",shop/"), row(2))
+    path.write_bytes(path.read_text().encode("utf-16"))
+    source = PairsSource(str(path))
+    assert names(source) == [f"mine/composites/photo{index}.jpg" for index in range(3)]
+    for index in range(3):
+        assert source[index]["mask"].any()
+    path.write_bytes("composites/é.jpg".encode("latin-1"))
+    refuse(path, f"{path}: no UTF-8 text at byte 11")
+
+
 def test_predictions_of_a_list_lie_in_its_folders(folder, written):
     source = PairsSource(str(written(row(0), row(1))))
     (folder / "out" / "composites").mkdir(parents=True)
@@ -144,9 +157,31 @@ def test_lists_that_are_amiss(folder, written, lines, expected):
     refuse(path, str(path), expected.format(folder=folder))
 
 
-def test_composites_of_one_photo_stay_on_one_side(mini_root):
+def test_a_folder_s_test_list_is_its_test_set(mini_root, tmp_path):
+    root = tmp_path / "renamed"
+    shutil.copytree(mini_root / "HCOCO", root)
     data = tiny_config().data
-    data.name, data.root, data.validation_fraction = "pairs", str(mini_root / "HCOCO"), 0.5
+    data.name, data.root, data.validation_fraction = "pairs", str(root), 0.5
+    train, validation, test = (open_split(data, s) for s in ("train", "validation", "test"))
+    listed = (root / "HCOCO_test.txt").read_text().split()
+    assert names(test) == [f"renamed/{name}" for name in listed]
+    assert not lacks_test_set(data)
+    learned = names(train) + names(validation)
+    assert sorted(learned + names(test)) == names(PairsSource(str(root)))
+    data.test_root = str(mini_root / "HFlickr")  # another one is evaluated as a whole
+    assert names(open_split(data, "test")) == names(PairsSource(data.test_root))
+    assert names(open_split(data, "train")) == names(train)
+    data.test_root = ""
+    (root / "HCOCO_test.txt").write_text("")  # as make_composites --test-fraction=0 leaves it
+    assert lacks_test_set(data)
+    assert names(open_split(data, "test")) == names(open_split(data, "validation"))
+
+
+def test_composites_of_one_photo_stay_on_one_side(mini_root, tmp_path):
+    root = tmp_path / "HCOCO"
+    shutil.copytree(mini_root / "HCOCO", root, ignore=shutil.ignore_patterns("*.txt"))
+    data = tiny_config().data
+    data.name, data.root, data.validation_fraction = "pairs", str(root), 0.5
     train, validation, test = (open_split(data, s) for s in ("train", "validation", "test"))
     assert sorted(names(train) + names(validation)) == names(PairsSource(data.root))
     photos = [{source.photo(i) for i in range(len(source))} for source in (train, validation)]
@@ -187,7 +222,7 @@ def test_training_on_pairs_ends_with_the_report_of_those_held_out(tmp_path, mini
     means = evaluate_workdir(config, tmp_path, workdir)
     assert means["All"]["fMSE"] == pytest.approx(np.mean([r["fMSE"] for r in records]), rel=1e-4)
     assert means["HCOCO"]["N"] == 10
-    config.data.test_root, config.data.root = "", str(others)
+    config.data.test_root, config.data.root = "", str(tmp_path / "moved")
     config.data.validation_fraction = 0.0
     with pytest.raises(InputError, match=r"'test' is empty.*data\.test_root.*data\.validation"):
         evaluate_workdir(config, tmp_path, workdir)

@@ -17,7 +17,7 @@ def test_found_in_either_place(source, tmp_path):
     for index in range(len(source)):
         place = tmp_path / source.subset(index)
         place.mkdir(exist_ok=True)
-        name = source.name(index).replace(".jpg", ".png")
+        name = source.name(index).replace(".jpg", (".png", ".PNG")[index % 2])
         cv2.imwrite(str(place / name), np.full((32, 32, 3), index, np.uint8))
     predictions = Predictions(tmp_path, source)
     for index in range(len(source)):

@@ -14,5 +14,5 @@ def test_the_next_readable_sample_takes_an_unreadable_ones_place():
         assert sample["unreadable"] == unreadable
     with pytest.raises(InputError, match=r"16 samples in a row.* 17: damaged"):
         samples[2]
-    with pytest.raises(InputError, match=r"^sample 18: damaged"):
+    with pytest.raises(InputError, match=r"^sample 18: damaged; or set data\.unreadable to skip"):
         Numbered(source, "error")[18]

@@ -45,7 +45,6 @@ def test_without_validation_nothing_is_held_out(mini_root):
     ("field", "value", "message"),
     [
         ("name", "coco", r"data\.name 'coco'"),
-        ("validation_fraction", 1.5, r"data\.validation_fraction 1\.5"),
         ("test_root", "/tmp", r"data\.test_root /tmp: data\.name 'iharmony4'"),
         ("subsets", (), r"data\.subsets is empty"),
     ],

@@ -133,9 +133,9 @@ def test_other_splits_and_earlier_results_stay_apart(trained, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"data.subsets": ("HCOCO", "HVideo")}, "subset 'HVideo'"),
+        ({"data.subsets": ("HCOCO", "HVideo")}, r"data\.subsets .*'HVideo'"),
         ({"data.subsets": ()}, "data.subsets is empty"),
-        ({"evaluation.split": "holdout"}, "split 'holdout'"),
+        ({"evaluation.split": "holdout"}, r"evaluation\.split 'holdout'"),
         (
             {"evaluation.split": "validation", "data.validation_fraction": 0.0},
             "'validation' is empty: set data.validation_fraction",

@@ -13,7 +13,7 @@ from harmony_jax.photos.encoding import JpegOptions, write_picture
 from harmony_jax.photos.folders import Outcome, Settings, predict
 from harmony_jax.photos.pasting import Placement
 from harmony_jax.photos.picture import Picture
-from tests.photos.files import noise, photo_and_mask, sample
+from tests.photos.files import noise, photo_and_mask, sample, tiff_of
 
 
 @pytest.fixture(autouse=True)
@@ -182,6 +182,10 @@ def test_values_of_masks(folder, harmonizer, caplog):
     np.testing.assert_array_equal(read_picture(out).pixels, expected)
     with pytest.raises(InputError, match=r"cat\.png with .*no pixel of value 9: it has 0; 7; 15"):
         predict("model", photo, path, out, Settings(overwrite=True, mask_values=((9,),)))
+    shares = path.with_suffix(".tif")
+    shares.write_bytes(tiff_of((mask / 255).astype(np.float32), photometric="minisblack"))
+    predict("model", photo, shares, out, Settings(overwrite=True))
+    np.testing.assert_array_equal(read_picture(out).pixels, harmonizer.harmonize(image, mask))
 
 
 def test_cutouts_are_pasted_and_harmonized(folder, harmonizer):

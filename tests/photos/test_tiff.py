@@ -10,6 +10,7 @@ from PIL import Image
 from harmony_jax import InputError
 from harmony_jax.photos.color import profile_of_code_points
 from harmony_jax.photos.decoding import count_pixels, decode_picture
+from harmony_jax.photos.masks import mask_of
 from tests.photos.files import RNG, file_of, first_page, noise, smooth, tiff_of
 
 RGB = {"photometric": "rgb"}
@@ -197,6 +198,16 @@ def test_numbers_of_32_bits_go_from_black_to_white(caplog):
     found = read(tiff_of(stored, **RGB))
     np.testing.assert_allclose(found.pixels, stored / (2**32 - 1) * 65535, atol=0.5)
     assert "a.tif: holds numbers of 32 bits" in caplog.text
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_floating_point_of_a_mask_needs_no_profile(kind):
+    shares = np.linspace(0, 1, 63).reshape(9, 7).astype(kind)
+    data = tiff_of(shares, photometric="minisblack")
+    found = mask_of(decode_picture(data, "m.tif", is_mask=True)).mask
+    np.testing.assert_allclose(found, shares.astype(float) * 255, atol=0.51)
+    with pytest.raises(InputError, match=r"m\.tif: .*floating point"):
+        decode_picture(data, "m.tif")
 
 
 @pytest.mark.parametrize("kind", [np.float16, np.float32])

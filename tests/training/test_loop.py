@@ -63,7 +63,7 @@ def test_more_epochs_continue_and_are_evaluated(trained, tmp_path):
     [
         ("train", "batch_size", 3, r"train\.batch_size 3"),
         ("loss", "name", "l1", r"loss\.name 'l1'"),
-        ("evaluation", "split", "holdout", "split 'holdout'"),
+        ("evaluation", "split", "holdout", r"evaluation\.split 'holdout'"),
     ],
 )
 def test_invalid_fields(mini_root, tmp_path, section, field, value, message):

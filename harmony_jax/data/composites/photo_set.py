@@ -132,7 +132,7 @@ class PhotoSet:
         if found.number > len(packed):
             raise InputError(
                 f"{path}: {len(packed)} regions of an object's size found, not {found.number}: "
-                "give it masks, remove it, or set data.unreadable to skip"
+                "give it masks or remove it"
             )
         bits, shape = packed[found.number - 1]
         region = np.unpackbits(bits, count=shape[0] * shape[1]).reshape(shape)

@@ -1,5 +1,6 @@
 """How composites are made: shares and strengths of what is done to an object."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -51,7 +52,7 @@ class Recipe:
             expected = "at most 1" if name in _AT_MOST_1 and max(numbers) > 1 else ""
             if name in _RANGES and (len(numbers) != 2 or numbers[0] > numbers[1]):
                 expected = "two numbers, the smaller one first"
-            if min(numbers) < 0:
+            if not all(0 <= number < math.inf for number in numbers):
                 expected = "0 or more"
             if expected:
                 raise InputError(f"data.composites.{name} {value}: expected {expected}")
@@ -71,8 +72,11 @@ class Recipe:
     @classmethod
     def of(cls, section: ConfigDict | Mapping[str, Any]) -> "Recipe":
         """The recipe of a config's section, or of as many values by name."""
-        return cls(**{field.name: _plain(section[field.name]) for field in fields(cls)})
+        return cls(**{field.name: _plain(field.name, section[field.name]) for field in fields(cls)})
 
 
-def _plain(value: Any) -> Any:
-    return tuple(map(float, value)) if isinstance(value, (tuple, list)) else float(value)
+def _plain(name: str, value: Any) -> Any:
+    try:
+        return tuple(map(float, value)) if isinstance(value, (tuple, list)) else float(value)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"data.composites.{name} {value!r}: expected numbers") from error

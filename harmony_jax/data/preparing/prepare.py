@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
-from harmony_jax.data.iharmony4 import SUBSETS, SampleFiles, read_list
+from harmony_jax.data.iharmony4 import SUBSETS, SampleFiles, located, read_list
 from harmony_jax.data.prepared import (
     INFO,
     METADATA,
@@ -88,7 +88,7 @@ def prepare(
     if output.resolve().is_relative_to(root.resolve()):
         raise InputError(f"{output}: is inside {root}, which must not change: choose another")
     lists = {
-        split: {subset: read_list(str(root), subset, split) for subset in subsets}
+        split: {subset: located(read_list(str(root), subset, split))[0] for subset in subsets}
         for split in _SPLITS
     }
     listed = {(split, subset): len(lists[split][subset]) for split in lists for subset in subsets}
