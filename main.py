@@ -42,7 +42,9 @@ _MASK = flags.DEFINE_string(
 )
 _OUTPUT = flags.DEFINE_string("output", "", "predict: file or folder to write.")
 _COORDINATOR = flags.DEFINE_string(
-    "coordinator", None, "Several processes: HOST:PORT of process 0. Cloud TPU finds it itself."
+    "coordinator",
+    None,
+    "Several processes: HOST:PORT of process 0. Cloud TPU, srun and mpirun need none of the three.",
 )
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Several processes: how many.")
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Several processes: which one, from 0.")

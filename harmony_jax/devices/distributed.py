@@ -18,6 +18,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from harmony_jax.devices import failures
+from harmony_jax.devices.launchers import launched, own_gpus
 from harmony_jax.errors import InputError
 
 _SAY_SECONDS = 10.0
@@ -35,15 +36,20 @@ def join_processes(
 ) -> None:
     """Makes this process one of several, before anything else is done with JAX.
 
-    On Cloud TPU the other hosts of the slice are found without arguments; elsewhere, without
-    arguments, this process is alone. It waits up to 5 minutes for the others, and says so after 10
-    seconds; if they do not come, it ends the program with one line, where JAX would print pages.
-    From then on the processes end together (`harmony_jax.devices.failures`).
+    On Cloud TPU, and under Slurm's srun and Open MPI's mpirun, the others are found without
+    arguments; elsewhere, without arguments, this process is alone. It waits up to 5 minutes for the
+    others, and says so after 10 seconds; if they do not come, it ends the program with one line,
+    where JAX would print pages. From then on the processes end together
+    (`harmony_jax.devices.failures`).
 
     Args:
-        coordinator: HOST:PORT of process 0, where the processes meet.
+        coordinator: HOST:PORT of process 0, where the processes meet; a launcher's choice if None.
         num_processes, process_id: how many there are, and which one this is, from 0.
     """
+    started_by, gpus = "", []  # JAX would take one GPU wherever there are a launcher's variables
+    if num_processes is None and process_id is None and (process := launched()):
+        started_by, gpus = f" (started by {process.launcher})", own_gpus(process)
+        num_processes, process_id = process.count, process.rank
     if coordinator is not None and num_processes is not None and process_id is not None:
         if not 0 <= process_id < num_processes:
             raise InputError(f"process_id {process_id}: choose 0 to {num_processes - 1}")
@@ -52,6 +58,8 @@ def join_processes(
             f"for {num_processes} processes to meet at {coordinator}: is each of them started, and "
             "process 0 on that host?"
         )
+    elif started_by:
+        waiting = f"for the {num_processes} processes{started_by}"
     elif (coordinator, num_processes, process_id) != (None, None, None):
         raise InputError("coordinator, num_processes and process_id: pass all three, or none")
     elif _on_cloud_tpu():
@@ -60,13 +68,23 @@ def join_processes(
         return
     try:
         with _saying(waiting):
-            jax.distributed.initialize(coordinator, num_processes, process_id, **_TIMEOUTS)
+            jax.distributed.initialize(coordinator, num_processes, process_id, gpus, **_TIMEOUTS)
     except RuntimeError as error:
         reason = str(error).partition("\n")[0]
         raise InputError(f"the processes did not meet ({reason}); waited {waiting}") from error
-    except ValueError as error:  # a TPU without the metadata of a slice
+    except ValueError as error:  # no coordinator, or a TPU without the metadata of a slice
+        if started_by:
+            raise InputError(
+                f"{num_processes} processes{started_by}: nothing says where they meet: pass "
+                "HOST:PORT of process 0 as coordinator"
+            ) from error
         _LOGGER.warning("No other host of this TPU was found (%s); going on alone", error)
     failures.watch()
+    _LOGGER.info(
+        "Process %d of %d%s: %d of all %d devices",
+        *(jax.process_index(), jax.process_count(), started_by),
+        *(jax.local_device_count(), jax.device_count()),
+    )
 
 
 def as_first_process(value: int) -> int:

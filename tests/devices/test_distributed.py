@@ -43,6 +43,17 @@ def test_processes_that_do_not_come_are_said(port, monkeypatch, caplog, capfd):
     assert capfd.readouterr().err.splitlines()[-1].startswith(f"error: waited 0 s {waiting}")
 
 
+def test_variables_of_slurm_do_not_choose_the_devices(port, monkeypatch):
+    """JAX would take the GPU of the local rank alone."""
+    found = []
+    monkeypatch.setenv("SLURM_LOCALID", "3")
+    initialize = lambda *arguments, **_: found.append(arguments)  # noqa: E731
+    monkeypatch.setattr(distributed.jax.distributed, "initialize", initialize)
+    monkeypatch.setattr(distributed.failures, "watch", lambda: None)
+    join_processes(f"localhost:{port}", 2, 1)
+    assert found == [(f"localhost:{port}", 2, 1, [])]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
