@@ -1,6 +1,7 @@
 """What the commands share: their parsers, which report a mistake in one line, and logs."""
 
 import argparse
+import io
 import logging
 import os
 import re
@@ -82,6 +83,7 @@ def _expand_model_config(argument: str) -> str:
 @contextmanager
 def errors_in_one_line() -> Iterator[None]:
     """Ends the program with one line and status 1 for bad input, or if it is interrupted."""
+    print_any_name()
     try:
         yield
     except InputError as error:
@@ -90,8 +92,15 @@ def errors_in_one_line() -> Iterator[None]:
         sys.exit("interrupted: run the same command again")
 
 
+def print_any_name() -> None:
+    """Lets names of files be printed that the terminal's encoding lacks, with backslashes."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a notebook's is another
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr does
+
+
 def log_to_terminal() -> None:
     """Shows this package's messages, with the time of day."""
+    print_any_name()
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logger = logging.getLogger("harmony_jax")

@@ -62,6 +62,11 @@ _UNFINISHED: set[Path] = set()
 _LETTERS, _ENDING = 8, ".unfinished"
 
 
+def encoded(text: str) -> bytes:
+    r"""A text in UTF-8, with bytes of a file's name that are no UTF-8 as `\udce9`."""
+    return text.encode(errors="backslashreplace")
+
+
 def write_file(path: str | os.PathLike[str], data: bytes) -> None:
     """Writes a file under a temporary name, then renames it, so that no half of it is ever seen."""
     path = Path(path)

@@ -45,6 +45,12 @@ def opened(workdir: Path) -> Iterator[None]:
         raise InputError(
             f"workdir {workdir}: is not a folder: mount the bucket (gcsfuse) and pass its path"
         )
+    try:
+        str(workdir.absolute()).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"workdir {workdir}: its name is no UTF-8, which checkpoints need: choose another"
+        ) from error
     with ExitStack() as held:
         try:
             workdir.mkdir(parents=True, exist_ok=True)

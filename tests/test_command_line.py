@@ -1,3 +1,6 @@
+import io
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -5,7 +8,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from harmony_jax import InputError
-from harmony_jax.command_line import Parser, parse_flags
+from harmony_jax.command_line import Parser, errors_in_one_line, parse_flags
 from tests.commands import ROOT
 
 
@@ -37,6 +40,15 @@ def test_the_home_folder_in_a_value(parser, monkeypatch):
     assert config.value.data.root == "/home/me/data"
     assert config.value.init.checkpoint == "/home/me"
     assert values.workdir == "/home/me/run"
+
+
+def test_any_name_can_be_printed(monkeypatch):
+    for encoding, printed in (("utf-8", "caf\\udce9 \u96ea"), ("ascii", "caf\\udce9 \\u96ea")):
+        stream = io.TextIOWrapper(io.BytesIO(), encoding)
+        monkeypatch.setattr(sys, "stdout", stream)
+        with errors_in_one_line():
+            print(os.fsdecode(b"caf\xe9"), "\u96ea", end="", flush=True)
+        assert stream.buffer.getvalue() == printed.encode(encoding)
 
 
 def test_an_empty_path_is_not_the_current_folder(parser):

@@ -68,6 +68,12 @@ def test_a_bucket_is_no_folder():
     assert not Path("gs:").exists()
 
 
+def test_a_name_that_checkpoints_cannot_have(tmp_path):
+    with pytest.raises(InputError, match=r"its name is no UTF-8, .*: choose another"):
+        opened(tmp_path / os.fsdecode(b"r\xe9n")).__enter__()
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_record_tells_config_and_versions_and_keeps_earlier_ones(tmp_path):
     config = tiny_config(tmp_path)
     record(config, tmp_path)

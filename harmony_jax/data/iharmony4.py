@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from harmony_jax.data.codecs import Pixels, decode_mask, decode_photo
 from harmony_jax.data.lists import read_lines, with_slashes
@@ -116,8 +117,9 @@ def located(
             path = getattr(sample, kind)
             if path in present:
                 continue
-            if found := present.find(path):
-                sample = replace(sample, **{kind: found})
+            found: dict[str, Any] = {kind: present.find(path)}
+            if found[kind]:
+                sample = replace(sample, **found)
             else:
                 missing.append((kind, path))
         samples.append(sample)

@@ -11,7 +11,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from harmony_jax.data.codecs import write_photo
-from harmony_jax.disk import write_file
+from harmony_jax.disk import encoded, write_file
 from harmony_jax.evaluation.evaluator import Evaluation
 from harmony_jax.evaluation.html_report import Shown, write_html_report
 from harmony_jax.evaluation.picture_sheet import example_sheet
@@ -63,7 +63,7 @@ def write_evaluation(
         parts.insert(1, f"{len(evaluation.left_out)} images could not be read and are not counted.")
     files = {
         ".json": (json.dumps(result, indent=1) + "\n").encode(),
-        ".md": ("\n\n".join(parts) + "\n").encode(),
+        ".md": encoded("\n\n".join(parts) + "\n"),
         ".csv": csv_bytes([line for t in tables for line in ([t.caption], t.header, *t.rows, [])]),
         "_images.csv": image_metrics_csv(evaluation.per_image),
     }
@@ -91,4 +91,4 @@ def csv_bytes(lines: Sequence[Sequence[Any]]) -> bytes:
     """Lines of cells as CSV."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(lines)
-    return text.getvalue().encode()
+    return encoded(text.getvalue())

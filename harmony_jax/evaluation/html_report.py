@@ -15,7 +15,7 @@ import numpy as np
 
 from harmony_jax.data.codecs import encode_jpeg, encode_mask
 from harmony_jax.data.resizing import limited
-from harmony_jax.disk import write_file
+from harmony_jax.disk import encoded, write_file
 from harmony_jax.errors import InputError
 from harmony_jax.evaluation.metrics import METRICS, ImageMetrics, image_groups, range_name
 from harmony_jax.evaluation.picture_sheet import Pictures, to_levels, to_rgb
@@ -108,7 +108,7 @@ def write_html_report(
     page = re.sub(
         r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template.read_text(encoding="utf-8")
     )
-    write_file(path, page.encode(errors="replace"))  # names may not be Unicode
+    write_file(path, encoded(page))
 
 
 def _json(per_image: list[ImageMetrics]) -> str:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from harmony_jax.disk import encoded
 from harmony_jax.evaluation.metrics import ImageMetrics
 
 _MARGIN = 4
@@ -61,6 +62,7 @@ def to_rgb(pixels: np.ndarray) -> np.ndarray:
 
 def _captioned(pixels: np.ndarray, caption: str) -> np.ndarray:
     height, width = pixels.shape[:2]
+    caption = encoded(caption).decode()  # OpenCV crashes on names that are not Unicode
     cell = np.full((height + _CAPTION + _MARGIN, width + _MARGIN, 3), 255, np.uint8)
     cell[_CAPTION : _CAPTION + height, :width] = pixels
     scale = min(0.45, 0.45 * width / max(1, cv2.getTextSize(caption, _FONT, 0.45, 1)[0][0]))

@@ -155,7 +155,7 @@ def _opened(data: bytes, label: str, max_pixels: int, is_mask: bool) -> _Source:
     return source
 
 
-def _header(data: bytes, is_mask: bool) -> _Source:
+def _header(data: bytes, is_mask: bool = False) -> _Source:
     if is_tiff(data):
         if (refused := refused_kind(data)) is not None:
             raise InputError(refused)

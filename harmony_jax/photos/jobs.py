@@ -91,7 +91,7 @@ def jobs_of_folder(
             mask = mask_files.mask_of(photo, stem, together) if mask_files else None
             ground = grounds.ground_of(photo, stem) if grounds else onto
         except InputError as error:
-            failures.append(str(error))
+            failures.append(" ".join(str(error).split()))  # names may have several lines
             continue
         place = output / stem.parent
         jobs.append(Job(photo, mask, place / _name(photo, ground, ending), ground))

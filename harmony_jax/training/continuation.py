@@ -40,7 +40,7 @@ def training_metadata(config: ConfigDict, source: Source) -> Metadata:
     # The subset of one's own pictures is the folder's name, and a folder may move.
     name = partial(sample_name, source) if source.published else source.name
     names = (name(index) for index in range(len(source)))
-    checksum = zlib.crc32("\n".join(names).encode())
+    checksum = zlib.crc32("\n".join(names).encode(errors="surrogateescape"))
     return {
         "model": model_arguments(config),
         "image_size": config.data.image_size,

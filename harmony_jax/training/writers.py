@@ -8,6 +8,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from harmony_jax.disk import encoded
+
 TENSORBOARD = "tensorboard"  # folder of the workdir
 
 
@@ -58,7 +60,7 @@ class TensorBoardWriter:
             metrics: names of the scalars to compare.
         """
         plain = {
-            name: value if isinstance(value, (bool, int, float, str)) else str(value)
+            name: value if isinstance(value, (bool, int, float)) else encoded(str(value)).decode()
             for name, value in values.items()
         }
         # Into this run's own file, where its scalars are: `add_hparams` would begin another run.

@@ -10,6 +10,12 @@ from harmony_jax.evaluation.files import image_metrics_csv
 from tests.commands import failure, run
 
 
+def test_names_that_are_not_unicode_come_back(tmp_path):
+    image = {**records(0, count=1)[0], "name": "caf\udce9.jpg"}
+    (tmp_path / "a.csv").write_bytes(image_metrics_csv([image]))
+    assert read_image_metrics(tmp_path / "a.csv") == [image | {"name": "caf\\udce9.jpg"}]
+
+
 def records(seed: int, shift: float = 0.0, count: int = 200) -> list[dict]:
     rng = np.random.default_rng(0)
     noise = np.random.default_rng(seed)

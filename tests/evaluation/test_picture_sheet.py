@@ -13,7 +13,7 @@ def test_sheet_holds_every_picture_unchanged():
         prediction=np.full((20, 30, 3), 300.0),
         real=real,
     )
-    image = {"subset": "HCOCO", "name": "a.jpg", "composite_MSE": 1.0, "MSE": 2.0}
+    image = {"subset": "HCOCO", "name": "caf\udce9.jpg", "composite_MSE": 1.0, "MSE": 2.0}
     sheet = example_sheet([(image, pictures), (image, pictures)])
     assert sheet.dtype == np.uint8
     row = sheet[20:40]

@@ -76,6 +76,27 @@ def test_a_folder_is_continued_and_overwritten_only_when_asked(folder):
     assert names((folder / "out").iterdir()) == everything  # no temporary file
 
 
+def test_a_stranger_s_folder_is_done(tmp_path):
+    """Names of other encodings, with newlines and dashes, as long as can be; links in a circle."""
+    photos, masks, out = tmp_path / "photos", tmp_path / "masks", tmp_path / "out"
+    names = [b"caf\xe9", b"new\nline", b"-o", b" ", b"a" * 251, b"Twin", b"twin"]
+    image, mask = photo_and_mask()
+    for folder, pixels in ((photos, image), (masks, mask)):
+        folder.mkdir()
+        for name in names:
+            Image.fromarray(pixels).save(folder / f"{os.fsdecode(name)}.png")
+    (photos / "around").symlink_to(photos)
+    (photos / "one.png").symlink_to(photos / "other.png")
+    (photos / "other.png").symlink_to(photos / "one.png")
+    (photos / "mask\nless\udce9.png").write_bytes(b"")
+    written, present, failures = predict("model", photos, masks, out, Settings(recursive=True))
+    assert {os.fsencode(path.name) for path in written} == {name + b".png" for name in names}
+    assert not present
+    assert len(failures) == 3
+    assert all("\n" not in failure for failure in failures)
+    assert sum("a link that leads nowhere" in failure for failure in failures) == 2
+
+
 def test_failures_are_told_and_the_others_done(folder, monkeypatch, caplog):
     photos, masks = folder / "photos", folder / "masks"
     (photos / "empty.jpg").write_bytes(b"")

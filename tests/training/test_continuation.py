@@ -13,6 +13,14 @@ from tests.made_data import Numbers, tiny_config
 FOLDER = Path("checkpoints/5")
 
 
+def test_names_that_are_not_unicode_identify_the_data(monkeypatch):
+    source, found = Numbers(), set()
+    for letter in ("\udce9", "\udcea"):
+        monkeypatch.setattr(source, "name", lambda index, letter=letter: f"{index}{letter}")
+        found.add(training_metadata(tiny_config(), source)["data"]["names"])
+    assert len(found) == 2
+
+
 def metadata(root=None, **fields):
     """Of a tiny config with other fields, such as `train__ema_decay`."""
     config = tiny_config(root)

@@ -17,6 +17,14 @@ from harmony_jax.training.writers import TensorBoardWriter, Writer
 from tests.made_data import tiny_config
 
 
+def test_a_field_that_is_not_unicode_is_written(tmp_path):
+    writer = TensorBoardWriter(tmp_path, 0)
+    writer.hyperparameters({"data.root": "caf\udce9"}, ["train/loss"])
+    writer.close()
+    (events,) = tmp_path.iterdir()
+    assert b"caf\\udce9" in events.read_bytes()
+
+
 class Recorder:
     """The least that a writer has to be."""
 

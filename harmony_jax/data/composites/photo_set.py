@@ -163,7 +163,7 @@ def _masks_in(folder: Path) -> dict[str, list[tuple[int, Path]]]:
         path = folder / name
         if path.suffix.lower() in _MASK_ENDINGS and not name.startswith("."):
             found[path.stem].append((-1, path))
-            if numbered := re.fullmatch(r"(.+)_(\d+)", path.stem):
+            if numbered := re.fullmatch(r"(.+)_(\d+)", path.stem, re.DOTALL):
                 found[numbered[1]].append((int(numbered[2]), path))
     return found
 

@@ -47,7 +47,8 @@ class PhotosSource(Source):
     def parameters(self, index: int) -> Parameters:
         """What is done to the object in its fixed composite."""
         number = self._indices[index]
-        rng = np.random.default_rng([self._seed, zlib.crc32(self._photos.name(number).encode())])
+        name = self._photos.name(number).encode(errors="surrogateescape")
+        rng = np.random.default_rng([self._seed, zlib.crc32(name)])
         return draw_one(self.recipe, rng.random(DRAWS), number, self._photos)
 
     def select(self, indices: Sequence[int]) -> "PhotosSource":

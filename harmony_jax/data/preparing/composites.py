@@ -16,7 +16,7 @@ from harmony_jax.data.composites.recipe import KINDS
 from harmony_jax.data.composites.source import PhotosSource
 from harmony_jax.data.preparing.report import list_unreadable, writing
 from harmony_jax.data.worker_processes import made_of
-from harmony_jax.disk import write_file
+from harmony_jax.disk import encoded, write_file
 from harmony_jax.errors import InputError
 
 CSV = "composites.csv"
@@ -109,11 +109,12 @@ def _planned(
 
 
 def _short_names(photos: Sequence[str]) -> dict[str, str]:
-    """Unique names of photos without underscores, as in iHarmony4."""
+    """Unique names of photos without underscores, as in iHarmony4, fit for a line of a list."""
     short: dict[str, str] = {}
     taken: set[str] = set()
     for photo in photos:
-        plain = str(Path(photo).with_suffix("")).replace("/", "-").replace("_", "-")
+        letters = str(Path(photo).with_suffix("")).strip()
+        plain = "".join(c if c.isprintable() and c not in "/\\_" else "-" for c in letters)
         name, number = plain, 1
         while name in taken:
             number += 1
@@ -208,6 +209,6 @@ def _finish(output: Path, rows: list[Row], unreadable: list[str]) -> Written:
     writer = csv.DictWriter(table, fieldnames=list(rows[0]))
     writer.writeheader()
     writer.writerows(rows)
-    write_file(output / CSV, table.getvalue().encode())
+    write_file(output / CSV, encoded(table.getvalue()))
     list_unreadable(output, unreadable)
     return Written(listed, unreadable)

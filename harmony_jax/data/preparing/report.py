@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harmony_jax.data.iharmony4 import PUBLISHED
-from harmony_jax.disk import write_file
+from harmony_jax.disk import encoded, write_file
 from harmony_jax.errors import InputError
 
 UNREADABLE_LIST = "unreadable.txt"
@@ -66,7 +66,7 @@ def list_unreadable(folder: Path, unreadable: Sequence[object]) -> None:
     """Writes `unreadable.txt` with a line for each sample; without samples, removes it."""
     path = folder / UNREADABLE_LIST
     if unreadable:
-        write_file(path, "".join(f"{sample}\n" for sample in unreadable).encode())
+        write_file(path, encoded("".join(f"{sample}\n" for sample in unreadable)))
     else:
         path.unlink(missing_ok=True)
 

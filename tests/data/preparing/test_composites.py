@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 
 import numpy as np
 import pytest
@@ -128,6 +129,20 @@ def test_photos_of_like_names_stay_apart(tmp_path):
         "a-images-p-0_1_1.jpg",
         "a-images-p-0-2_1_1.jpg",
     ]
+
+
+def test_photos_of_any_name_are_listed(tmp_path):
+    odd = (b"caf\xe9", b"new\nline", b"a\\b", b"c_d")
+    write_photos(tmp_path / "photos", len(odd))
+    for number, name in enumerate(os.fsdecode(name) for name in odd):
+        for folder, end in (("images", ""), ("masks", "_1")):
+            place = tmp_path / "photos" / folder
+            (place / f"photo{number}{end}.png").rename(place / f"{name}{end}.png")
+    make(tmp_path / "photos", tmp_path / "root" / "HCOCO", "--test-fraction=0.5")
+    expected = {f"images-{name}_1_1.jpg" for name in ("caf-", "new-line", "a-b", "c-d")}
+    sets = [IHarmony4Source(str(tmp_path / "root"), s, ("HCOCO",)) for s in ("train", "test")]
+    assert {found.name(index) for found in sets for index in range(2)} == expected
+    assert {row["name"] for row in rows(tmp_path / "root" / "HCOCO")} == expected
 
 
 def test_mistakes_are_one_line(photos, tmp_path):
