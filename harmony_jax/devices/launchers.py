@@ -1,7 +1,6 @@
 """What a cluster's launcher tells each process that it starts, in environment variables."""
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -48,7 +47,8 @@ def launched(variables: Mapping[str, str] = os.environ) -> Launched | None:
         )
     elif "OMPI_COMM_WORLD_SIZE" in variables:
         names = ("SIZE", "RANK", "LOCAL_SIZE", "LOCAL_RANK")
-        found = Launched("mpirun", *(int(variables[f"OMPI_COMM_WORLD_{name}"]) for name in names))
+        size, rank, *local = (int(variables[f"OMPI_COMM_WORLD_{name}"]) for name in names)
+        found = Launched("mpirun", size, rank, *local)
     return found if found and found.count > 1 else None
 
 
@@ -56,7 +56,7 @@ def _tasks_by_host(text: str) -> list[int]:
     """The tasks of each host, of which Slurm writes `2(x3),1` for 2, 2, 2 and 1."""
     counts = []
     for part in text.split(","):
-        tasks, times = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part).groups()  # type: ignore[union-attr]
+        tasks, _, times = part.rstrip(")").partition("(x")
         counts += [int(tasks)] * int(times or 1)
     return counts
 
