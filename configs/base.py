@@ -176,7 +176,7 @@ def get_config() -> ConfigDict:
     # shrunk if the longest side is above longest_side; none: the photos' own. With the last two,
     # photos are padded for the network and the output is cut back.
     config.evaluation.resize = "square"
-    config.evaluation.image_size = 0  # pixels a side; 0: data.image_size
+    config.evaluation.image_size = 0  # pixels a side; 0: those that the model was trained at
     config.evaluation.longest_side = 1024  # pixels
     config.evaluation.flip = False  # average the predictions of the picture and its mirror image
     config.evaluation.num_pictures = 8  # example rows in TensorBoard and in the picture file

@@ -12,7 +12,7 @@ from pathlib import Path
 from harmony_jax.command_line import Parser, errors_in_one_line
 from harmony_jax.disk import write_file
 from harmony_jax.errors import InputError
-from harmony_jax.evaluation.comparison import compare, pair_images, read_image_metrics
+from harmony_jax.evaluation.comparison import check_alike, compare, pair_images, read_image_metrics
 from harmony_jax.evaluation.files import csv_bytes
 from harmony_jax.evaluation.metrics import LARGER_IS_BETTER, METRICS, ImageMetrics
 from harmony_jax.evaluation.tables import TextTable, as_text
@@ -23,6 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the comparison."""
     options = _parse(arguments)
     a, b = read_image_metrics(options.a), read_image_metrics(options.b)
+    check_alike(options.a, options.b)
     pairs = pair_images(a, b, (str(options.a), str(options.b)))
     metric = options.metric
     if not all(metric in image for image in pairs[0]):

@@ -1,9 +1,10 @@
 """Two evaluations compared image by image."""
 
 import csv
+import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -15,6 +16,7 @@ from harmony_jax.evaluation.metrics import METRICS, ImageMetrics
 IMAGES = "evaluation_images.csv"  # of a workdir
 
 _TEXTS = ("subset", "name")
+_HOW = ("image_size", "resize", "longest_side", "flip")  # fields of `evaluation`
 _RESAMPLES = 10_000
 _BATCH = 250  # resamples at once, to bound memory
 
@@ -57,6 +59,30 @@ def read_image_metrics(path: Path) -> list[ImageMetrics]:
         ]
     except (TypeError, ValueError) as error:
         raise InputError(f"{file}: damaged ({error}): evaluate this run again") from error
+
+
+def evaluated_how(path: Path) -> dict[str, Any] | None:
+    """The size and so on of what `read_image_metrics` reads; None if nothing beside it says so."""
+    images = path / IMAGES if path.is_dir() else path
+    file = images.with_name(images.name.removesuffix("_images.csv") + ".json")
+    try:
+        found = json.loads(file.read_bytes())["evaluation"]
+        return {name: found[name] for name in _HOW}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def check_alike(a: Path, b: Path) -> None:
+    """Raises InputError if two results say that they were evaluated differently."""
+    first, second = evaluated_how(a), evaluated_how(b)
+    if first is None or second is None:
+        return
+    for name, value in first.items():
+        if value != second[name]:
+            raise InputError(
+                f"evaluation.{name} is {value!r} in {a} and {second[name]!r} in {b}: evaluate both "
+                "alike"
+            )
 
 
 def pair_images(

@@ -20,6 +20,7 @@ from harmony_jax.evaluation.tables import (
     as_text,
     change_of_error,
     evaluation_tables,
+    joined,
 )
 from harmony_jax.workdir import keep_previous, plain
 
@@ -58,13 +59,13 @@ def write_evaluation(
         "evaluation": plain(config)["evaluation"],
         "left_out": evaluation.left_out,
     }
-    parts = [f"# {place}", *map(as_markdown, tables)]
+    parts = [f"# {place}", f"Evaluated at {how(config)}.", *map(as_markdown, tables)]
     if evaluation.left_out:
         parts.insert(1, f"{len(evaluation.left_out)} images could not be read and are not counted.")
     files = {
         ".json": (json.dumps(result, indent=1) + "\n").encode(),
         ".md": encoded("\n\n".join(parts) + "\n"),
-        ".csv": csv_bytes([line for t in tables for line in ([t.caption], t.header, *t.rows, [])]),
+        ".csv": csv_bytes(joined(tables)),
         "_images.csv": image_metrics_csv(evaluation.per_image),
     }
     paths = {e: target.with_name(target.name + e) for e in (*files, ".html", ".png")}
@@ -75,11 +76,24 @@ def write_evaluation(
         write_file(paths[ending], data)
     if evaluation.examples:
         write_photo(paths[".png"], example_sheet(evaluation.examples))
-    title = f"{place} on {evaluation.data_set or ', '.join(subsets)}"
+    title = f"{place} on {evaluation.data_set or ', '.join(subsets)} at {how(config)}"
     write_html_report(paths[".html"], title, evaluation.per_image, shown, tables)
     print("\n\n".join(map(as_text, tables)))
-    print(f"\n{change_of_error(evaluation.model, evaluation.composite)}")
+    print(f"\nEvaluated at {how(config)}.")
+    print(change_of_error(evaluation.model, evaluation.composite))
     print(f"Written: {target}.json, .md, .csv, .html, .png, _images.csv")
+
+
+def how(config: ConfigDict) -> str:
+    """In words, at which size pictures are evaluated, and whether mirror images are averaged in."""
+    evaluation = config.evaluation
+    side = evaluation.image_size or config.data.image_size
+    size = {
+        "square": f"{side} x {side} pixels",
+        "longest": f"up to {evaluation.longest_side} pixels a side",
+        "none": "the photos' own sizes",
+    }[evaluation.resize]
+    return f"{size}, with mirror images" if evaluation.flip else size
 
 
 def image_metrics_csv(per_image: Sequence[Mapping[str, Any]]) -> bytes:

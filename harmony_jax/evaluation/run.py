@@ -56,6 +56,7 @@ def evaluate_workdir(
     """
     failures.end_on_sigterm()
     check_config(config)
+    config = config.copy_and_resolve_references()
     source = evaluated_source(config)
     mesh = meshes.create_mesh(config.mesh.devices, config.mesh.shards)
     model, name, variables, ready = None, None, None, None
@@ -63,6 +64,7 @@ def evaluate_workdir(
         if checkpoint is not None:
             raise InputError("predictions and a checkpoint: pass one of them")
         ready, evaluated = Predictions(predictions, source), str(predictions)
+        config.evaluation.image_size = config.evaluation.image_size or config.data.image_size
     else:
         place = workdir if checkpoint is None else checkpoint_path(checkpoint)
         model, loaded = load_model(place, meshes.replicated(mesh), dtype=compute_dtype(config))
@@ -71,6 +73,7 @@ def evaluate_workdir(
                 f"{loaded.folder}: holds model {loaded.metadata['model']}, the config asks for "
                 f"{model_arguments(config)}: use the config it was trained with"
             )
+        _take_size(config, loaded.metadata["image_size"])
         variables = split(model)[1]
         evaluated, name = str(loaded.folder), loaded.metadata["model"]["name"]
     evaluator = Evaluator(model, config, mesh, with_ssim=True)
@@ -104,7 +107,7 @@ def evaluate(  # noqa: PLR0913  # options by keyword, which a notebook completes
     dataset: Source | str | os.PathLike[str],
     *,
     subsets: Sequence[str] = SUBSETS,
-    image_size: int = 256,
+    image_size: int = 0,
     resize: str = "square",
     longest_side: int = 1024,
     flip: bool = False,
@@ -118,7 +121,8 @@ def evaluate(  # noqa: PLR0913  # options by keyword, which a notebook completes
         dataset: samples; or the folder of iHarmony4, as downloaded or prepared (its test list); or
             a folder or list of pairs (`harmony_jax.data.pairs`; all of them).
         subsets: of iHarmony4.
-        image_size, resize, longest_side, flip: as in the `evaluation` section of configs/base.py.
+        image_size: pixels a side; 0: those the model was trained at, or 256 where that is unknown.
+        resize, longest_side, flip: as in the `evaluation` section of configs/base.py.
         batch_size: images over all devices; rounded up to a multiple of them.
         num_workers: decoding processes, -1 for one a core, 0 for threads.
 
@@ -127,7 +131,7 @@ def evaluate(  # noqa: PLR0913  # options by keyword, which a notebook completes
         `foreground_ratio`, the model's `MSE`, `fMSE`, `PSNR` and `SSIM`, and the composite's, as
         `composite_MSE` and so on. `harmony_jax.evaluation.metrics.summarize` gives means.
     """
-    config = ConfigDict({"data": {"image_size": image_size, "num_workers": num_workers}})
+    config = ConfigDict({"data": {"image_size": 256, "num_workers": num_workers}})
     sizes = {"image_size": image_size, "resize": resize, "longest_side": longest_side}
     config.evaluation = ConfigDict({**sizes, "flip": flip, "batch_size": batch_size})
     check_config(config)
@@ -135,13 +139,37 @@ def evaluate(  # noqa: PLR0913  # options by keyword, which a notebook completes
         dataset = open_path(os.fspath(dataset), subsets)
     mesh = meshes.create_mesh()
     if isinstance(model, (str, os.PathLike)):
-        model, _ = load_model(checkpoint_path(model), meshes.replicated(mesh))
+        model, loaded = load_model(checkpoint_path(model), meshes.replicated(mesh))
+        _take_size(config, loaded.metadata["image_size"])
         variables = split(model)[1]
     else:
         variables = meshes.place(split(model)[1], meshes.replicated(mesh))
     result = Evaluator(model, config, mesh, with_ssim=True).evaluate(variables, dataset)
     _check_nothing_left_out(result, dataset)
     return result.per_image
+
+
+def _take_size(config: ConfigDict, trained: int) -> None:
+    """Sets the size to the one that a model was trained at, unless the config names another."""
+    evaluation = config.evaluation
+    if not evaluation.image_size:
+        evaluation.image_size = trained
+        if trained != config.data.image_size:
+            _LOGGER.warning(
+                "Evaluated at the model's %d pixels, not at data.image_size %d: set "
+                "evaluation.image_size for another size",
+                *(trained, config.data.image_size),
+            )
+    elif evaluation.image_size != trained:
+        _LOGGER.warning(
+            "The model was trained at %d pixels, and is evaluated at %d",
+            *(trained, evaluation.image_size),
+        )
+    if evaluation.resize != "square":
+        _LOGGER.warning(
+            "The model was trained at %d x %d pixels alone: at other sizes it may be far worse",
+            *(trained, trained),
+        )
 
 
 def evaluated_source(config: ConfigDict) -> Source:

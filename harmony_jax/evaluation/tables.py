@@ -57,6 +57,16 @@ def evaluation_tables(
     ]
 
 
+def joined(tables: Sequence[TextTable]) -> list[list[str]]:
+    """One table of the columns of all, without captions: its header and a line for each method."""
+    cells: dict[str, dict[str, str]] = {}
+    for table in tables:
+        for row in table.rows:
+            cells.setdefault(row[0], {}).update(zip(table.header, row, strict=True))
+    header = list(dict.fromkeys(name for table in tables for name in table.header))
+    return [header, *([row.get(name, "") for name in header] for row in cells.values())]
+
+
 def comparison_table(model: Summary, composite: Summary) -> str:
     """Two results side by side, a line a group (`harmony_jax.evaluation.metrics.summarize`)."""
     metrics = [metric for metric in METRICS if metric in model["All"]]

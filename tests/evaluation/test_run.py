@@ -1,5 +1,6 @@
 import csv
 import json
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from harmony_jax import InputError, denormalize, evaluate, normalize
 from harmony_jax.data.codecs import write_photo
 from harmony_jax.data.iharmony4 import IHarmony4Source
+from harmony_jax.evaluation.comparison import check_alike
 from harmony_jax.evaluation.run import evaluate_workdir
 from harmony_jax.weights.saved_model import load_model
 from harmony_jax.weights.steps import FOLDER
@@ -96,7 +98,7 @@ def test_released_numbers_of_the_mini_set(trained, tmp_path):
     config = config.copy_and_resolve_references()
     config.data.root = MINI
     config.data.subsets = ("HCOCO", "HAdobe5k", "HFlickr", "Hday2night")
-    config.data.image_size = 256
+    config.evaluation.image_size = 256
     evaluate_workdir(config, tmp_path, workdir)
     found = json.loads((tmp_path / "evaluation.json").read_text())["composite"]
     expected = evaluation_of_composites()
@@ -292,8 +294,29 @@ def test_the_files(trained, tmp_path):
     assert "| composite, unchanged |" in markdown
     assert "All 15%-100% 6, All 6; none in All 0%-5%, All 5%-15%. Published" in markdown
     assert f"{result['model']['All']['fMSE']:.2f}" in markdown
-    tables = (tmp_path / "evaluation.csv").read_text()
-    assert "By subset. Images: HCOCO 3" in tables.replace('"', "")
+    rows = list(csv.DictReader((tmp_path / "evaluation.csv").read_text().splitlines()))
+    (ours,) = (row for row in rows if row["method"] == "improved_dih256, this run")
+    assert ours["All MSE"] == f"{result['model']['All']['MSE']:.2f}"
+    assert None not in ours.values()
+    assert result["evaluation"]["image_size"] == 32
+    for text in (markdown, page):
+        assert "at 32 x 32 pixels" in text
+
+
+def test_a_model_is_evaluated_at_the_size_it_was_trained_at(trained, tmp_path, caplog):
+    config, workdir = trained
+    other = config.copy_and_resolve_references()
+    other.data.image_size = 64
+    with caplog.at_level(logging.WARNING):
+        found = evaluate_workdir(other, tmp_path / "own", workdir)
+    assert "the model's 32 pixels, not at data.image_size 64" in caplog.text
+    assert found == evaluate_workdir(config, tmp_path / "same", workdir)
+    other.evaluation.image_size = 64
+    evaluate_workdir(other, tmp_path / "64", workdir)
+    assert "trained at 32 pixels, and is evaluated at 64" in caplog.text
+    with pytest.raises(InputError, match=r"evaluation\.image_size is 32 in .*own and 64 in"):
+        check_alike(tmp_path / "own", tmp_path / "64")
+    check_alike(tmp_path / "own", tmp_path / "same")
 
 
 def test_from_python(trained, mini_root, tmp_path):
