@@ -183,6 +183,8 @@ def get_config() -> ConfigDict:
 
     config.checkpoint = ConfigDict()
     config.checkpoint.every_epochs = 5  # besides those at each validation and at the end
+    # Also so long after the last one, at the next progress line; 0: not.
+    config.checkpoint.every_minutes = 10.0
     config.checkpoint.keep_newest = 2  # besides the best
     config.checkpoint.best_metric = "MSE"  # of the validation set: MSE, fMSE or PSNR
 

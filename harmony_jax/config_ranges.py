@@ -98,6 +98,7 @@ RANGES = {
     "evaluation.longest_side": _COUNT,
     "evaluation.num_pictures": _NOT_NEGATIVE,
     "checkpoint.every_epochs": _NOT_NEGATIVE,
+    "checkpoint.every_minutes": _NOT_NEGATIVE,
     "checkpoint.keep_newest": _COUNT,
     "checkpoint.best_metric": _words(*BEST),
     "profile": _NOT_NEGATIVE,

@@ -105,8 +105,9 @@ def _train(config: ConfigDict, workdir: Path, writers: Sequence[Writer]) -> bool
             del batch  # on a CPU it may lie in memory that is shared with the workers
             stops = stop_request.received(step)
             progress.after_step(step, metrics, data.seconds_waited)
-            saves = step in saved_at or stops
-            if saves or step % config.train.log_every_steps == 0:
+            reports = step % config.train.log_every_steps == 0
+            saves = step in saved_at or stops or (reports and saving.is_due())
+            if saves or reports:
                 saving.check_finite(state)
             if step in epoch_ends:
                 progress.after_epoch(step, data.report_unreadable())

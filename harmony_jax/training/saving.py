@@ -1,6 +1,7 @@
 """A training's state on disk: saved, found again, and dumped when a step is not finite."""
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ import jax
 
 from harmony_jax.data.sources import Source
 from harmony_jax.data.training_data import batch_of_step
+from harmony_jax.devices.distributed import as_first_process
 from harmony_jax.errors import InputError
 from harmony_jax.training.averaging import exchanged
 from harmony_jax.training.continuation import check_continuation, training_metadata
@@ -34,6 +36,7 @@ class Saving:
         section = training.config.checkpoint
         self.checkpoints = Checkpoints(workdir / FOLDER, section.keep_newest, section.best_metric)
         self.close = self.checkpoints.close
+        self._seconds, self._saved = 60 * section.every_minutes, time.monotonic()
 
     def resume(self) -> TrainState | None:
         """The state of the newest intact checkpoint, or None if there is no checkpoint."""
@@ -48,8 +51,14 @@ class Saving:
         _LOGGER.info("Continuing after step %d (%s)", found.step, self.checkpoints.folder)
         return layout.state_at(found.step, *exchanged(found.variables, found.optimizer))
 
+    def is_due(self) -> bool:
+        """Whether the last save is long ago, by the first process's clock."""
+        passed = time.monotonic() - self._saved
+        return bool(self._seconds and as_first_process(passed > self._seconds))
+
     def save(self, state: TrainState) -> None:
         """Saves a state; it is written in the background."""
+        self._saved = time.monotonic()
         trees = self.training.layout.as_trees(state)
         variables, optimizer_state = exchanged(trees.variables, trees.optimizer)
         self.checkpoints.save(int(state.step), variables, optimizer_state, self._metadata)

@@ -9,7 +9,7 @@ import pytest
 from harmony_jax import InputError
 from harmony_jax.training.loop import train
 from harmony_jax.weights.checkpoint import Checkpoints
-from harmony_jax.weights.steps import FOLDER
+from harmony_jax.weights.steps import FOLDER, saved_steps
 from tests.made_data import tiny_config, write_iharmony4
 
 
@@ -82,6 +82,18 @@ def test_the_end_is_saved_even_if_nothing_else_is(mini_root, tmp_path):
     train(config, tmp_path)
     assert [path.name for path in (tmp_path / FOLDER).iterdir()] == ["3"]  # nothing is held out
     assert (tmp_path / "evaluation.json").exists()
+
+
+def test_checkpoints_by_the_clock(mini_root, tmp_path):
+    config = tiny_config(mini_root)
+    config.train.epochs = 2
+    config.train.log_every_steps = 2
+    config.evaluation.every_epochs = 0
+    config.checkpoint.every_epochs = 0
+    config.checkpoint.every_minutes = 1e-6
+    config.checkpoint.keep_newest = 10
+    train(config, tmp_path)
+    assert saved_steps(tmp_path / FOLDER) == [2, 4, 6, 7]
 
 
 def test_unreadable_samples_are_replaced_counted_and_listed(tmp_path, caplog):
