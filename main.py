@@ -71,6 +71,9 @@ def main(arguments: list[str]) -> None:
             _run()
     except (InputError, NonFiniteError) as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print("interrupted: the same command begins again, or continues", file=sys.stderr)
+        sys.exit(130)  # as a shell reports it
     except StoppedError as stop:
         print(stop, file=sys.stderr)
         sys.exit(128 + stop.signal)  # as a shell reports a signal

@@ -82,14 +82,15 @@ def _expand_model_config(argument: str) -> str:
 
 @contextmanager
 def errors_in_one_line() -> Iterator[None]:
-    """Ends the program with one line and status 1 for bad input, or if it is interrupted."""
+    """Ends the program with one line: status 1 for bad input, 130 if it is interrupted."""
     print_any_name()
     try:
         yield
     except InputError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        sys.exit("interrupted: run the same command again")
+        print("interrupted: run the same command again", file=sys.stderr)
+        sys.exit(130)  # as a shell reports it
 
 
 def print_any_name() -> None:

@@ -112,7 +112,9 @@ class EvaluationData:
         self._rows = _Rows(source, sizing, predictions, own_rows)
         workers = num_workers if len(source) >= _MIN_SAMPLES_FOR_WORKERS else 0
         dataset = grain.MapDataset.source(self._rows).batch(batch_size // count)
-        self.batches = Batches(dataset, workers)
+        largest = max(height * width for height, width in groups) if groups else 0
+        channels = 10 if predictions else 7
+        self.batches = Batches(dataset, workers, max(1, largest * channels * batch_size // count))
 
     def indices(self, number: int) -> list[int]:
         """The samples of a batch, over all processes; -1 in rows that only fill it up."""

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
@@ -33,6 +35,23 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
+@contextmanager
+def starting_workers() -> Iterator[None]:
+    """Processes and threads that begin in this block never get the SIGINT of a terminal's Ctrl-C.
+
+    A process ignores it by itself only after it has loaded its modules.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # which, where it starts, ends the block of the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def made_of(
     items: Sequence[Item], make: Callable[[Item], Made], workers: int, at_a_time: int = 1
 ) -> Iterator[Made]:
@@ -47,7 +66,9 @@ def made_of(
     context = multiprocessing.get_context("spawn")  # this process has threads
     try:
         with ProcessPoolExecutor(workers, context, _start, (make,)) as pool:
-            yield from pool.map(_make, items, chunksize=at_a_time)
+            with starting_workers():
+                made = pool.map(_make, items, chunksize=at_a_time)
+            yield from made
     except BrokenProcessPool as error:
         raise InputError(
             "a worker process was killed, perhaps for lack of memory: run the same command with "

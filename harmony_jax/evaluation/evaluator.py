@@ -179,6 +179,7 @@ class Evaluator:
         for number, batch in enumerate(feed):
             stopped = stops()
             if stopped:
+                del batch
                 break
             readable = batch.pop("readable")
             results = self._measure(arrays, batch)
@@ -197,9 +198,9 @@ class Evaluator:
                     wanted[index] = row
             if wanted:
                 arrays_of = {name: batch[name] for name in (*names, "extent") if name in batch}
-                fetched = _to_host({**arrays_of, **results})
-                for index, row in wanted.items():
-                    pictures[index] = _pictures({k: array[row] for k, array in fetched.items()})
+                pictures |= _rows({**arrays_of, **results}, wanted)
+                del arrays_of
+            del batch, readable  # on a CPU they may lie in memory that is shared with the workers
         feed.close()
         data.batches.close()
         if stopped:
@@ -230,6 +231,15 @@ def _valid(
 
     rows, columns = inside(height, 0)[:, :, None, None], inside(width, 1)[:, None, :, None]
     return (rows & columns).astype(jnp.float32)
+
+
+def _rows(arrays: dict[str, Any], wanted: dict[int, int]) -> dict[int, Pictures]:
+    """The pictures of a batch's rows, each by its sample; copies, which do without the batch."""
+    fetched = _to_host(arrays)
+    return {
+        index: _pictures({name: array[row].copy() for name, array in fetched.items()})
+        for index, row in wanted.items()
+    }
 
 
 def _pictures(arrays: dict[str, Any]) -> Pictures:

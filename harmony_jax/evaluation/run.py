@@ -16,6 +16,7 @@ from harmony_jax.data.sources import Selection, Source, sample_name
 from harmony_jax.data.splits import lacks_test_set, open_path, open_set
 from harmony_jax.devices import failures
 from harmony_jax.devices import mesh as meshes
+from harmony_jax.devices.host_limits import raise_file_limit
 from harmony_jax.errors import InputError
 from harmony_jax.evaluation.evaluator import Evaluation, Evaluator, spread
 from harmony_jax.evaluation.files import write_evaluation
@@ -55,6 +56,7 @@ def evaluate_workdir(
             were evaluated and written.
     """
     failures.end_on_sigterm()
+    raise_file_limit()
     check_config(config)
     config = config.copy_and_resolve_references()
     source = evaluated_source(config)

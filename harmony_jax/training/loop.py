@@ -16,6 +16,7 @@ from harmony_jax.data.splits import open_set
 from harmony_jax.data.training_data import TrainingData, check_training_data
 from harmony_jax.devices import failures
 from harmony_jax.devices.distributed import as_first_process
+from harmony_jax.devices.host_limits import raise_file_limit
 from harmony_jax.devices.mesh import create_mesh
 from harmony_jax.evaluation.evaluator import Evaluator
 from harmony_jax.evaluation.run import evaluate_workdir, evaluated_source
@@ -46,6 +47,7 @@ def train(config: ConfigDict, workdir: Path, writers: Sequence[Writer] = ()) -> 
         NonFiniteError: the loss or gradient of a step was not finite.
         StoppedError: a signal asked to stop; the state is saved.
     """
+    raise_file_limit()
     with ExitStack() as at_end:
         for writer in writers:
             at_end.callback(writer.close)

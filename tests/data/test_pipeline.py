@@ -67,3 +67,21 @@ def test_a_killed_worker_is_one_line(monkeypatch):
     with pytest.raises(InputError, match=r"^a data worker was killed.*data\.num_workers"):
         list(batches)
     batches.close()
+
+
+@pytest.mark.parametrize(
+    ("memory", "files", "expected", "said"),
+    [
+        (None, None, (8, 2), ""),
+        (8 << 30, 4096, (8, 2), ""),
+        (44 << 20, 4096, (8, 1), ""),  # each reads less ahead
+        (20 << 20, 4096, (3, 1), "enough for 3 of 8 data workers: give /dev/shm more"),
+        (4 << 20, 4096, (0, 1), "enough for 0 of 8 data workers, so threads decode"),
+        (None, 64 + 44 * 5, (5, 2), "enough for 5 of 8 data workers: raise the limit"),
+    ],
+)
+def test_workers_are_those_that_the_host_allows(memory, files, expected, said, monkeypatch, caplog):
+    monkeypatch.setattr(pipeline.host_limits, "free_shared_memory", lambda: memory)
+    monkeypatch.setattr(pipeline.host_limits, "free_files", lambda: files)
+    assert pipeline._affordable(8, 1 << 20) == expected
+    assert said in caplog.text if said else not caplog.text
