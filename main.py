@@ -15,7 +15,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
-from harmony_jax.command_line import log_to_terminal, parse_flags
+from harmony_jax.command_line import end_on_interrupt, log_to_terminal, parse_flags
 from harmony_jax.devices import failures
 from harmony_jax.errors import InputError, NonFiniteError, StoppedError
 
@@ -71,9 +71,6 @@ def main(arguments: list[str]) -> None:
             _run()
     except (InputError, NonFiniteError) as error:
         sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        print("interrupted: the same command begins again, or continues", file=sys.stderr)
-        sys.exit(130)  # as a shell reports it
     except StoppedError as stop:
         print(stop, file=sys.stderr)
         sys.exit(128 + stop.signal)  # as a shell reports a signal
@@ -113,4 +110,5 @@ def _path(flag: flags.FlagHolder) -> Path | None:
 
 
 if __name__ == "__main__":
+    end_on_interrupt()
     app.run(main, flags_parser=lambda arguments: parse_flags(arguments, _CONFIG))

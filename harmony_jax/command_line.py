@@ -5,10 +5,12 @@ import io
 import logging
 import os
 import re
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 from absl import flags
@@ -91,6 +93,22 @@ def errors_in_one_line() -> Iterator[None]:
     except KeyboardInterrupt:
         print("interrupted: run the same command again", file=sys.stderr)
         sys.exit(130)  # as a shell reports it
+
+
+def end_on_interrupt() -> None:
+    """From here on Ctrl-C ends the program at once, in one line and with exit status 130.
+
+    An exception would not: libraries that load or compile swallow or wrap it.
+    """
+    signal.signal(signal.SIGINT, _end)
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if "harmony_jax.disk" in sys.modules:  # else nothing is being written
+        sys.modules["harmony_jax.disk"].remove_unfinished()
+    print("\ninterrupted: the same command begins again, or continues", file=sys.stderr, flush=True)
+    os._exit(130)  # as a shell reports it
 
 
 def print_any_name() -> None:

@@ -9,7 +9,7 @@ from ml_collections import config_flags
 
 from harmony_jax import InputError
 from harmony_jax.command_line import Parser, errors_in_one_line, parse_flags
-from tests.commands import ROOT
+from tests.commands import ROOT, run
 
 
 @pytest.fixture
@@ -54,3 +54,23 @@ def test_any_name_can_be_printed(monkeypatch):
 def test_an_empty_path_is_not_the_current_folder(parser):
     with pytest.raises(InputError, match="argument --output: is empty: pass a path"):
         parser.parse_args(["--output="])
+
+
+INTERRUPTED = """if True:
+    import os, signal
+    from harmony_jax.command_line import end_on_interrupt
+    end_on_interrupt()
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except BaseException:  # as libraries that load or compile do
+        pass
+    print("going on")
+"""
+
+
+def test_ctrl_c_ends_a_command_in_one_line_whatever_it_is_at():
+    result = run("-c", INTERRUPTED)
+    assert result.returncode == 130
+    assert result.stdout == ""
+    (line,) = result.stderr.split("\n")[1:-1]
+    assert line.startswith("interrupted: ")

@@ -25,7 +25,7 @@ MAY_BE_ZERO = {
     *("optimizer.weight_decay", "optimizer.backbone_rate", "optimizer.warmup_epochs"),
     *("optimizer.final_rate", "optimizer.clip_norm", "train.ema_decay", "mesh.devices"),
     *("mesh.shards", "evaluation.every_epochs", "evaluation.image_size"),
-    *("evaluation.num_pictures", "checkpoint.every_epochs"),
+    *("evaluation.num_pictures", "checkpoint.every_epochs", "checkpoint.every_minutes"),
 }
 
 

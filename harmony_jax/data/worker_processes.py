@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import cache
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
@@ -35,6 +36,22 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
+@cache
+def _start_tracker() -> None:
+    """Starts Python's tracker, which frees the shared memory that killed processes leave.
+
+    It would warn of that after a program's last line.
+    """
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)
+
+
 @contextmanager
 def starting_workers() -> Iterator[None]:
     """Processes and threads that begin in this block never get the SIGINT of a terminal's Ctrl-C.
@@ -44,7 +61,7 @@ def starting_workers() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    resource_tracker.ensure_running()  # which, where it starts, ends the block of the signal
+    _start_tracker()  # which ends the block of the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield

@@ -49,7 +49,7 @@ def join_processes(
     started_by, gpus = "", []  # JAX would take one GPU wherever there are a launcher's variables
     if num_processes is None and process_id is None and (process := launched()):
         started_by, gpus = f" (started by {process.launcher})", own_gpus(process)
-        num_processes, process_id = process.count, process.rank
+        num_processes, process_id = process.total, process.rank
     if coordinator is not None and num_processes is not None and process_id is not None:
         if not 0 <= process_id < num_processes:
             raise InputError(f"process_id {process_id}: choose 0 to {num_processes - 1}")
@@ -80,6 +80,8 @@ def join_processes(
             ) from error
         _LOGGER.warning("No other host of this TPU was found (%s); going on alone", error)
     failures.watch()
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # the others are to be told
     _LOGGER.info(
         "Process %d of %d%s: %d of all %d devices",
         *(jax.process_index(), jax.process_count(), started_by),

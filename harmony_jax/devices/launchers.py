@@ -15,15 +15,15 @@ class Launched(NamedTuple):
 
     Attributes:
         launcher: its command.
-        count, rank: how many processes there are, and which one this is, from 0.
-        local_count, local_rank: the same of those on this host.
+        total, rank: how many processes there are, and which one this is, from 0.
+        local_total, local_rank: the same of those on this host.
         is_bound: whether it sees no other process's GPUs.
     """
 
     launcher: str
-    count: int
+    total: int
     rank: int
-    local_count: int
+    local_total: int
     local_rank: int
     is_bound: bool = False
 
@@ -47,9 +47,11 @@ def launched(variables: Mapping[str, str] = os.environ) -> Launched | None:
         )
     elif "OMPI_COMM_WORLD_SIZE" in variables:
         names = ("SIZE", "RANK", "LOCAL_SIZE", "LOCAL_RANK")
-        size, rank, *local = (int(variables[f"OMPI_COMM_WORLD_{name}"]) for name in names)
-        found = Launched("mpirun", size, rank, *local)
-    return found if found and found.count > 1 else None
+        total, rank, local_total, local_rank = (
+            int(variables[f"OMPI_COMM_WORLD_{name}"]) for name in names
+        )
+        found = Launched("mpirun", total, rank, local_total, local_rank)
+    return found if found and found.total > 1 else None
 
 
 def _tasks_by_host(text: str) -> list[int]:
@@ -68,12 +70,12 @@ def own_gpus(process: Launched, variables: Mapping[str, str] = os.environ) -> li
     """
     visible = variables.get("CUDA_VISIBLE_DEVICES")
     gpus = len(visible.split(",")) if visible else len([*_DEVICE_FILES.glob("nvidia[0-9]*")])
-    if process.local_count == 1 or process.is_bound or gpus <= 1:
+    if process.local_total == 1 or process.is_bound or gpus <= 1:
         return []
-    if gpus % process.local_count:
+    if gpus % process.local_total:
         raise InputError(
-            f"{process.launcher} started {process.local_count} processes on a host with {gpus} "
+            f"{process.launcher} started {process.local_total} processes on a host with {gpus} "
             "GPUs, which they cannot share evenly: start one a host, or one a GPU"
         )
-    each = gpus // process.local_count
+    each = gpus // process.local_total
     return list(range(process.local_rank * each, (process.local_rank + 1) * each))

@@ -71,8 +71,9 @@ class StopRequest:
             raise self.error(saved_step, total_steps)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGINT and self._signal is not None:
-            raise KeyboardInterrupt
+        interrupt = self._previous[signal.SIGINT]
+        if number == signal.SIGINT and self._signal is not None and callable(interrupt):
+            interrupt(number, frame)
         self._signal = number
         if self._together:
             os.kill(os.getpid(), signal.SIGTERM)

@@ -203,7 +203,7 @@ def test_training_on_pairs_ends_with_the_report_of_those_held_out(tmp_path, mini
     assert found["shop"]["N"] == found["All"]["N"] == 2  # a fifth of 8, rounded up
     assert "evaluating the 2 held-out samples" in caplog.text
     page = (workdir / "evaluation.html").read_text()
-    assert " on shop</h1>" in page
+    assert " on shop at 32 x 32 pixels</h1>" in page
     assert "DoveNet" not in page
 
     metadata = training_metadata(config, open_split(config.data, "train"))
