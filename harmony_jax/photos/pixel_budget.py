@@ -15,10 +15,19 @@ class PixelBudget:
         self._changed = threading.Condition()
 
     @contextmanager
-    def hold(self, pixels: int) -> Iterator[None]:
-        """Waits until so many more fit in, and counts them until the block ends."""
+    def hold(self, pixels: int, seconds: float | None = None) -> Iterator[None]:
+        """Waits until so many more fit in, and counts them until the block ends.
+
+        Raises:
+            TimeoutError: they did not fit in for so many seconds; None waits on.
+        """
+
+        def fits() -> bool:
+            return not self._held or self._held + pixels <= self._most
+
         with self._changed:
-            self._changed.wait_for(lambda: not self._held or self._held + pixels <= self._most)
+            if not self._changed.wait_for(fits, seconds):
+                raise TimeoutError
             self._held += pixels
         try:
             yield

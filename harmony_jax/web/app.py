@@ -34,6 +34,7 @@ from harmony_jax.web.video import video_routes
 
 # Nothing but the page's own files, and pictures made of what the server sent.
 _POLICY = "default-src 'self'; img-src 'self' data: blob:"
+_PATIENCE = 60.0  # seconds that a request waits for the memory that others hold
 _MEDIA_TYPES = {
     ending: f"image/{name}"
     for ending, name in ((".png", "png"), (".jpg", "jpeg"), (".webp", "webp"), (".tif", "tiff"))
@@ -147,6 +148,11 @@ def create_app(harmonizer: Harmonizer, max_upload_bytes: int, max_pixels: int) -
     def no_memory(error: MemoryError) -> tuple[dict[str, str], int]:
         return {"error": "not enough memory for this photo: make it smaller"}, 507
 
+    @app.errorhandler(TimeoutError)
+    def busy(error: TimeoutError) -> tuple[dict[str, str], int, dict[str, str]]:
+        text = "other photos are being made: try again in a minute"
+        return {"error": text}, 503, {"Retry-After": "60"}
+
     @app.errorhandler(HTTPException)
     def other(error: HTTPException) -> tuple[dict[str, str], int]:
         return {"error": f"{error.code} {error.name}"}, error.code or 500
@@ -179,7 +185,7 @@ def _uploaded(limits: _Limits, *fields: str) -> Iterator[list[Picture]]:
         (upload.read(), upload.filename or field, limits.pixels, field == "mask")
         for field, upload in zip(fields, uploads, strict=True)
     ]
-    with limits.budget.hold(sum(count_pixels(*file) for file in files)):
+    with limits.budget.hold(sum(count_pixels(*file) for file in files), _PATIENCE):
         yield [decode_picture(*file) for file in files]
 
 

@@ -1,10 +1,13 @@
 """`harmonize serve`: the page on this machine, with no network."""
 
+import os
+import shutil
 import signal
 import socket
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -18,6 +21,8 @@ from harmony_jax.photos.options import add_model_options, expect_any_file, max_p
 from harmony_jax.web.app import create_app, request_bytes
 
 _ADDRESS = "127.0.0.1"  # only this machine: the page asks for no password
+_FOLDER = "harmonize-"
+_THREADS = 32  # most of them wait while large photos are made, and some answer the rest
 
 
 def serve(arguments: Sequence[str]) -> None:
@@ -50,7 +55,11 @@ def serve(arguments: Sequence[str]) -> None:
                 create_app(harmonizer, max_upload, pixels),
                 sockets=[listener],
                 max_request_body_size=request_bytes(max_upload),
-                threads=4,
+                threads=_THREADS,
+                # Slow uploads take no thread: as many as people have windows open, none for long.
+                connection_limit=1000,
+                channel_timeout=30,
+                cleanup_interval=10,
             )
             address = f"http://{_ADDRESS}:{listener.getsockname()[1]}"
             print(f"Open {address}  (Ctrl-C ends it)", flush=True)
@@ -61,11 +70,25 @@ def serve(arguments: Sequence[str]) -> None:
 def _own_temporary_folder() -> Iterator[None]:
     """A folder for incoming uploads; the server writes no other file."""
     before = tempfile.tempdir
-    with tempfile.TemporaryDirectory(prefix="harmonize-") as tempfile.tempdir:
+    _remove_left_folders()
+    with tempfile.TemporaryDirectory(prefix=f"{_FOLDER}{os.getpid()}-") as tempfile.tempdir:
         try:
             yield
         finally:
             tempfile.tempdir = before
+
+
+def _remove_left_folders() -> None:
+    """Removes the folders of servers that were killed."""
+    for path in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*-*"):
+        process = path.name.removeprefix(_FOLDER).partition("-")[0]
+        if os.name == "posix" and process.isascii() and process.isdigit():
+            try:
+                os.kill(int(process), 0)
+            except ProcessLookupError:
+                shutil.rmtree(path, ignore_errors=True)
+            except OSError:  # another user's
+                continue
 
 
 def _listen(port: int) -> socket.socket:

@@ -22,6 +22,8 @@ def test_no_more_pixels_at_once_than_the_budget_but_for_a_single_picture():
 
     with pytest.raises(ValueError, match="no"), budget.hold(100):
         raise ValueError("no")  # which gives them back
+    with budget.hold(60), pytest.raises(TimeoutError), budget.hold(50, seconds=0.01):
+        pass
     with ThreadPoolExecutor(8) as executor:
         list(executor.map(work, [30, 40, 60, 250, 10, 90, 50, 50, 20] * 4))
     assert len(seen) == 36

@@ -15,6 +15,7 @@ from harmony_jax.photos.encoding import encode_picture
 from harmony_jax.photos.folders import harmonize_picture
 from harmony_jax.photos.kinds import ENDINGS
 from harmony_jax.photos.picture import Picture
+from harmony_jax.web import app
 from harmony_jax.web.app import create_app
 from harmony_jax.web.transfer import PREVIEW_SIDE
 from tests.web.made import picture, png, post
@@ -65,6 +66,24 @@ def test_a_photo_is_shown_in_a_size_for_the_screen(client):
     answer = post(client, "/photo", photo=png(large)).get_json()
     assert answer["width"] == 2000
     assert picture(answer["preview"]).shape == (720, PREVIEW_SIDE, 3)
+
+
+def test_who_waits_too_long_for_memory_is_told_to_come_back(client, monkeypatch):
+    monkeypatch.setattr(app, "_PATIENCE", 0.01)
+    holding, decode = [], app.decode_picture
+
+    def large(*arguments):  # another photo arrives while this one is in work
+        if not holding:
+            holding.append(post(client, "/photo", photo=png(np.zeros((1500, 2000, 3), np.uint8))))
+        return decode(*arguments)
+
+    monkeypatch.setattr(app, "decode_picture", large)
+    first = post(client, "/photo", photo=png(np.zeros((1500, 2000, 3), np.uint8)))
+    assert first.status_code == 200
+    (second,) = holding
+    assert second.status_code == 503
+    assert second.headers["Retry-After"] == "60"
+    assert "try again" in second.get_json()["error"]
 
 
 def test_an_alpha_channel_is_offered_as_mask(client):

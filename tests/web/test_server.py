@@ -1,7 +1,10 @@
 """The server's frame; tests/web/test_browser.py runs it whole."""
 
+import os
 import signal
 import socket
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -20,9 +23,15 @@ def _signals():
 
 
 def test_it_listens_on_this_machine_alone_and_removes_its_temporary_folder(
-    trained, monkeypatch, capsys
+    trained, tmp_path, monkeypatch, capsys
 ):
-    outside = Path(tempfile.gettempdir())
+    outside = tmp_path
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        ended.wait()
+    left, running = (tmp_path / f"harmonize-{pid}-x" for pid in (ended.pid, os.getppid()))
+    for path in (left, running, tmp_path / "harmonize-mine-x"):
+        path.mkdir()
     seen = []
 
     def run(server):
@@ -35,6 +44,7 @@ def test_it_listens_on_this_machine_alone_and_removes_its_temporary_folder(
     serve(["--port=0", f"--checkpoint={trained[1]}"])
     assert seen[0].parent == outside
     assert not seen[0].exists()
+    assert {path.name for path in tmp_path.iterdir()} == {running.name, "harmonize-mine-x"}
     assert Path(tempfile.gettempdir()) == outside
     assert capsys.readouterr().out.startswith("Open http://127.0.0.1:")
 
