@@ -223,7 +223,7 @@ def test_pictures_as_masks(harmonizer):
     hidden = noise(50, 60, 3)
     for picture in (red, Image.fromarray(red), np.dstack([hidden, mask])):
         np.testing.assert_array_equal(harmonizer.harmonize(image, picture), expected)
-    with pytest.raises(InputError, match="mask has 3,000 colours"):
+    with pytest.raises(InputError, match=r"mask has [23],\d{3} colours"):
         harmonizer.harmonize(mask[:, :, None].repeat(3, 2), hidden)
     with pytest.raises(InputError, match="mask is 50 x 60, the photo 60 x 50"):
         harmonizer.harmonize(image, mask.T)
